@@ -1,0 +1,57 @@
+/**
+ * The command table. A command's code is loaded when it runs.
+ * @module
+ */
+import type { Environment } from "./environment.ts";
+import { type OptionName, optionNames, type OptionValues } from "./options.ts";
+
+/** What a command is given, checked. */
+export interface Given {
+  /** Values of the options. */
+  readonly values: OptionValues;
+  /** Arguments that belong to no option. */
+  readonly positionals: readonly string[];
+}
+
+/** An entry of the command table. */
+export interface Command {
+  /** The first argument that asks for it; the first entry needs none. */
+  readonly name: string;
+  /** How help writes its arguments. */
+  readonly usage: string;
+  /** What it does, in words. */
+  readonly summary: string;
+  /** The options it knows. */
+  readonly options: readonly OptionName[];
+  /** Loads its code. */
+  load(): Promise<{
+    execute(given: Given, environment: Environment): Promise<void>;
+  }>;
+}
+
+/** Every command; the first one is meant when none is named. */
+export const commands: readonly [Command, ...Command[]] = [
+  {
+    name: "generate",
+    usage: "denoise [PROMPT] [options]",
+    summary: "makes a picture",
+    options: optionNames,
+    load: () => import("./generate.ts"),
+  },
+  {
+    name: "tokens",
+    usage: "denoise tokens [PROMPT] [options]",
+    summary: "shows how a model reads a prompt",
+    options: ["model", "json", "quiet", "help", "version"],
+    load: () => import("./tokens.ts"),
+  },
+];
+
+/** The command that `args` begin with, and the arguments that are left for it. */
+export function findCommand(args: readonly string[]): {
+  readonly command: Command;
+  readonly rest: readonly string[];
+} {
+  const named = commands.find(({ name }) => name === args[0]);
+  return named === undefined ? { command: commands[0], rest: args } : { command: named, rest: args.slice(1) };
+}

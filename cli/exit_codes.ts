@@ -1,0 +1,35 @@
+/**
+ * Exit codes, which are an interface: scripts depend on them.
+ * @module
+ */
+
+interface ExitCode {
+  readonly code: number;
+  readonly meaning: string;
+  /** Name of the error class; a name, since the classes load late. */
+  readonly error?: string;
+}
+
+/** Every exit code, its meaning and the error that leads to it. */
+export const exitCodes: readonly ExitCode[] = [
+  { code: 0, meaning: "done" },
+  { code: 1, meaning: "unexpected error" },
+  { code: 2, meaning: "wrong usage", error: "UsageError" },
+  { code: 3, meaning: "no usable GPU", error: "NoGpuError" },
+  { code: 4, meaning: "model not available", error: "ModelNotFoundError" },
+  {
+    code: 5,
+    meaning: "model file damaged or unsupported",
+    error: "ModelFileError",
+  },
+  { code: 6, meaning: "out of GPU memory", error: "GpuMemoryError" },
+  { code: 7, meaning: "GPU failed", error: "GpuFailedError" },
+  { code: 8, meaning: "cannot write the output", error: "OutputError" },
+  { code: 130, meaning: "interrupted" },
+  { code: 143, meaning: "terminated" },
+];
+
+/** The exit code of an error; 1 when nobody expected it. */
+export function exitCodeOf(error: Error): number {
+  return exitCodes.find((entry) => entry.error === error.name)?.code ?? 1;
+}

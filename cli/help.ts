@@ -1,0 +1,63 @@
+/**
+ * Help, written from the command and option tables.
+ * @module
+ */
+import { type Command, commands } from "./commands.ts";
+import { exitCodes } from "./exit_codes.ts";
+import { optionEntry, type OptionName } from "./options.ts";
+
+const COLUMNS = 80;
+const EXAMPLES = `Makes pictures from text with Stable Diffusion, on the GPU.
+
+  denoise "a slice of pizza"
+  denoise "a red apple" --seed 7 --steps 20 --output apple.png
+`;
+
+/** Help for who gave no prompt. */
+export function shortHelp(): string {
+  return `\n${EXAMPLES}\ndenoise --help lists the options.\n`;
+}
+
+/** Help of a command: examples, usage, options, exit codes. */
+export function fullHelp(command: Command): string {
+  const usage = commands.map((entry) => [entry.usage, entry.summary] as const);
+  const flags = command.options.map((name) => [optionFlag(name), optionHelp(name)] as const);
+  const codes = exitCodes.map(({ code, meaning }) => [`${code}`, meaning] as const);
+  const own = command === commands[0] ? usage : [[command.usage, command.summary]] as const;
+  return [
+    EXAMPLES,
+    `Usage:\n${writeColumns(own)}`,
+    `Options:\n${writeColumns(flags)}`,
+    `Exit codes:\n${writeColumns(codes)}`,
+  ].join("\n");
+}
+
+/** The option as it is typed: `-h, --help`, `--seed NUMBER`. */
+export function optionFlag(name: OptionName): string {
+  const { letter, value } = optionEntry(name);
+  const short = letter === undefined ? "" : `-${letter}, `;
+  return `${short}--${name}${value === undefined ? "" : ` ${value}`}`;
+}
+
+/** What it does and what holds without it. */
+export function optionHelp(name: OptionName): string {
+  const { help, default: text, otherwise = text } = optionEntry(name);
+  return otherwise ? `${help} [${otherwise}]` : help;
+}
+
+/** Rows of two columns, the second one wrapped. */
+function writeColumns(rows: readonly (readonly [string, string])[]): string {
+  const indent = Math.max(...rows.map(([left]) => left.length)) + 4;
+  return rows.map(([left, right]) => {
+    const lines = wrap(right, COLUMNS - indent);
+    return `  ${left}`.padEnd(indent) + lines.join(`\n${" ".repeat(indent)}`) + "\n";
+  }).join("");
+}
+
+function wrap(text: string, width: number): string[] {
+  return text.split(" ").reduce<string[]>((lines, word) => {
+    const line = lines.at(-1);
+    const fits = line !== undefined && line.length + 1 + word.length <= width;
+    return fits ? [...lines.slice(0, -1), `${line} ${word}`] : [...lines, word];
+  }, []);
+}

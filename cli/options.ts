@@ -1,0 +1,121 @@
+/**
+ * The option table: parsing, help and README's table are all read from it.
+ * @module
+ */
+import { schedulerNames } from "../pipeline/schedulers/mod.ts";
+import { finiteNumber, oneOf, seed, size, text, wholeNumber } from "./values.ts";
+
+interface OptionEntry {
+  /** What it does, in words. */
+  readonly help: string;
+  /** One letter that says the same after a single dash. */
+  readonly letter?: string;
+  /** How help writes the value; a switch has none. */
+  readonly value?: string;
+  /** Turns the value's text into the value, or throws a RangeError. */
+  readonly read?: (value: string) => unknown;
+  /** The text read when the option is absent. */
+  readonly default?: string;
+  /** What help says of an absent option that has no such text. */
+  readonly otherwise?: string;
+}
+
+/** Every option of every command, in the order of help. */
+export const options = {
+  "model": {
+    value: "NAME|DIR",
+    help: "an embedded model, or a folder of a diffusers model",
+    otherwise: "emoji",
+    read: text,
+  },
+  "negative-prompt": {
+    value: "TEXT",
+    help: "what to steer away from",
+    default: "",
+    read: text,
+  },
+  "seed": {
+    value: "NUMBER",
+    help: "seed of the noise, 0 to 2^64 - 1",
+    otherwise: "random, and printed",
+    read: seed,
+  },
+  "steps": {
+    value: "NUMBER",
+    help: "denoising steps, 1 to 1000",
+    otherwise: "the model's",
+    read: wholeNumber(1, 1000),
+  },
+  "guidance": {
+    value: "NUMBER",
+    help: "how closely to follow the prompt; 1 is unguided",
+    otherwise: "the model's",
+    read: finiteNumber,
+  },
+  "width": {
+    value: "PIXELS",
+    help: "a multiple of 8, 64 to 4096",
+    otherwise: "the model's",
+    read: size,
+  },
+  "height": {
+    value: "PIXELS",
+    help: "a multiple of 8, 64 to 4096",
+    otherwise: "the model's",
+    read: size,
+  },
+  "scheduler": {
+    value: "NAME",
+    help: schedulerNames().join(", "),
+    otherwise: "the model's",
+    read: oneOf(...schedulerNames()),
+  },
+  "rng": {
+    value: "NAME",
+    help: "noise of torch's generator on the cpu or on cuda",
+    default: "cpu",
+    read: oneOf("cpu", "cuda"),
+  },
+  "precision": {
+    value: "NAME",
+    help: "numbers stored as f16 or f32; auto takes f16 where the GPU has it",
+    default: "auto",
+    read: oneOf("auto", "f16", "f32"),
+  },
+  "long-prompt": {
+    value: "NAME",
+    help: "truncate cuts a prompt that the model cannot hold",
+    default: "truncate",
+    read: oneOf("truncate"),
+  },
+  "output": {
+    value: "FILE",
+    help: "where the PNG goes, replacing what is there; - is stdout",
+    otherwise: "a new file named after prompt and seed",
+    read: text,
+  },
+  "json": { help: "print the result, or the error, as JSON" },
+  "quiet": { help: "print nothing but the result and errors" },
+  "help": { help: "print this help", letter: "h" },
+  "version": { help: "print the version" },
+} as const satisfies Record<string, OptionEntry>;
+
+/** Name of an option, without its dashes. */
+export type OptionName = keyof typeof options;
+
+/** Every option's name, in the order of help. */
+export const optionNames = Object.keys(options) as readonly OptionName[];
+
+/** The values that were given, and the defaults of those that were not. */
+export type OptionValues = {
+  readonly [Name in OptionName]: OptionValue<(typeof options)[Name]>;
+};
+
+type OptionValue<Entry> = Entry extends { read: (value: string) => infer Value }
+  ? Entry extends { default: string } ? Value : Value | undefined
+  : boolean;
+
+/** The table row of an option, as its readers see it. */
+export function optionEntry(name: OptionName): OptionEntry {
+  return options[name];
+}

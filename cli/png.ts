@@ -1,0 +1,15 @@
+/**
+ * Pictures as PNG files.
+ * @module
+ */
+import { PNG } from "pngjs";
+import { Buffer } from "node:buffer";
+import type { Image } from "../pipeline/request.ts";
+
+/** The PNG file of a picture: 8-bit RGB; the same bytes for the same pixels. */
+export function encodePng({ width, height, pixels }: Image): Uint8Array<ArrayBuffer> {
+  const colours = { colorType: 2, inputColorType: 2, inputHasAlpha: false } as const;
+  const png = new PNG({ width, height, ...colours });
+  png.data = Buffer.from(pixels.buffer, pixels.byteOffset, pixels.byteLength);
+  return new Uint8Array(PNG.sync.write(png, colours));
+}

@@ -1,0 +1,73 @@
+/**
+ * Readers of option values: text in, value out, or a RangeError that says
+ * what must be and what was given.
+ * @module
+ */
+import { suggest } from "./suggestion.ts";
+
+/** Any text, kept as it is. */
+export function text(value: string): string {
+  return value;
+}
+
+/** A whole number from `min` to `max`. */
+export function wholeNumber(
+  min: number,
+  max: number,
+): (value: string) => number {
+  return (value) => {
+    const number = Number(value);
+    if (/^\d+$/.test(value) && number >= min && number <= max) return number;
+    throw new RangeError(
+      `must be a whole number from ${min} to ${max}, got ${quote(value)}`,
+    );
+  };
+}
+
+/** A side of the picture in pixels; the VAE makes 8 of one latent pixel. */
+export function size(value: string): number {
+  const number = Number(value);
+  const inRange = number >= 64 && number <= 4096;
+  if (/^\d+$/.test(value) && inRange && number % 8 === 0) return number;
+  throw new RangeError(
+    `must be a multiple of 8 from 64 to 4096, got ${quote(value)}`,
+  );
+}
+
+/** A finite number, 0 or more. */
+export function finiteNumber(value: string): number {
+  const number = Number(value);
+  if (/^\d+(\.\d+)?$/.test(value) && Number.isFinite(number)) return number;
+  throw new RangeError(
+    `must be a finite number, 0 or more, got ${quote(value)}`,
+  );
+}
+
+/** A seed takes 64 bits, more than a number holds exactly. */
+export function seed(value: string): bigint {
+  const last = 2n ** 64n - 1n;
+  if (/^\d+$/.test(value) && BigInt(value) <= last) return BigInt(value);
+  throw new RangeError(
+    `must be a whole number from 0 to ${last}, got ${quote(value)}`,
+  );
+}
+
+/** One of `names`. */
+export function oneOf<Name extends string>(
+  ...names: readonly Name[]
+): (value: string) => Name {
+  return (value) => {
+    const name = names.find((known) => known === value);
+    if (name !== undefined) return name;
+    const meant = suggest(value, names);
+    throw new RangeError(
+      `must be ${names.length > 1 ? "one of " : ""}${names.join(", ")}, got ${quote(value)}${
+        meant === undefined ? "" : `: did you mean ${meant}?`
+      }`,
+    );
+  };
+}
+
+function quote(value: string): string {
+  return JSON.stringify(value.length > 40 ? `${value.slice(0, 40)}…` : value);
+}

@@ -1,0 +1,63 @@
+/**
+ * Opening a WebGPU device: which adapter, which limits and features, what to say when there is none.
+ * @module
+ */
+import { NoGpuError } from "./errors.ts";
+
+/** What is known of the adapter. */
+export interface AdapterInfo {
+  /** The adapter's own name, such as `NVIDIA H100`. */
+  readonly description: string;
+  readonly vendor: string;
+  readonly architecture: string;
+  /** Whether it runs on the CPU. */
+  readonly software: boolean;
+}
+
+const INSTALL = "No usable GPU was found: Deno's WebGPU needs a Vulkan, Metal or Direct3D 12 driver. " +
+  "Install one: Debian and Ubuntu `apt-get install mesa-vulkan-drivers libvulkan1`, " +
+  "Fedora `dnf install mesa-vulkan-drivers vulkan-loader`, " +
+  "macOS needs nothing but macOS 11 or later on a Mac with Metal, " +
+  "Windows the graphics driver of the card's maker";
+
+/** Limits that kernels use beyond WebGPU's defaults; each is asked for at the adapter's own value. */
+const LIMITS = [
+  "maxBufferSize",
+  "maxStorageBufferBindingSize",
+  "maxStorageBuffersPerShaderStage",
+  "maxStorageTexturesPerShaderStage",
+  "maxTextureDimension2D",
+  "maxComputeWorkgroupStorageSize",
+  "maxComputeInvocationsPerWorkgroup",
+  "maxComputeWorkgroupSizeX",
+] as const;
+
+/** Features that kernels can use where they exist. `subgroups` is not listed by Deno 2.9, yet can be requested. */
+const FEATURES = ["shader-f16", "timestamp-query", "subgroups"] as const;
+
+/**
+ * Opens the fastest adapter.
+ *
+ * @throws {NoGpuError} when there is no adapter or it refuses a device.
+ */
+export async function openDevice(): Promise<{ device: GPUDevice; adapter: AdapterInfo }> {
+  const adapter = await navigator.gpu?.requestAdapter({ powerPreference: "high-performance" }) ?? null;
+  if (adapter === null) throw new NoGpuError(INSTALL);
+  const requiredLimits = Object.fromEntries(LIMITS.map((name) => [name, adapter.limits[name]]));
+  const features = FEATURES.filter((name) => adapter.features.has(name));
+  const device = await requestDevice(adapter, [...new Set([...features, "subgroups" as const])], requiredLimits)
+    .catch(() => requestDevice(adapter, features, requiredLimits))
+    .catch((cause) => {
+      throw new NoGpuError(`The GPU ${adapter.info.description} refused a device`, { cause });
+    });
+  const { description, vendor, architecture, isFallbackAdapter } = adapter.info;
+  return { device, adapter: { description, vendor, architecture, software: isFallbackAdapter } };
+}
+
+function requestDevice(
+  adapter: GPUAdapter,
+  features: readonly string[],
+  requiredLimits: Record<string, number>,
+): Promise<GPUDevice> {
+  return adapter.requestDevice({ requiredFeatures: features as GPUFeatureName[], requiredLimits });
+}

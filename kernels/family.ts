@@ -1,0 +1,183 @@
+/**
+ * What every family of kernels can do. Two families exist: storage textures with subgroup broadcasts, which a
+ * software adapter runs 35 times faster than anything in workgroup memory, and storage buffers with workgroup
+ * memory, for real GPUs. {@link Ops} calls one of them and never asks which.
+ * @module
+ */
+import type { Kernel } from "./kernel.ts";
+import type { Layout, Memory, Tensor } from "./tensor.ts";
+
+/** A kernel and the memory behind each of its ports, in order. */
+export interface Launch {
+  readonly kernel: Kernel;
+  readonly memory: readonly Memory[];
+}
+
+/** How far an operand moves from one matrix product of a batch to the next. */
+export interface Stride {
+  readonly rows: number;
+  readonly columns: number;
+}
+
+/** A batch of products: product `(i, j)` offsets each operand by `i` times its outer and `j` times its inner stride. */
+export interface ProductBatch {
+  readonly outer: number;
+  readonly inner: number;
+  readonly a: readonly [outer: Stride, inner: Stride];
+  readonly b: readonly [outer: Stride, inner: Stride];
+  readonly out: readonly [outer: Stride, inner: Stride];
+}
+
+/** How a convolution's columns become taps: column = one output pixel, rows = taps x input channels. */
+export interface Window {
+  /** Taps along one side: 1 or 3. */
+  readonly size: number;
+  readonly stride: number;
+  /** Zero pixels around the input on the top and left; what the right and bottom need follows from the output size. */
+  readonly pad: number;
+  /** Nearest-neighbour upsampling of the input before the convolution: 1 or 2. */
+  readonly upsample: number;
+  readonly inputHeight: number;
+  readonly inputWidth: number;
+  /** The input after upsampling; an odd size cuts the last row or column of a doubled one. */
+  readonly imageHeight: number;
+  readonly imageWidth: number;
+  readonly outputHeight: number;
+  readonly outputWidth: number;
+}
+
+/** Element-wise functions; `geglu` takes twice the rows: value x gelu(gate). */
+export type Activation = "none" | "silu" | "gelu" | "quick_gelu" | "geglu";
+
+/** `out[m][n] = activation(sum_k a[k][m] b[k][n] + bias[m]) + plus[m][n]`: every linear layer, convolution and attention product. */
+export interface ProductSpec {
+  /** `[k, m]`: weights, or activations where both operands are. */
+  readonly a: Tensor;
+  /** `[k, n]`, or the image that `window` reads. */
+  readonly b: Tensor;
+  readonly out: Tensor;
+  /** Output rows; for `geglu` the rows of one half. */
+  readonly m: number;
+  /** Output columns of one product. */
+  readonly n: number;
+  /** Summed rows: input channels of one tap. */
+  readonly k: number;
+  readonly window?: Window;
+  /** `[m, 1]`; or `[m, steps]` with `step`, whose current value chooses the column. */
+  readonly bias?: Tensor;
+  /** One `u32`: the index of the running step. */
+  readonly step?: Memory;
+  /** Added after the activation, shaped like `out`. */
+  readonly plus?: Tensor;
+  readonly activation?: Activation;
+  readonly batch?: ProductBatch;
+  /** Partially fused softmax (arXiv 2304.11267 section 3.2.1): `b` holds raw scores, `rows` their maxima and sums. */
+  readonly softmax?: { readonly rows: Tensor; readonly scale: number };
+}
+
+/** Scores of one attention: `[batch x heads x paddedKeys, queries]`. */
+export interface SoftmaxSpec {
+  readonly scores: Tensor;
+  readonly out: Tensor;
+  /** Softmaxes in `scores`, one above the other: batch x heads. */
+  readonly count: number;
+  readonly keys: number;
+  readonly paddedKeys: number;
+  readonly scale: number;
+  /** Whether query `q` sees only keys up to `q`. */
+  readonly causal: boolean;
+}
+
+/** One attention: `q [batch, heads x width, queries]`, `k` and `v [batch, heads x width, keys]`. */
+export interface AttentionSpec {
+  readonly q: Tensor;
+  readonly k: Tensor;
+  readonly v: Tensor;
+  readonly out: Tensor;
+  readonly heads: number;
+}
+
+/** Group normalisation, optionally followed by SiLU. */
+export interface GroupNormSpec {
+  readonly x: Tensor;
+  readonly out: Tensor;
+  /** `[channels, 2]`: column 0 the weights, column 1 the biases. */
+  readonly affine: Tensor;
+  readonly groups: number;
+  readonly epsilon: number;
+  readonly silu: boolean;
+}
+
+/** Layer normalisation over the channels of each column. */
+export interface LayerNormSpec {
+  readonly x: Tensor;
+  readonly out: Tensor;
+  /** `[channels, 2]`: column 0 the weights, column 1 the biases. */
+  readonly affine: Tensor;
+  readonly epsilon: number;
+}
+
+/** The end of a denoising step: guidance and the scheduler's linear transition. */
+export interface SamplerSpec {
+  /** The UNet's output `[1 or 2, channels, h, w]`; of two samples the first is the unconditional one. */
+  readonly prediction: Tensor;
+  /** Where the next step's UNet input goes, shaped like `prediction`. */
+  readonly input: Tensor;
+  /** `f32`: one latent a slot, each as {@link Family.encode} lays out `[channels, h x w]`. */
+  readonly state: Memory;
+  /** `f32`: one fresh normal draw, laid out likewise. */
+  readonly noise: Memory;
+  /**
+   * `f32`, for each step: the factor of `input`, guidance, then a row for each slot: the factors of the old slots, of
+   * the guided prediction and of the noise.
+   */
+  readonly coefficients: Memory;
+  /** One `u32`, advanced by {@link advance} when the step has ended. */
+  readonly step: Memory;
+  readonly slots: number;
+}
+
+/** A weight matrix packed for a family: where it lies and its bytes. */
+export interface Packed {
+  readonly layout: Layout;
+  readonly data: Float32Array<ArrayBuffer> | Uint16Array<ArrayBuffer>;
+}
+
+/** Weights of a linear layer or convolution, `[out, in, taps]` row-major, as float32 or as the bits of float16. */
+export interface RawWeights {
+  readonly out: number;
+  readonly in: number;
+  readonly taps: number;
+  readonly data: Float32Array | Uint16Array;
+}
+
+/** The kernels of one way to reach memory. */
+export interface Family {
+  readonly name: "texture" | "buffer";
+  /** The layout of a matrix of activations. */
+  layout(rows: number, columns: number): Layout;
+  /** Values `[rows, columns]` row-major to the bytes of `layout`; rows and columns are padded with zeros. */
+  encode(layout: Layout, rows: number, columns: number, values: Float32Array): Float32Array<ArrayBuffer>;
+  /** The reverse of {@link encode}. */
+  decode(layout: Layout, rows: number, columns: number, data: Float32Array): Float32Array;
+  /** Packs weights as operand `a` of {@link product}: `[taps x in, out]`. */
+  pack(weights: RawWeights): Packed;
+  product(spec: ProductSpec): Launch;
+  /** Softmax over the keys of every query; pads become 0. */
+  softmax(spec: SoftmaxSpec): Launch;
+  /** Only the maximum and the sum of exponentials of every query, as rows 0 and 1 of `out`. */
+  softmaxRows(spec: SoftmaxSpec): Launch;
+  /** Attention without stored scores (FlashAttention's online softmax); `undefined` for head widths it cannot hold. */
+  flashAttention(spec: AttentionSpec): Launch | undefined;
+  groupNorm(spec: GroupNormSpec): Launch;
+  layerNorm(spec: LayerNormSpec): Launch;
+  /** `out = activation(x)`. */
+  activate(x: Tensor, out: Tensor, activation: Activation): Launch;
+  /** `out = x + y`. */
+  add(x: Tensor, y: Tensor, out: Tensor): Launch;
+  /** The channels of `x`, then those of `y`. */
+  concat(x: Tensor, y: Tensor, out: Tensor): Launch;
+  sample(spec: SamplerSpec): Launch;
+  /** `x [batch, channels, columns]` to `out [batch x paddedColumns, channels]`; pads become 0. */
+  transpose(x: Tensor, out: Tensor): Launch;
+}

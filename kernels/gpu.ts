@@ -1,0 +1,258 @@
+/**
+ * The GPU: memory, pipelines, transfers and errors. Only this file and device.ts touch WebGPU.
+ * @module
+ */
+import { type AdapterInfo, openDevice } from "./device.ts";
+import { GpuFailedError, GpuMemoryError } from "./errors.ts";
+import type { Kernel } from "./kernel.ts";
+import type { Layout, Memory } from "./tensor.ts";
+
+/** Real memory: one texture or one buffer. */
+type Resource = { readonly texture: GPUTexture; readonly bytes: number } | {
+  readonly buffer: GPUBuffer;
+  readonly bytes: number;
+};
+
+/** The largest binding that every backend can address (gfx-rs/wgpu#8105). */
+const LARGEST_BINDING = 2 ** 31 - 4;
+
+/** A device with its pipelines and the memory that outlives a recording. */
+export class Gpu implements AsyncDisposable {
+  /** What it runs on. */
+  readonly adapter: AdapterInfo;
+  /** The WebGPU device; kernels/ only. */
+  readonly device: GPUDevice;
+  #resources = new Map<Memory, Resource>();
+  #pipelines = new Map<string, GPUComputePipeline>();
+  #bytes = 0;
+  #peakBytes = 0;
+  #failure: Error | undefined;
+
+  private constructor(device: GPUDevice, adapter: AdapterInfo) {
+    this.device = device;
+    this.adapter = adapter;
+    device.addEventListener("uncapturederror", (event) => {
+      event.preventDefault();
+      this.#fail((event as GPUUncapturedErrorEvent).error);
+    });
+    device.lost.then((info) => {
+      if (info.reason !== "destroyed") this.#failure ??= new GpuFailedError(`The GPU was lost: ${info.message}`);
+    });
+  }
+
+  /**
+   * Opens the fastest GPU.
+   *
+   * @throws {NoGpuError} when there is none.
+   */
+  static async open(): Promise<Gpu> {
+    const { device, adapter } = await openDevice();
+    return new Gpu(device, adapter);
+  }
+
+  /** Most bytes of GPU memory held at once. */
+  get peakBytes(): number {
+    return this.#peakBytes;
+  }
+
+  /** Bytes of GPU memory held now. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  #fail(error: GPUError): void {
+    this.#failure ??= error instanceof GPUOutOfMemoryError
+      ? new GpuMemoryError(`Out of GPU memory with ${megabytes(this.#bytes)} in use: ${error.message}`)
+      : new GpuFailedError(`The GPU refused a command: ${error.message}`);
+  }
+
+  /** Throws the first error that the device reported since it was opened. */
+  check(): void {
+    if (this.#failure) throw this.#failure;
+  }
+
+  /**
+   * Makes memory real. Textures and buffers start as zeros.
+   *
+   * @throws {RangeError} when one binding cannot hold it.
+   */
+  allocate(layout: Layout, label: string): Resource {
+    const limit = Math.min(this.device.limits.maxStorageBufferBindingSize, LARGEST_BINDING);
+    const bytes = bytesOf(layout);
+    if (layout.kind === "buffer" && bytes > limit) {
+      throw new RangeError(`${label} needs ${megabytes(bytes)}, more than the ${megabytes(limit)} this GPU can bind`);
+    }
+    const resource: Resource = layout.kind === "texture"
+      ? {
+        texture: this.device.createTexture({
+          label,
+          size: [layout.width, layout.height],
+          format: layout.format,
+          usage: GPUTextureUsage.STORAGE_BINDING | GPUTextureUsage.COPY_DST | GPUTextureUsage.COPY_SRC,
+        }),
+        bytes,
+      }
+      : {
+        buffer: this.device.createBuffer({
+          label,
+          size: bytes,
+          usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC,
+        }),
+        bytes,
+      };
+    this.#bytes += bytes;
+    this.#peakBytes = Math.max(this.#peakBytes, this.#bytes);
+    return resource;
+  }
+
+  /** Gives memory back. */
+  release(resource: Resource): void {
+    if ("texture" in resource) resource.texture.destroy();
+    else resource.buffer.destroy();
+    this.#bytes -= resource.bytes;
+  }
+
+  /** The resource of kept memory, allocated on first use. */
+  resource(memory: Memory): Resource {
+    let resource = this.#resources.get(memory);
+    if (!resource) {
+      resource = this.allocate(memory.layout, memory.label);
+      this.#resources.set(memory, resource);
+    }
+    return resource;
+  }
+
+  /** Gives kept memory back. */
+  free(memory: Memory): void {
+    const resource = this.#resources.get(memory);
+    if (resource) this.release(resource);
+    this.#resources.delete(memory);
+  }
+
+  /** Copies `data`, in the memory's own layout, to kept memory. */
+  write(memory: Memory, data: ArrayBufferView<ArrayBuffer>): void {
+    const resource = this.resource(memory);
+    const { layout } = memory;
+    // Deno panics when a write's size is past the array (ext/webgpu/queue.rs), so sizes are checked here.
+    if (data.byteLength > resource.bytes) {
+      throw new RangeError(`${data.byteLength} bytes do not fit into the ${resource.bytes} of ${memory.label}`);
+    }
+    if ("buffer" in resource) this.device.queue.writeBuffer(resource.buffer, 0, data);
+    else if (layout.kind === "texture") {
+      const bytesPerRow = layout.width * texelBytes(layout.format);
+      this.device.queue.writeTexture({ texture: resource.texture }, data, { bytesPerRow }, [
+        layout.width,
+        layout.height,
+      ]);
+    }
+  }
+
+  /**
+   * The values of kept memory, in its own layout without row padding.
+   *
+   * @throws {GpuFailedError | GpuMemoryError} what the device reported meanwhile.
+   */
+  async read(memory: Memory): Promise<Float32Array<ArrayBuffer>> {
+    const { layout } = memory;
+    const resource = this.resource(memory);
+    const width = layout.kind === "texture" ? layout.width * texelBytes(layout.format) : resource.bytes;
+    const height = layout.kind === "texture" ? layout.height : 1;
+    const pitch = layout.kind === "texture" ? Math.ceil(width / 256) * 256 : width;
+    const staging = this.device.createBuffer({
+      label: `${memory.label} on the host`,
+      size: pitch * height,
+      usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST,
+    });
+    try {
+      const encoder = this.device.createCommandEncoder();
+      if ("buffer" in resource) encoder.copyBufferToBuffer(resource.buffer, 0, staging, 0, resource.bytes);
+      else {
+        encoder.copyTextureToBuffer({ texture: resource.texture }, { buffer: staging, bytesPerRow: pitch }, [
+          layout.kind === "texture" ? layout.width : 0,
+          height,
+        ]);
+      }
+      this.device.queue.submit([encoder.finish()]);
+      await staging.mapAsync(GPUMapMode.READ).catch((cause) => {
+        this.check();
+        throw new GpuFailedError(`The GPU did not finish: ${cause}`, { cause });
+      });
+      this.check();
+      const bytes = new Uint8Array(width * height);
+      const mapped = new Uint8Array(staging.getMappedRange());
+      for (let row = 0; row < height; row++) {
+        bytes.set(mapped.subarray(row * pitch, row * pitch + width), row * width);
+      }
+      return new Float32Array(bytes.buffer);
+    } finally {
+      staging.destroy();
+    }
+  }
+
+  /**
+   * The pipeline of a kernel; equal texts share one.
+   *
+   * @throws {GpuFailedError} when the shader does not compile, with the compiler's message.
+   */
+  pipeline(kernel: Kernel): GPUComputePipeline {
+    let pipeline = this.#pipelines.get(kernel.wgsl);
+    if (!pipeline) {
+      this.device.pushErrorScope("validation");
+      const module = this.device.createShaderModule({ label: kernel.name, code: kernel.wgsl });
+      pipeline = this.device.createComputePipeline({
+        label: kernel.name,
+        layout: "auto",
+        compute: { module, entryPoint: "main" },
+      });
+      this.device.popErrorScope().then((error) => {
+        if (error) this.#failure ??= new GpuFailedError(`Kernel ${kernel.name} was refused: ${error.message}`);
+      });
+      this.#pipelines.set(kernel.wgsl, pipeline);
+    }
+    return pipeline;
+  }
+
+  /** Pipelines made so far. */
+  get pipelines(): number {
+    return this.#pipelines.size;
+  }
+
+  /**
+   * Waits until all submitted work is done. Costs at least 10 ms in Deno, however little the work.
+   *
+   * @throws {GpuFailedError | GpuMemoryError} what the device reported meanwhile.
+   */
+  async finish(): Promise<void> {
+    await this.device.queue.onSubmittedWorkDone();
+    this.check();
+  }
+
+  /** Gives all memory back and closes the device. */
+  [Symbol.asyncDispose](): Promise<void> {
+    for (const resource of this.#resources.values()) this.release(resource);
+    this.#resources.clear();
+    this.device.destroy();
+    return Promise.resolve();
+  }
+}
+
+function texelBytes(format: "rgba32float" | "rgba16float"): number {
+  return format === "rgba32float" ? 16 : 8;
+}
+
+/** Bytes of a layout. */
+export function bytesOf(layout: Layout): number {
+  return layout.kind === "buffer" ? layout.bytes : layout.width * layout.height * texelBytes(layout.format);
+}
+
+/** Bytes as text, in MiB. */
+export function megabytes(bytes: number): string {
+  return `${(bytes / 2 ** 20).toFixed(1)} MiB`;
+}
+
+/** What a binding of `resource` is given. */
+export function bindingOf(resource: Resource): GPUBindingResource {
+  return "texture" in resource ? resource.texture.createView() : { buffer: resource.buffer };
+}
+
+export type { Resource };

@@ -1,0 +1,302 @@
+/**
+ * Operations on tensors: each records the launches of a kernel family and returns where the result will be.
+ * @module
+ */
+import type { Activation, Family, Launch, RawWeights, Stride, Window } from "./family.ts";
+import type { Gpu } from "./gpu.ts";
+import { Program } from "./program.ts";
+import { columns, type Memory, pixels, shapeText, type Tensor } from "./tensor.ts";
+
+/** Shape of a tensor `[batch, channels, height, width]`. */
+export type Shape = Pick<Tensor, "batch" | "channels" | "height" | "width">;
+
+/** A linear layer or convolution, packed. */
+export interface Layer {
+  /** `[taps x in, out]`. */
+  readonly weights: Tensor;
+  /** `[out, 1]`. */
+  readonly bias?: Tensor;
+  readonly in: number;
+  readonly out: number;
+  /** Taps along one side of the window: 1 or 3. */
+  readonly window: number;
+}
+
+/** Weights and biases of a normalisation, `[channels, 2]`. */
+export type Affine = Tensor;
+
+/** A bias that changes from step to step: `[out, steps]` and the running step. */
+export interface StepBias {
+  readonly values: Tensor;
+  readonly step: Memory;
+}
+
+/** What may be fused behind a product. */
+export interface ProductOptions {
+  /** Added at the end. */
+  readonly plus?: Tensor;
+  readonly activation?: Activation;
+  /** Takes the place of the layer's own bias. */
+  readonly stepBias?: StepBias;
+}
+
+/** How a 3x3 convolution moves over its input. */
+export interface ConvolutionOptions extends ProductOptions {
+  /** 1 or 2. */
+  readonly stride?: number;
+  /** Zero pixels on the left and top; by default what keeps the size at stride 1. */
+  readonly pad?: number;
+  /** Nearest-neighbour upsampling before the convolution. */
+  readonly upsample?: number;
+  /** Size of the upsampled image, when it is not `upsample` times the input's. */
+  readonly image?: readonly [height: number, width: number];
+  /** Zero pixels on the right and bottom; by default as many as on the left and top. */
+  readonly padEnd?: number;
+}
+
+/** Records operations. Nothing runs before {@link Ops.record} has made a {@link Program}. */
+export class Ops {
+  /** The device. */
+  readonly gpu: Gpu;
+  /** The kernels in use. */
+  readonly family: Family;
+  #launches: Launch[] = [];
+
+  /** Records for `gpu` with the kernels of `family`. */
+  constructor(gpu: Gpu, family: Family) {
+    this.gpu = gpu;
+    this.family = family;
+  }
+
+  /** Records what `build` calls and makes it a program. */
+  record(build: () => void): Program {
+    this.#launches = [];
+    build();
+    const launches = this.#launches;
+    this.#launches = [];
+    return new Program(this.gpu, launches);
+  }
+
+  /** Memory that outlives recordings, for values from the host or for the host. */
+  keep(shape: Shape, label: string): Tensor {
+    return this.#tensor(shape, label, true);
+  }
+
+  /** A kept buffer of 4-byte elements. */
+  buffer(elements: number, label: string, element: "f32" | "u32" = "f32"): Memory {
+    const stride = Math.ceil(elements / 4) * 4;
+    return { layout: { kind: "buffer", element, stride, bytes: stride * 4 }, label, kept: true };
+  }
+
+  /** Writes `values [batch, channels, height, width]` to a kept tensor. */
+  write(x: Tensor, values: Float32Array): void {
+    if (values.length !== columns(x) * x.channels) {
+      throw new RangeError(`${values.length} values for a tensor ${shapeText(x)}`);
+    }
+    const rows = swapBatch(values, x.batch, x.channels, pixels(x));
+    this.gpu.write(x.memory, this.family.encode(x.memory.layout, x.channels, columns(x), rows));
+  }
+
+  /** The values `[batch, channels, height, width]` of a kept tensor. */
+  async read(x: Tensor): Promise<Float32Array> {
+    const data = await this.gpu.read(x.memory);
+    return swapBatch(this.family.decode(x.memory.layout, x.channels, columns(x), data), x.channels, x.batch, pixels(x));
+  }
+
+  /** Packs and uploads a layer; `weights` keep the element type they come in. */
+  layer(weights: RawWeights, bias?: Float32Array): Layer {
+    const { layout, data } = this.family.pack(weights);
+    const memory: Memory = { layout, label: "weights", kept: true };
+    this.gpu.write(memory, data);
+    const shape = { batch: 1, channels: weights.taps * weights.in, height: weights.out, width: 1 };
+    return {
+      weights: { ...shape, memory, firstRow: 0 },
+      ...(bias && { bias: this.#upload(bias, weights.out, 1) }),
+      in: weights.in,
+      out: weights.out,
+      window: Math.sqrt(weights.taps),
+    };
+  }
+
+  /** Uploads the weights and biases of a normalisation. */
+  affine(weight: Float32Array, bias: Float32Array): Affine {
+    const pairs = Float32Array.from({ length: 2 * weight.length }, (_, i) => (i % 2 ? bias : weight)[i >> 1]!);
+    return this.#upload(pairs, weight.length, 2);
+  }
+
+  #upload(values: Float32Array, rows: number, columns: number): Tensor {
+    const tensor = this.keep({ batch: 1, channels: rows, height: columns, width: 1 }, "parameters");
+    this.write(tensor, values);
+    return tensor;
+  }
+
+  #tensor(shape: Shape, label: string, kept = false): Tensor {
+    const { batch, channels, height, width } = shape;
+    const layout = this.family.layout(channels, batch * height * width);
+    return { batch, channels, height, width, memory: { layout, label, kept }, firstRow: 0 };
+  }
+
+  #launch(launch: Launch): void {
+    this.#launches.push(launch);
+  }
+
+  /** Records one launch that no method covers. */
+  launch(launch: Launch): void {
+    this.#launch(launch);
+  }
+
+  /** Writes the result into `out` instead of new memory: for results that the host reads or a later program needs. */
+  copy(x: Tensor, out: Tensor): void {
+    this.#launch(this.family.activate(x, out, "none"));
+  }
+
+  /** A linear layer on the channels of every column. */
+  linear(x: Tensor, layer: Layer, options: ProductOptions & { into?: Tensor } = {}): Tensor {
+    return this.convolve(x, layer, options);
+  }
+
+  /** A convolution, 1x1 or 3x3, or (window 1) a linear layer. */
+  convolve(x: Tensor, layer: Layer, options: ConvolutionOptions & { into?: Tensor } = {}): Tensor {
+    if (x.channels !== layer.in) {
+      throw new RangeError(`A layer of ${layer.in} inputs was given a tensor ${shapeText(x)}`);
+    }
+    const { stride = 1, upsample = 1, pad = layer.window >> 1, activation = "none", stepBias, plus } = options;
+    const [imageHeight, imageWidth] = options.image ?? [x.height * upsample, x.width * upsample];
+    const reach = pad + (options.padEnd ?? pad) - layer.window;
+    const height = Math.floor((imageHeight + reach) / stride) + 1;
+    const width = Math.floor((imageWidth + reach) / stride) + 1;
+    const channels = activation === "geglu" ? layer.out / 2 : layer.out;
+    const out = options.into ?? this.#tensor({ batch: x.batch, channels, height, width }, "product");
+    const window: Window | undefined = layer.window === 1 ? undefined : {
+      size: layer.window,
+      stride,
+      pad,
+      upsample,
+      inputHeight: x.height,
+      inputWidth: x.width,
+      imageHeight,
+      imageWidth,
+      outputHeight: height,
+      outputWidth: width,
+    };
+    const bias = stepBias?.values ?? layer.bias;
+    this.#launch(this.family.product({
+      a: layer.weights,
+      b: x,
+      out,
+      m: channels,
+      n: columns(out),
+      k: layer.in,
+      activation,
+      ...(window && { window }),
+      ...(bias && { bias }),
+      ...(stepBias && { step: stepBias.step }),
+      ...(plus && { plus }),
+    }));
+    return out;
+  }
+
+  /** Group normalisation, optionally with SiLU. */
+  groupNorm(x: Tensor, affine: Affine, options: { groups: number; epsilon: number; silu?: boolean }): Tensor {
+    const out = this.#tensor(x, "group norm");
+    this.#launch(this.family.groupNorm({ x, out, affine, silu: false, ...options }));
+    return out;
+  }
+
+  /** Layer normalisation over the channels of each column. */
+  layerNorm(x: Tensor, affine: Affine, options: { epsilon: number }): Tensor {
+    const out = this.#tensor(x, "layer norm");
+    this.#launch(this.family.layerNorm({ x, out, affine, ...options }));
+    return out;
+  }
+
+  /** An element-wise function. */
+  activate(x: Tensor, activation: Exclude<Activation, "geglu">): Tensor {
+    const out = this.#tensor(x, activation);
+    this.#launch(this.family.activate(x, out, activation));
+    return out;
+  }
+
+  /** `x + y`. */
+  add(x: Tensor, y: Tensor): Tensor {
+    const out = this.#tensor(x, "add");
+    this.#launch(this.family.add(x, y, out));
+    return out;
+  }
+
+  /** The channels of `x`, then those of `y`. */
+  concat(x: Tensor, y: Tensor): Tensor {
+    const out = this.#tensor({ ...x, channels: x.channels + y.channels }, "concat");
+    this.#launch(this.family.concat(x, y, out));
+    return out;
+  }
+
+  /**
+   * Scaled dot-product attention: `softmax(q^T k / sqrt(width)) v` for each of `heads` runs of channels of
+   * `q [batch, heads x width, queries]`, `k` and `v [batch, heads x width, keys]`.
+   */
+  attention(q: Tensor, k: Tensor, v: Tensor, options: { heads: number; causal?: boolean }): Tensor {
+    const { heads, causal = false } = options;
+    const out = this.#tensor(q, "attention");
+    const flash = causal ? undefined : this.family.flashAttention({ q, k, v, out, heads });
+    if (flash) this.#launch(flash);
+    else this.#storedAttention(q, k, v, out, heads, causal);
+    return out;
+  }
+
+  /** Attention with its scores in memory `[batch x heads x keys, queries]`. */
+  #storedAttention(q: Tensor, k: Tensor, v: Tensor, out: Tensor, heads: number, causal: boolean): void {
+    const width = q.channels / heads;
+    const keys = pixels(k);
+    const paddedKeys = Math.ceil(keys / 4) * 4;
+    const count = q.batch * heads;
+    const matrix = (rows: number, columns: number, label: string) =>
+      this.#tensor({ batch: 1, channels: rows, height: columns, width: 1 }, label);
+    const scores = matrix(count * paddedKeys, pixels(q), "scores");
+    const perSample = (columns: number): Stride => ({ rows: 0, columns });
+    const perHead: Stride = { rows: width, columns: 0 };
+    const perScores: readonly [Stride, Stride] = [
+      { rows: heads * paddedKeys, columns: 0 },
+      { rows: paddedKeys, columns: 0 },
+    ];
+    const batch = { outer: q.batch, inner: heads };
+    this.#launch(this.family.product({
+      a: k,
+      b: q,
+      out: scores,
+      m: keys,
+      n: pixels(q),
+      k: width,
+      batch: { ...batch, a: [perSample(keys), perHead], b: [perSample(pixels(q)), perHead], out: perScores },
+    }));
+    const probabilities = matrix(count * paddedKeys, pixels(q), "probabilities");
+    const scale = 1 / Math.sqrt(width);
+    this.#launch(this.family.softmax({ scores, out: probabilities, count, keys, paddedKeys, scale, causal }));
+    const turned = matrix(q.batch * paddedKeys, v.channels, "v, transposed");
+    this.#launch(this.family.transpose(v, turned));
+    this.#launch(this.family.product({
+      a: turned,
+      b: probabilities,
+      out,
+      m: width,
+      n: pixels(q),
+      k: keys,
+      batch: {
+        ...batch,
+        a: [{ rows: paddedKeys, columns: 0 }, { rows: 0, columns: width }],
+        b: perScores,
+        out: [perSample(pixels(q)), perHead],
+      },
+    }));
+  }
+}
+
+/** `[a, b, n]` to `[b, a, n]`: between sample by sample and channel by channel. */
+function swapBatch(values: Float32Array, a: number, b: number, n: number): Float32Array {
+  if (a === 1 || b === 1) return values;
+  const swapped = new Float32Array(values.length);
+  for (let i = 0; i < a; i++) {
+    for (let j = 0; j < b; j++) swapped.set(values.subarray((i * b + j) * n, (i * b + j + 1) * n), (j * a + i) * n);
+  }
+  return swapped;
+}

@@ -1,0 +1,40 @@
+/**
+ * The kernels for adapters whose texture reads are fast and whose buffer reads are not: llvmpipe.
+ * @module
+ */
+import type { Family } from "../family.ts";
+import type { Layout, TextureLayout } from "../tensor.ts";
+import { activate, add, concat } from "./elementwise.ts";
+import { flashAttention } from "./flash_attention.ts";
+import { groupNorm } from "./group_norm.ts";
+import { layerNorm } from "./layer_norm.ts";
+import { decode, encode, pack, textureLayout } from "./layout.ts";
+import { product } from "./product.ts";
+import { sample } from "./sampler.ts";
+import { softmax, softmaxRows } from "./softmax.ts";
+import { transpose } from "./transpose.ts";
+
+function asTexture(layout: Layout): TextureLayout {
+  if (layout.kind !== "texture") throw new TypeError("Expected the layout of a texture");
+  return layout;
+}
+
+/** Storage textures and subgroup broadcasts. */
+export const textureFamily: Family = {
+  name: "texture",
+  layout: (rows, columns) => textureLayout(rows, columns),
+  encode: (layout, rows, columns, values) => encode(asTexture(layout), rows, columns, values),
+  decode: (layout, rows, columns, data) => decode(asTexture(layout), rows, columns, data),
+  pack,
+  product: (spec) => product(spec),
+  softmax,
+  softmaxRows,
+  flashAttention,
+  groupNorm,
+  layerNorm,
+  activate,
+  add,
+  concat,
+  sample,
+  transpose,
+};

@@ -1,0 +1,259 @@
+/**
+ * `out = a^T b` of the texture family: linear layers, convolutions and the products of attention.
+ *
+ * One subgroup of 8 lanes owns a tile of `rows` x 8 `groups` outputs. Lanes run along the columns: each reads its own
+ * pixels of `b`, four rows a texel. `a` is read once by the 8 lanes, a row each, and handed round by broadcasts.
+ * Sums of four products are added to the accumulator: longer or shorter chains make LLVM spill (17-58 GFLOP/s
+ * instead of 75 on two cores with LLVM 15).
+ * @module
+ */
+import { activationFunction } from "../activations.ts";
+import type { Launch, ProductBatch, ProductSpec, Stride, Window } from "../family.ts";
+import { kernel, type Port, unroll } from "../kernel.ts";
+import type { Memory } from "../tensor.ts";
+import { addressing, addressSizes, layoutOf, readPort, writePort } from "./layout.ts";
+
+/** Outputs of one workgroup: `rows` by `8 * groups` columns. */
+export interface ProductTile {
+  readonly rows: number;
+  readonly groups: number;
+}
+
+/** The tile for a shape: as large as fits, because every load then serves more products. */
+export function chooseTile(spec: Pick<ProductSpec, "m" | "n" | "activation">): ProductTile {
+  const groups = [1, 2, 4].find((groups) => spec.n <= groups * 8) ?? 8;
+  if (spec.activation === "geglu") return { rows: 16, groups };
+  return { rows: [4, 8].find((rows) => spec.m <= rows) ?? 16, groups };
+}
+
+const NO_STRIDE: Stride = { rows: 0, columns: 0 };
+const SINGLE: ProductBatch = {
+  outer: 1,
+  inner: 1,
+  a: [NO_STRIDE, NO_STRIDE],
+  b: [NO_STRIDE, NO_STRIDE],
+  out: [NO_STRIDE, NO_STRIDE],
+};
+
+function batchSizes(batch: ProductBatch): Record<string, number> {
+  const sizes: Record<string, number> = { inner: batch.inner };
+  for (const operand of ["a", "b", "out"] as const) {
+    const [outer, inner] = batch[operand];
+    if (outer.rows % 4 !== 0 || inner.rows % 4 !== 0) {
+      throw new RangeError(`Product strides of ${outer.rows} and ${inner.rows} rows are not whole texels`);
+    }
+    sizes[`${operand}_outer_slices`] = outer.rows / 4;
+    sizes[`${operand}_inner_slices`] = inner.rows / 4;
+    sizes[`${operand}_outer_columns`] = outer.columns;
+    sizes[`${operand}_inner_columns`] = inner.columns;
+  }
+  return sizes;
+}
+
+function windowSizes(window: Window): Record<string, number> {
+  const { size, stride, pad, upsample, inputHeight, inputWidth, outputHeight, outputWidth } = window;
+  return {
+    window: size,
+    stride,
+    pad,
+    upsample_shift: Math.log2(upsample),
+    image_height: window.imageHeight,
+    image_width: window.imageWidth,
+    input_row: inputWidth,
+    input_pixels: inputHeight * inputWidth,
+    output_width: outputWidth,
+    output_pixels: outputHeight * outputWidth,
+  };
+}
+
+/** Where lane `l`'s pixel of group `j` lies in `b`: columns for a plain product, a gathered pixel for a window. */
+function columnText(groups: number, window: boolean): { readonly before: string; readonly perTap: string } {
+  if (!window) {
+    return {
+      before: unroll(groups, (j) => `let p${j} = b_at(z.b_slice, min(n${j}, size.n - 1) + z.b_column);`),
+      perTap: "",
+    };
+  }
+  return {
+    before: unroll(groups, (j) => `let o${j} = output_pixel(n${j});`),
+    perTap: unroll(groups, (j) => `let p${j} = input_texel(o${j}, tap / size.window, tap % size.window);`),
+  };
+}
+
+const WINDOW_TEXT = `
+/** Sample, row and column of output pixel n. The division is exact below 2^22 and far cheaper than the integer one. */
+fn output_pixel(n: i32) -> vec3<i32> {
+  let sample = i32((f32(n) + 0.5) / f32(size.output_pixels));
+  let pixel = n - sample * size.output_pixels;
+  let row = i32((f32(pixel) + 0.5) / f32(size.output_width));
+  return vec3<i32>(sample, row, pixel - row * size.output_width);
+}
+/** The texel under one tap; outside the image a texel outside the texture, which reads as zero (probed). */
+fn input_texel(o: vec3<i32>, tap_row: i32, tap_column: i32) -> vec2<i32> {
+  let row = o.y * size.stride + tap_row - size.pad;
+  let column = o.z * size.stride + tap_column - size.pad;
+  let inside = row >= 0 && column >= 0 && row < size.image_height && column < size.image_width;
+  let pixel = (row >> u32(size.upsample_shift)) * size.input_row + (column >> u32(size.upsample_shift));
+  let at = b_at(0, o.x * size.input_pixels + pixel);
+  return vec2<i32>(select(-1, at.x, inside), at.y);
+}`;
+
+/** The step over four summed rows: `groups` texels of b, `rows / 8` of a, and their products. */
+function innerText(tile: ProductTile, softmax: boolean): string {
+  const weights = Math.ceil(tile.rows / 8);
+  const lines = [
+    unroll(tile.groups, (j) => `let x${j} = ${bTexel(j, softmax)};`),
+    unroll(weights, (g) => `let w${g} = textureLoad(a, vec2<i32>(a_column${g}, a_slice + k));`),
+  ];
+  for (let r = 0; r < tile.rows / 4; r++) {
+    for (const component of "xyzw") {
+      const lane = (i: number) => `subgroupBroadcast(w${r >> 1}.${component}, ${(r % 2) * 4 + i}u)`;
+      lines.push(`let w${r}${component} = vec4<f32>(${[0, 1, 2, 3].map(lane).join(", ")});`);
+    }
+    lines.push(unroll(
+      tile.groups,
+      (j) => `c${r}_${j} = c${r}_${j} + (x${j}.x * w${r}x + x${j}.y * w${r}y + x${j}.z * w${r}z + x${j}.w * w${r}w);`,
+    ));
+  }
+  return lines.join("\n");
+}
+
+function bTexel(j: number, softmax: boolean): string {
+  const texel = `textureLoad(b, vec2<i32>(p${j}.x, p${j}.y + k * size.b_fold))`;
+  // Past the last key lie copies, not scores.
+  return softmax
+    ? `select(vec4<f32>(), exp(${texel} * size.scale - maximum${j}), vec4<i32>(k * 4) + vec4<i32>(0, 1, 2, 3) < vec4<i32>(size.k))`
+    : texel;
+}
+
+/** What happens to the accumulators: softmax sums, bias, activation, residual, store. */
+function epilogueText(spec: ProductSpec, tile: ProductTile): string {
+  const lines: string[] = [];
+  const halves = spec.activation === "geglu" ? 2 : 1;
+  const stored = tile.rows / 4 / halves;
+  for (let r = 0; r < stored; r++) {
+    lines.push(`{ let slice = m0 / 4 + ${r};`);
+    if (spec.bias) {
+      lines.push(`let bias_value = textureLoad(bias, bias_at(slice, ${spec.step ? "i32(step[0])" : "0"}));`);
+      if (halves === 2) lines.push(`let bias_gate = textureLoad(bias, bias_at(slice + size.m / 4, 0));`);
+    }
+    for (let j = 0; j < tile.groups; j++) {
+      const accumulator = (r: number) => spec.softmax ? `c${r}_${j} / sum${j}` : `c${r}_${j}`;
+      const sum = (r: number, bias: string) => spec.bias ? `${accumulator(r)} + ${bias}` : accumulator(r);
+      let value = sum(r, "bias_value");
+      if (halves === 2) value = `(${value}) * gelu(${sum(r + stored, "bias_gate")})`;
+      else if (spec.activation && spec.activation !== "none") value = `${spec.activation}(${value})`;
+      if (spec.plus) value = `${value} + textureLoad(plus, plus_at(slice, n${j} + z.out_column))`;
+      // The select keeps LLVM from compiling a chain that ends in a store lane by lane (45 times slower).
+      lines.push(
+        `if (n${j} < size.n && slice * 4 < size.m) {
+  textureStore(out, out_at(z.out_slice + slice, n${j} + z.out_column), select(vec4<f32>(), ${value}, n${j} < size.n));
+}`,
+      );
+    }
+    lines.push("}");
+  }
+  return lines.join("\n");
+}
+
+/** Launches `spec` on tiles of `tile`. */
+export function product(spec: ProductSpec, tile: ProductTile = chooseTile(spec)): Launch {
+  const { a, b, out, bias, plus, step, window, softmax } = spec;
+  if (layoutOf(a).fold !== 1) throw new RangeError("Operand a of a product has more than 16,384 columns");
+  const geglu = spec.activation === "geglu";
+  const ports: Port[] = [readPort("a", a), readPort("b", b), writePort("out")];
+  const memory: Memory[] = [a.memory, b.memory, out.memory];
+  const sizes: Record<string, number> = {
+    ...addressSizes("a", a),
+    ...addressSizes("b", b),
+    ...addressSizes("out", out),
+    ...batchSizes(spec.batch ?? SINGLE),
+    m: spec.m,
+    n: spec.n,
+    k: spec.k,
+    k_slices: Math.ceil(spec.k / 4),
+    a_last: layoutOf(a).width - 1,
+  };
+  const names = ["b", "out"];
+  const optional: Record<string, typeof bias> = { bias, plus, rows: softmax?.rows };
+  for (const [name, tensor] of Object.entries(optional)) {
+    if (!tensor) continue;
+    ports.push(readPort(name, tensor));
+    memory.push(tensor.memory);
+    Object.assign(sizes, addressSizes(name, tensor));
+    names.push(name);
+  }
+  if (step) {
+    ports.push({ kind: "buffer", name: "step", access: "read", element: "u32" });
+    memory.push(step);
+  }
+  if (window) Object.assign(sizes, windowSizes(window));
+
+  const tileRows = geglu ? tile.rows / 2 : tile.rows;
+  const weightGroups = Math.ceil(tile.rows / 8);
+  const rowOfGroup = (g: number) => geglu && g >= weightGroups / 2 ? `size.m + ${g * 8 - tileRows}` : `${g * 8}`;
+  const { before, perTap } = columnText(tile.groups, window !== undefined);
+  const taps = window ? "size.window * size.window" : "1";
+  const body = `
+struct Offsets { a_slice: i32, a_column: i32, b_slice: i32, b_column: i32, out_slice: i32, out_column: i32 }
+fn offsets(z: i32) -> Offsets {
+  let o = z / size.inner; let i = z % size.inner;
+  return Offsets(
+    size.a_slice + o * size.a_outer_slices + i * size.a_inner_slices, o * size.a_outer_columns + i * size.a_inner_columns,
+    o * size.b_outer_slices + i * size.b_inner_slices, o * size.b_outer_columns + i * size.b_inner_columns,
+    o * size.out_outer_slices + i * size.out_inner_slices, o * size.out_outer_columns + i * size.out_inner_columns);
+}
+${names.map(addressing).join("\n")}
+${window ? WINDOW_TEXT : ""}
+${activationFunction(spec.activation ?? "none", "vec4<f32>")}
+@compute @workgroup_size(8)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+  let l = i32(lane);
+  let z = offsets(i32(group.z));
+  let m0 = i32(group.x) * ${tileRows};
+  let n_first = i32(group.y) * ${tile.groups * 8} + l;
+  ${unroll(tile.groups, (j) => `let n${j} = n_first + ${j * 8};`)}
+  ${
+    unroll(
+      weightGroups,
+      (g) => `let a_column${g} = min(m0 + ${rowOfGroup(g)} + l, size.a_last - z.a_column) + z.a_column;`,
+    )
+  }
+  ${softmax ? softmaxText(tile.groups) : ""}
+  ${before}
+  ${unroll(tile.rows / 4, (r) => unroll(tile.groups, (j) => `var c${r}_${j} = vec4<f32>();`))}
+  for (var tap = 0; tap < ${taps}; tap++) {
+    ${perTap}
+    let a_slice = z.a_slice + tap * size.k_slices;
+    for (var k = 0; k < size.k_slices; k++) {
+      ${innerText(tile, softmax !== undefined)}
+    }
+  }
+  ${epilogueText(spec, tile)}
+}`;
+  const batch = spec.batch ?? SINGLE;
+  return {
+    kernel: kernel({
+      name: `${window ? `convolution${window.size}` : "product"} ${spec.m}x${spec.n}x${spec.k}`,
+      ports,
+      sizes,
+      values: softmax ? { scale: softmax.scale } : {},
+      body,
+      workgroups: [
+        Math.ceil(spec.m / tileRows),
+        Math.ceil(spec.n / (tile.groups * 8)),
+        batch.outer * batch.inner,
+      ],
+    }),
+    memory,
+  };
+}
+
+function softmaxText(groups: number): string {
+  return unroll(
+    groups,
+    (j) =>
+      `let row${j} = textureLoad(rows, rows_at(i32(group.z), min(n${j}, size.n - 1)));
+let maximum${j} = row${j}.x; let sum${j} = row${j}.y;`,
+  );
+}

@@ -1,0 +1,243 @@
+/**
+ * A model's JSON as typed configurations: every number that decides a shape, with diffusers' defaults.
+ * @module
+ */
+import { type JsonObject, ModelFileError } from "../weights/mod.ts";
+
+/** The CLIP text encoder (arXiv 2103.00020). */
+export interface TextConfig {
+  readonly width: number;
+  readonly layers: number;
+  readonly heads: number;
+  readonly hiddenWidth: number;
+  readonly vocabulary: number;
+  readonly tokens: number;
+  readonly epsilon: number;
+  readonly activation: "quick_gelu" | "gelu";
+}
+
+/** One resolution of the UNet. */
+export interface UnetBlockConfig {
+  readonly channels: number;
+  /** Whether transformers follow its residual blocks. */
+  readonly attention: boolean;
+  readonly heads: number;
+  /** Transformer blocks of each transformer. */
+  readonly depth: number;
+}
+
+/** The denoising UNet (arXiv 2112.10752). */
+export interface UnetConfig {
+  readonly inChannels: number;
+  readonly outChannels: number;
+  /** Residual blocks of a down block; an up block has one more. */
+  readonly layers: number;
+  /** From the highest resolution to the lowest. */
+  readonly down: readonly UnetBlockConfig[];
+  /** From the lowest resolution to the highest. */
+  readonly up: readonly UnetBlockConfig[];
+  /** The middle; absent when the model has none. */
+  readonly middle?: UnetBlockConfig;
+  readonly contextWidth: number;
+  readonly groups: number;
+  readonly epsilon: number;
+  readonly flipSineToCosine: boolean;
+  readonly frequencyShift: number;
+}
+
+/** The autoencoder between pictures and latents. */
+export interface VaeConfig {
+  readonly imageChannels: number;
+  readonly latentChannels: number;
+  /** Channels of each block, from the picture's resolution to the latent's. */
+  readonly channels: readonly number[];
+  /** Residual blocks of an encoder block; a decoder block has one more. */
+  readonly layers: number;
+  readonly groups: number;
+  readonly scalingFactor: number;
+  readonly quantConvolution: boolean;
+  readonly postQuantConvolution: boolean;
+  readonly middleAttention: boolean;
+  /** Pixels of the picture along one pixel of the latent. */
+  readonly factor: number;
+}
+
+/** Reads values of one JSON object and complains in its name. */
+class Reader {
+  readonly #file: string;
+  readonly #json: JsonObject;
+
+  constructor(file: string, json: JsonObject) {
+    this.#file = file;
+    this.#json = json;
+  }
+
+  fail(key: string, problem: string): never {
+    throw new ModelFileError(this.#file, `${key} ${problem}`);
+  }
+
+  /** The value, or the default where it is absent or null. */
+  value<T>(key: string, fallback: T): unknown | T {
+    return this.#json[key] ?? fallback;
+  }
+
+  number(key: string, fallback?: number): number {
+    const value = this.value(key, fallback);
+    if (typeof value !== "number" || !Number.isFinite(value)) {
+      this.fail(key, `is ${JSON.stringify(value)}, not a number`);
+    }
+    return value;
+  }
+
+  count(key: string, fallback?: number): number {
+    const value = this.number(key, fallback);
+    if (!Number.isInteger(value) || value < 1) this.fail(key, `is ${value}, not a whole number above 0`);
+    return value;
+  }
+
+  flag(key: string, fallback: boolean): boolean {
+    return this.value(key, fallback) === true;
+  }
+
+  counts(key: string): readonly number[] {
+    const value = this.value(key, []);
+    if (!Array.isArray(value) || value.length === 0 || !value.every((n) => Number.isInteger(n) && n > 0)) {
+      this.fail(key, `is ${JSON.stringify(value)}, not a list of whole numbers`);
+    }
+    return value as number[];
+  }
+
+  names(key: string): readonly string[] {
+    const value = this.value(key, []);
+    if (!Array.isArray(value) || !value.every((name) => typeof name === "string")) {
+      this.fail(key, `is ${JSON.stringify(value)}, not a list of names`);
+    }
+    return value as string[];
+  }
+
+  /** One number for each of `length` blocks, given as a list or as one number for all. */
+  perBlock(key: string, length: number, fallback?: number): readonly number[] {
+    const value = this.value(key, fallback);
+    if (!Array.isArray(value)) return new Array<number>(length).fill(this.count(key, fallback));
+    if (value.length !== length) this.fail(key, `has ${value.length} entries for ${length} blocks`);
+    return this.counts(key);
+  }
+
+  /** Refuses every value but those that are supported. */
+  only(key: string, supported: readonly unknown[]): void {
+    const value = this.#json[key];
+    if (value !== undefined && !supported.includes(value)) {
+      this.fail(key, `is ${JSON.stringify(value)}; supported is ${supported.map((v) => JSON.stringify(v)).join(", ")}`);
+    }
+  }
+}
+
+/**
+ * Reads `text_encoder/config.json`.
+ *
+ * @throws {ModelFileError} when a value is missing, no number or not supported.
+ */
+export function readTextConfig(json: JsonObject): TextConfig {
+  const read = new Reader("text_encoder/config.json", json);
+  read.only("hidden_act", ["quick_gelu", "gelu"]);
+  return {
+    width: read.count("hidden_size"),
+    layers: read.count("num_hidden_layers"),
+    heads: read.count("num_attention_heads"),
+    hiddenWidth: read.count("intermediate_size"),
+    vocabulary: read.count("vocab_size"),
+    tokens: read.count("max_position_embeddings", 77),
+    epsilon: read.number("layer_norm_eps", 1e-5),
+    activation: read.value("hidden_act", "quick_gelu") as "quick_gelu" | "gelu",
+  };
+}
+
+const DOWN_BLOCKS = ["DownBlock2D", "CrossAttnDownBlock2D"];
+const UP_BLOCKS = ["UpBlock2D", "CrossAttnUpBlock2D"];
+const MIDDLE_BLOCKS = ["UNetMidBlock2DCrossAttn", "UNetMidBlock2D", null];
+
+/**
+ * Reads `unet/config.json`. `attention_head_dim` means the number of heads, as in all of Stable Diffusion 1.x, unless
+ * `num_attention_heads` says it.
+ *
+ * @throws {ModelFileError} when a value is missing, no number or not supported.
+ */
+export function readUnetConfig(json: JsonObject): UnetConfig {
+  const read = new Reader("unet/config.json", json);
+  read.only("act_fn", ["silu", "swish"]);
+  read.only("resnet_time_scale_shift", ["default"]);
+  read.only("mid_block_scale_factor", [1]);
+  read.only("downsample_padding", [1]);
+  read.only("mid_block_type", MIDDLE_BLOCKS);
+  for (const key of ["conv_in_kernel", "conv_out_kernel"]) read.only(key, [3]);
+  for (
+    const key of ["center_input_sample", "only_cross_attention", "dual_cross_attention", "class_embeddings_concat"]
+  ) {
+    read.only(key, [false, null]);
+  }
+  for (const key of ["class_embed_type", "addition_embed_type", "encoder_hid_dim_type", "time_cond_proj_dim"]) {
+    read.only(key, [null]);
+  }
+  read.only("time_embedding_type", ["positional"]);
+  const channels = read.counts("block_out_channels");
+  const blockTypes = (key: string, known: readonly string[]) => {
+    const names = read.names(key);
+    if (names.length !== channels.length) read.fail(key, `has ${names.length} entries for ${channels.length} blocks`);
+    const unknown = names.find((name) => !known.includes(name));
+    if (unknown) read.fail(key, `names ${unknown}; supported are ${known.join(", ")}`);
+    return names;
+  };
+  const headKey = json.num_attention_heads == null ? "attention_head_dim" : "num_attention_heads";
+  const heads = read.perBlock(headKey, channels.length, 8);
+  const depths = read.perBlock("transformer_layers_per_block", channels.length, 1);
+  const block = (name: string, i: number): UnetBlockConfig => ({
+    channels: channels[i]!,
+    attention: name.startsWith("CrossAttn"),
+    heads: heads[i]!,
+    depth: depths[i]!,
+  });
+  const last = channels.length - 1;
+  return {
+    inChannels: read.count("in_channels", 4),
+    outChannels: read.count("out_channels", 4),
+    layers: read.count("layers_per_block", 2),
+    down: blockTypes("down_block_types", DOWN_BLOCKS).map(block),
+    up: blockTypes("up_block_types", UP_BLOCKS).map((name, i) => block(name, last - i)),
+    ...(json.mid_block_type !== null && {
+      middle: block(json.mid_block_type === "UNetMidBlock2D" ? "" : "CrossAttn", last),
+    }),
+    contextWidth: read.count("cross_attention_dim", 1280),
+    groups: read.count("norm_num_groups", 32),
+    epsilon: read.number("norm_eps", 1e-5),
+    flipSineToCosine: read.flag("flip_sin_to_cos", true),
+    frequencyShift: read.number("freq_shift", 0),
+  };
+}
+
+/**
+ * Reads `vae/config.json`.
+ *
+ * @throws {ModelFileError} when a value is missing, no number or not supported.
+ */
+export function readVaeConfig(json: JsonObject): VaeConfig {
+  const read = new Reader("vae/config.json", json);
+  read.only("act_fn", ["silu", "swish"]);
+  read.only("shift_factor", [null, 0]);
+  const channels = read.counts("block_out_channels");
+  for (const [key, name] of [["down_block_types", "DownEncoderBlock2D"], ["up_block_types", "UpDecoderBlock2D"]]) {
+    const other = read.names(key!).find((type) => type !== name);
+    if (other) read.fail(key!, `names ${other}; supported is ${name}`);
+  }
+  return {
+    imageChannels: read.count("out_channels", 3),
+    latentChannels: read.count("latent_channels", 4),
+    channels,
+    layers: read.count("layers_per_block", 1),
+    groups: read.count("norm_num_groups", 32),
+    scalingFactor: read.number("scaling_factor", 0.18215),
+    quantConvolution: read.flag("use_quant_conv", true),
+    postQuantConvolution: read.flag("use_post_quant_conv", true),
+    middleAttention: read.flag("mid_block_add_attention", true),
+    factor: 2 ** (channels.length - 1),
+  };
+}

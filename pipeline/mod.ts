@@ -1,0 +1,27 @@
+/**
+ * Stable Diffusion as a library: open a model, load it on a GPU, draw.
+ *
+ * ```ts ignore
+ * import { Gpu, openModel, Pipeline } from "./pipeline/mod.ts";
+ *
+ * await using gpu = await Gpu.open();
+ * using model = openModel("emoji");
+ * await using pipeline = await Pipeline.load(gpu, model);
+ * for await (const event of pipeline.generate(request)) if (event.type === "image") event.image.pixels;
+ * ```
+ * @module
+ */
+export { type AdapterInfo, Gpu, GpuFailedError, GpuMemoryError, NoGpuError } from "../kernels/mod.ts";
+export {
+  listEmbedded,
+  type Model,
+  type ModelDefaults,
+  ModelFileError,
+  ModelNotFoundError,
+  openModel,
+} from "../weights/mod.ts";
+export type { Precision } from "./parameters.ts";
+export { type GenerateOptions, Pipeline, type PipelineOptions } from "./pipeline.ts";
+export type { GenerateEvent, Image, Request, Timings } from "./request.ts";
+export { schedulerNames } from "./schedulers/mod.ts";
+export { type Encoding, loadTokenizer, type Tokenizer } from "./tokenizer.ts";

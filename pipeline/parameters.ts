@@ -1,0 +1,129 @@
+/**
+ * A model's tensors as layers on the GPU: read by name, checked against the shape the configuration asks for, packed.
+ * @module
+ */
+import type { Affine, Layer, Ops } from "../kernels/ops.ts";
+import { ModelFileError, type TensorSource, toFloat16Bits, toFloat32 } from "../weights/mod.ts";
+
+/** How weights are stored on the GPU: as the file has them, or all in one type. Sums are float32 in any case. */
+export type Precision = "auto" | "f16" | "f32";
+
+/** Shape of a linear layer (window 1) or convolution. */
+export interface LayerShape {
+  readonly in: number;
+  readonly out: number;
+  /** Taps along one side, 1 or 3; default 1. */
+  readonly window?: number;
+}
+
+/** Reads one part of a model. */
+export class Parameters {
+  readonly #ops: Ops;
+  readonly #source: TensorSource;
+  readonly #precision: Precision;
+  readonly #used = new Set<string>();
+
+  /** Reads `source` for `ops`. */
+  constructor(ops: Ops, source: TensorSource, precision: Precision = "auto") {
+    this.#ops = ops;
+    this.#source = source;
+    this.#precision = precision;
+  }
+
+  /** Whether the model has a tensor of this name. */
+  has(name: string): boolean {
+    return this.#source.tensors.has(name);
+  }
+
+  /** Names that nothing has read. */
+  unused(): readonly string[] {
+    return [...this.#source.tensors.keys()].filter((name) => !this.#used.has(name));
+  }
+
+  /**
+   * A tensor's values; shapes may differ in trailing ones, since a linear layer is a 1x1 convolution.
+   *
+   * @throws {ModelFileError} when it is missing or has another shape.
+   */
+  values(name: string, shape: readonly number[]): Float32Array<ArrayBuffer> {
+    return toFloat32(this.#info(name, shape), this.#source.read(name));
+  }
+
+  #info(name: string, shape: readonly number[]) {
+    const info = this.#source.tensors.get(name);
+    if (!info) throw new ModelFileError(this.#source.label, `has no tensor ${name} [${shape.join(", ")}]`);
+    const plain = (shape: readonly number[]) => shape.join().replace(/(,1)+$/, "");
+    if (plain(info.shape) !== plain(shape)) {
+      throw new ModelFileError(
+        this.#source.label,
+        `tensor ${name} is [${info.shape.join(", ")}], and the configuration asks for [${shape.join(", ")}]`,
+      );
+    }
+    this.#used.add(name);
+    return info;
+  }
+
+  /** Whether a tensor is packed as float16. */
+  #half(name: string): boolean {
+    return this.#precision === "auto" ? this.#source.tensors.get(name)?.dtype === "F16" : this.#precision === "f16";
+  }
+
+  /** A linear layer or convolution `name.weight`, `name.bias` (optional). */
+  layer(name: string, shape: LayerShape): Layer {
+    return this.stacked([name], shape);
+  }
+
+  /**
+   * Several layers of one input as one, the outputs of the first before those of the second: one launch instead of
+   * several. `bias` replaces the layers' own.
+   */
+  stacked(names: readonly string[], shape: LayerShape, bias?: Float32Array): Layer {
+    return this.stackedOf(names.map((name) => ({ name, out: shape.out })), shape, bias);
+  }
+
+  /** {@link stacked} for layers of different numbers of outputs. */
+  stackedOf(
+    layers: readonly { readonly name: string; readonly out: number }[],
+    shape: Omit<LayerShape, "out">,
+    bias?: Float32Array,
+  ): Layer {
+    const window = shape.window ?? 1;
+    const taps = window * window;
+    const half = layers.every(({ name }) => this.#half(`${name}.weight`));
+    const parts = layers.map(({ name, out }) => {
+      const info = this.#info(`${name}.weight`, [out, shape.in, window, window]);
+      const bytes = this.#source.read(info.name);
+      return half ? toFloat16Bits(info, bytes) : toFloat32(info, bytes);
+    });
+    const own = layers.some(({ name }) => this.has(`${name}.bias`));
+    const biases = bias ?? (own ? this.biases(layers) : undefined);
+    const out = layers.reduce((sum, layer) => sum + layer.out, 0);
+    return this.#ops.layer({ out, in: shape.in, taps, data: joined(parts) }, biases);
+  }
+
+  /** The biases of several layers, one after the other; zeros where a layer has none. */
+  biases(layers: readonly { readonly name: string; readonly out: number }[]): Float32Array<ArrayBuffer> {
+    return joined(
+      layers.map(({ name, out }) =>
+        this.has(`${name}.bias`) ? this.values(`${name}.bias`, [out]) : new Float32Array(out)
+      ),
+    );
+  }
+
+  /** Weights and biases of a normalisation over `channels`. */
+  affine(name: string, channels: number): Affine {
+    return this.#ops.affine(this.values(`${name}.weight`, [channels]), this.values(`${name}.bias`, [channels]));
+  }
+}
+
+function joined<T extends Float32Array<ArrayBuffer> | Uint16Array<ArrayBuffer>>(parts: readonly T[]): T {
+  if (parts.length === 1) return parts[0]!;
+  const length = parts.reduce((sum, part) => sum + part.length, 0);
+  const all = new (parts[0]!.constructor as new (length: number) => T)(length);
+  let offset = 0;
+  for (const part of parts) {
+    all.set(part, offset);
+    offset += part.length;
+  }
+  return all;
+}

@@ -1,0 +1,50 @@
+/**
+ * Euler's method on sigmas: Karras et al., "Elucidating the design space of diffusion-based generative models",
+ * arXiv 2206.00364, and its ancestral variant of k-diffusion.
+ * @module
+ */
+import { combine } from "./combination.ts";
+import { predict } from "./prediction.ts";
+import type { Problem, Sampler } from "./sampler.ts";
+import { sigmaPoints } from "./spacing.ts";
+
+/** Algorithm 1 without its correction: the slope of the sample over sigma is the noise in it. */
+export function euler(problem: Problem): Sampler {
+  const { timesteps, sigmas } = sigmaPoints(problem);
+  const level = (index: number) => ({ signal: 1, noise: sigmas[index]! });
+  return {
+    timesteps,
+    order: 1,
+    initNoiseSigma: initNoiseSigma(problem, sigmas),
+    history: 0,
+    levelAt: level,
+    usesNoise: () => false,
+    step({ index, sample, output }) {
+      const { epsilon } = predict(problem.settings, level(index), { sample, output });
+      return [combine([1, sample], [sigmas[index + 1]! - sigmas[index]!, epsilon])];
+    },
+  };
+}
+
+/** Steps further down than Euler's and back up by fresh noise. */
+export function eulerAncestral(problem: Problem): Sampler {
+  const sampler = euler(problem);
+  return {
+    ...sampler,
+    usesNoise: () => true,
+    step({ index, sample, output, noise }) {
+      const now = sampler.levelAt(index);
+      const [from, to] = [now.noise, index + 1 < sampler.timesteps.length ? sampler.levelAt(index + 1).noise : 0];
+      const up = to / from * Math.sqrt(from ** 2 - to ** 2);
+      const down = to ** 2 / from;
+      const { epsilon } = predict(problem.settings, now, { sample, output });
+      return [combine([1, sample], [down - from, epsilon], [up, noise])];
+    },
+  };
+}
+
+/** Standard deviation of a run's first sample; leading spacing starts below pure noise, where the image counts. */
+export function initNoiseSigma({ settings }: Problem, sigmas: readonly number[]): number {
+  const [first] = sigmas as [number];
+  return settings.timestep_spacing === "leading" ? Math.hypot(first, 1) : first;
+}

@@ -1,0 +1,73 @@
+/**
+ * Second-order methods on sigmas: two evaluations a step, but one for the last. Karras et al., "Elucidating the design
+ * space of diffusion-based generative models", arXiv 2206.00364, algorithm 1.
+ * @module
+ */
+import { type Combination, combine } from "./combination.ts";
+import { initNoiseSigma } from "./euler.ts";
+import { predict } from "./prediction.ts";
+import type { Problem, Sampler, StepInputs } from "./sampler.ts";
+import { sigmaPoints, sigmaTable, timestepOf } from "./spacing.ts";
+
+/** Heun's: the slope is the mean of those at both ends of the step. */
+export function heun(problem: Problem): Sampler {
+  const { timesteps, sigmas } = sigmaPoints(problem);
+  return twoStage(problem, {
+    timesteps,
+    sigmas,
+    between: sigmas.slice(1),
+    timestepsBetween: timesteps.slice(1),
+    slope: (first, second) => combine([1 / 2, first], [1 / 2, second]),
+  });
+}
+
+/** DPM-Solver-2 of k-diffusion: the slope is that at the geometric mean of the two sigmas. */
+export function dpm2(problem: Problem): Sampler {
+  const { timesteps, sigmas } = sigmaPoints(problem);
+  const table = sigmaTable(problem);
+  const between = sigmas.slice(1).map((sigma, i) => Math.fround(Math.sqrt(sigma * sigmas[i]!)));
+  return twoStage(problem, {
+    timesteps,
+    sigmas,
+    between,
+    timestepsBetween: between.slice(0, -1).map((sigma) => Math.fround(timestepOf(sigma, table))),
+    slope: (_, second) => second,
+  });
+}
+
+/** What distinguishes one method of two evaluations from another. */
+interface Stages {
+  readonly timesteps: readonly number[];
+  readonly sigmas: readonly number[];
+  /** Where the second evaluation of each step is; the last step has none. */
+  readonly between: readonly number[];
+  readonly timestepsBetween: readonly number[];
+  /** The slope of the whole step from those of the two evaluations. */
+  readonly slope: (first: Combination, second: Combination) => Combination;
+}
+
+function twoStage(problem: Problem, stages: Stages): Sampler {
+  const { timesteps, sigmas, between } = stages;
+  const isFirst = (index: number) => index % 2 === 0;
+  const level = (index: number) => {
+    const step = Math.floor(index / 2);
+    return { signal: 1, noise: isFirst(index) ? sigmas[step]! : between[step]! };
+  };
+  return {
+    timesteps: timesteps.flatMap((timestep, i) => [timestep, ...stages.timestepsBetween.slice(i, i + 1)]),
+    order: 2,
+    initNoiseSigma: initNoiseSigma(problem, sigmas),
+    history: 2,
+    levelAt: level,
+    usesNoise: () => false,
+    step({ index, sample, history, output }: StepInputs) {
+      const step = Math.floor(index / 2);
+      const { epsilon } = predict(problem.settings, level(index), { sample, output });
+      if (isFirst(index)) {
+        return [combine([1, sample], [between[step]! - sigmas[step]!, epsilon]), sample, epsilon];
+      }
+      const [start, first] = history as [Combination, Combination];
+      return [combine([1, start], [sigmas[step + 1]! - sigmas[step]!, stages.slope(first, epsilon)]), start, first];
+    },
+  };
+}

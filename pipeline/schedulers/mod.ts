@@ -1,0 +1,80 @@
+/**
+ * Schedulers: which timesteps a run visits and what each of its steps does to the latent.
+ * @module
+ */
+import { createSchedule, type Problem } from "./sampler.ts";
+import type { Schedule } from "./schedule.ts";
+import { signalShares } from "./noise_schedule.ts";
+import { readSettings, trainingKeys } from "./settings.ts";
+import { classes, type SchedulerClass } from "./table.ts";
+
+export { initialState, MAX_SLOTS, runStep } from "./schedule.ts";
+export type { NoiseLevel, Schedule, ScheduleStep, StepValues } from "./schedule.ts";
+
+/** The names that a scheduler can be asked for by. */
+export function schedulerNames(): readonly string[] {
+  return Object.values(classes).flatMap(({ names }) => Object.keys(names));
+}
+
+/** A scheduler_config.json, as its JSON parses. */
+export type SchedulerConfig = Readonly<Record<string, unknown>>;
+
+/** What a {@link Schedule} is made for. */
+export interface ScheduleOptions {
+  /** Steps from pure noise to the image, 1 to the model's number of timesteps. */
+  readonly steps: number;
+  /** A name of {@link schedulerNames}; absent, the model's own config rules entirely. */
+  readonly name?: string | undefined;
+  /** Steps to leave out at the beginning, for image-to-image: see {@link skippedSteps}. Default 0. */
+  readonly start?: number | undefined;
+  /** How much fresh noise DDIM adds, 0 to 1; other schedulers have no such choice. Default 0. */
+  readonly eta?: number | undefined;
+}
+
+/**
+ * The schedule of a model. A named scheduler takes its spacing and its variant from the table and from the model only
+ * what the model was trained with: betas and the kind of prediction.
+ * @throws {RangeError} for a name, class or value that is not supported.
+ * @throws {TypeError} for a config value of the wrong kind.
+ */
+export function scheduleFor(config: SchedulerConfig, options: ScheduleOptions): Schedule {
+  const { steps, name, start = 0, eta = 0 } = options;
+  const { sampler, defaults, accepts = {} } = name === undefined ? classOf(config) : namedClass(name);
+  const settings = readSettings(name === undefined ? config : trainingOf(config), { defaults, accepts });
+  const { num_train_timesteps: most } = settings;
+  if (!Number.isInteger(steps) || steps < 1 || steps > most) {
+    throw new RangeError(`${steps} steps are not possible, want a whole number from 1 to ${most}`);
+  }
+  if (!Number.isInteger(start) || start < 0 || start >= steps) {
+    throw new RangeError(`A run of ${steps} steps cannot start at step ${start}`);
+  }
+  if (!(eta >= 0 && eta <= 1)) throw new RangeError(`Eta is ${eta}, want 0 to 1`);
+  if (eta > 0 && sampler !== classes.DDIMScheduler!.sampler) throw new RangeError("Only ddim has eta");
+  const problem: Problem = { settings, shares: signalShares(settings), steps, eta };
+  return createSchedule(sampler(problem), start);
+}
+
+/** How many of `steps` image-to-image leaves out at `strength` 0 to 1: at 1 none. */
+export function skippedSteps(steps: number, strength: number): number {
+  return Math.max(steps - Math.floor(steps * strength), 0);
+}
+
+function classOf({ _class_name: className }: SchedulerConfig): SchedulerClass {
+  const found = Object.hasOwn(classes, String(className)) ? classes[String(className)] : undefined;
+  if (found === undefined) {
+    throw new RangeError(`Scheduler class ${className} is not supported; known: ${Object.keys(classes).join(", ")}`);
+  }
+  return found;
+}
+
+function namedClass(name: string): SchedulerClass {
+  const found = Object.values(classes).find(({ names }) => Object.hasOwn(names, name));
+  if (found === undefined) {
+    throw new RangeError(`Scheduler ${name} is not known; known: ${schedulerNames().join(", ")}`);
+  }
+  return { ...found, defaults: { ...found.defaults, ...found.names[name] } };
+}
+
+function trainingOf(config: SchedulerConfig): SchedulerConfig {
+  return Object.fromEntries(trainingKeys.map((key) => [key, config[key]]));
+}

@@ -1,0 +1,176 @@
+/**
+ * The schedulers by diffusers' class and by our name: the one place to add one.
+ * @module
+ */
+import { ddim } from "./ddim.ts";
+import { ddpm } from "./ddpm.ts";
+import { deis } from "./deis.ts";
+import { dpmSolverMultistep, dpmSolverSinglestep } from "./dpm_solver.ts";
+import { euler, eulerAncestral } from "./euler.ts";
+import { dpm2, heun } from "./heun.ts";
+import { lcm } from "./lcm.ts";
+import { lms } from "./lms.ts";
+import { pndm } from "./pndm.ts";
+import type { Problem, Sampler } from "./sampler.ts";
+import type { Choices, Settings } from "./settings.ts";
+import { unipc } from "./unipc.ts";
+
+/** A class of diffusers and the names under which it can be asked for. */
+export interface SchedulerClass {
+  /** The equations. */
+  readonly sampler: (problem: Problem) => Sampler;
+  /** The keys that the class reads from a model's config, with the values they have when it lacks them. */
+  readonly defaults: Partial<Settings>;
+  /** Values that this class supports, where they are fewer than a key may have. */
+  readonly accepts?: Choices;
+  /** What each name sets, beside what the model was trained with. */
+  readonly names: Readonly<Record<string, Partial<Settings>>>;
+}
+
+const sigmaDefaults: Partial<Settings> = {
+  timestep_spacing: "linspace",
+  steps_offset: 0,
+  use_karras_sigmas: false,
+  use_exponential_sigmas: false,
+  use_beta_sigmas: false,
+};
+
+const solverDefaults: Partial<Settings> = {
+  ...sigmaDefaults,
+  solver_order: 2,
+  lower_order_final: true,
+  thresholding: false,
+  use_flow_sigmas: false,
+};
+
+const dpmDefaults: Partial<Settings> = {
+  ...solverDefaults,
+  algorithm_type: "dpmsolver++",
+  solver_type: "midpoint",
+  final_sigmas_type: "zero",
+  lambda_min_clipped: -Infinity,
+};
+
+const dpmAccepts: Choices = {
+  solver_order: [1, 2, 3],
+  solver_type: ["midpoint", "heun"],
+  algorithm_type: ["dpmsolver++", "sde-dpmsolver++", "dpmsolver"],
+};
+
+/** Every class by its name in `_class_name`. */
+export const classes: Readonly<Record<string, SchedulerClass>> = {
+  PNDMScheduler: {
+    sampler: pndm,
+    defaults: { timestep_spacing: "leading", steps_offset: 0, set_alpha_to_one: false, skip_prk_steps: false },
+    names: { pndm: { steps_offset: 1, skip_prk_steps: true } },
+  },
+  DDIMScheduler: {
+    sampler: ddim,
+    defaults: {
+      timestep_spacing: "leading",
+      steps_offset: 0,
+      set_alpha_to_one: true,
+      clip_sample: true,
+      thresholding: false,
+    },
+    names: {
+      "ddim": { steps_offset: 1, set_alpha_to_one: false, clip_sample: false },
+      "ddim-trailing": { timestep_spacing: "trailing", set_alpha_to_one: false, clip_sample: false },
+    },
+  },
+  EulerDiscreteScheduler: {
+    sampler: euler,
+    defaults: {
+      ...sigmaDefaults,
+      sigma_min: 0,
+      sigma_max: 0,
+      final_sigmas_type: "zero",
+      interpolation_type: "linear",
+      timestep_type: "discrete",
+    },
+    names: {
+      "euler": {},
+      "euler-karras": { use_karras_sigmas: true },
+      "euler-trailing": { timestep_spacing: "trailing" },
+    },
+  },
+  EulerAncestralDiscreteScheduler: {
+    sampler: eulerAncestral,
+    defaults: { timestep_spacing: "linspace", steps_offset: 0 },
+    names: { "euler-ancestral": {} },
+  },
+  HeunDiscreteScheduler: {
+    sampler: heun,
+    defaults: { ...sigmaDefaults, beta_start: 0.00085, beta_end: 0.012, clip_sample: false },
+    names: { heun: {} },
+  },
+  LMSDiscreteScheduler: {
+    sampler: lms,
+    defaults: sigmaDefaults,
+    names: { lms: {} },
+  },
+  KDPM2DiscreteScheduler: {
+    sampler: dpm2,
+    defaults: { ...sigmaDefaults, beta_start: 0.00085, beta_end: 0.012 },
+    names: { dpm2: {} },
+  },
+  DPMSolverMultistepScheduler: {
+    sampler: dpmSolverMultistep,
+    defaults: { ...dpmDefaults, euler_at_final: false, use_lu_lambdas: false },
+    accepts: dpmAccepts,
+    names: {
+      "dpmpp-2m": {},
+      "dpmpp-2m-karras": { use_karras_sigmas: true },
+      "dpmpp-2m-sde": { algorithm_type: "sde-dpmsolver++" },
+    },
+  },
+  DPMSolverSinglestepScheduler: {
+    sampler: dpmSolverSinglestep,
+    defaults: { ...dpmDefaults, lower_order_final: false },
+    accepts: { ...dpmAccepts, solver_order: [1, 2] },
+    names: { "dpmpp-2s": { lower_order_final: true } },
+  },
+  UniPCMultistepScheduler: {
+    sampler: unipc,
+    defaults: {
+      ...solverDefaults,
+      sigma_min: 0,
+      sigma_max: 0,
+      solver_type: "bh2",
+      final_sigmas_type: "zero",
+      predict_x0: true,
+    },
+    accepts: { solver_order: [1, 2], solver_type: ["bh1", "bh2"] },
+    names: { unipc: {} },
+  },
+  DEISMultistepScheduler: {
+    sampler: deis,
+    defaults: { ...solverDefaults, algorithm_type: "deis", solver_type: "logrho" },
+    accepts: { algorithm_type: ["deis"], solver_order: [1, 2, 3], solver_type: ["logrho"] },
+    names: { deis: {} },
+  },
+  LCMScheduler: {
+    sampler: lcm,
+    defaults: {
+      beta_start: 0.00085,
+      beta_end: 0.012,
+      beta_schedule: "scaled_linear",
+      original_inference_steps: 50,
+      timestep_scaling: 10,
+      clip_sample: false,
+      thresholding: false,
+    },
+    names: { lcm: {} },
+  },
+  DDPMScheduler: {
+    sampler: ddpm,
+    defaults: {
+      timestep_spacing: "leading",
+      steps_offset: 0,
+      variance_type: "fixed_small",
+      clip_sample: true,
+      thresholding: false,
+    },
+    names: { ddpm: { steps_offset: 1, clip_sample: false } },
+  },
+};

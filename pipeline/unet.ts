@@ -1,0 +1,238 @@
+/**
+ * The denoising UNet of Stable Diffusion 1.x (arXiv 2112.10752), driven by its configuration.
+ * @module
+ */
+import type { Affine, Layer, Ops, StepBias } from "../kernels/ops.ts";
+import { channelsOf, type Memory, type Tensor } from "../kernels/tensor.ts";
+import {
+  type GroupNormConfig,
+  readResnet,
+  readTransformer,
+  resnetBlock,
+  type ResnetWeights,
+  transformer,
+  type TransformerWeights,
+  type Visit,
+} from "./blocks.ts";
+import type { UnetBlockConfig, UnetConfig } from "./config.ts";
+import type { Parameters } from "./parameters.ts";
+
+/** A residual block, where its timestep lies among all projections, and the transformer behind it. */
+interface UnetLayer {
+  readonly resnet: ResnetWeights;
+  readonly timeRow: number;
+  readonly transformer?: TransformerWeights;
+}
+
+/** One resolution on the way down or up. */
+interface UnetBlock {
+  readonly layers: readonly UnetLayer[];
+  /** The convolution that halves or doubles the resolution behind the layers. */
+  readonly resample?: Layer;
+}
+
+/** The UNet's weights. */
+export interface UnetWeights {
+  readonly config: UnetConfig;
+  readonly timeIn: Layer;
+  readonly timeOut: Layer;
+  /** The timestep's projections into all residual blocks as one layer, the first convolutions' biases added. */
+  readonly timeProjections: Layer;
+  readonly convIn: Layer;
+  readonly down: readonly UnetBlock[];
+  readonly middle: readonly UnetLayer[];
+  readonly up: readonly UnetBlock[];
+  readonly normOut: Affine;
+  readonly convOut: Layer;
+}
+
+/** Reads layers and notes the timestep projections they need. */
+class LayerReader {
+  readonly parameters: Parameters;
+  readonly #config: UnetConfig;
+  readonly projections: { readonly resnet: string; readonly name: string; readonly out: number }[] = [];
+  #rows = 0;
+
+  constructor(parameters: Parameters, config: UnetConfig) {
+    this.parameters = parameters;
+    this.#config = config;
+  }
+
+  layer(block: string, index: number, inputs: number, config: UnetBlockConfig, attention: boolean): UnetLayer {
+    const resnet = `${block}.resnets.${index}`;
+    const timeRow = this.#rows;
+    this.projections.push({ resnet, name: `${resnet}.time_emb_proj`, out: config.channels });
+    this.#rows += config.channels;
+    return {
+      resnet: readResnet(this.parameters, resnet, inputs, config.channels),
+      timeRow,
+      ...(attention && {
+        transformer: readTransformer(this.parameters, `${block}.attentions.${index}`, {
+          ...config,
+          contextWidth: this.#config.contextWidth,
+        }),
+      }),
+    };
+  }
+}
+
+/** Reads the UNet's weights. */
+export function readUnet(parameters: Parameters, config: UnetConfig): UnetWeights {
+  const reader = new LayerReader(parameters, config);
+  const first = config.down[0]!.channels;
+  const timeWidth = 4 * first;
+  const resample = (name: string, channels: number) =>
+    parameters.layer(`${name}.conv`, { in: channels, out: channels, window: 3 });
+
+  const convIn = parameters.layer("conv_in", { in: config.inChannels, out: first, window: 3 });
+  const skips = [first];
+  let channels = first;
+  const down = config.down.map((block, b): UnetBlock => {
+    const name = `down_blocks.${b}`;
+    const layers = Array.from({ length: config.layers }, (_, i) => {
+      const layer = reader.layer(name, i, channels, block, block.attention);
+      channels = block.channels;
+      skips.push(channels);
+      return layer;
+    });
+    if (b === config.down.length - 1) return { layers };
+    skips.push(channels);
+    return { layers, resample: resample(`${name}.downsamplers.0`, channels) };
+  });
+  const { middle: middleConfig } = config;
+  const middle = middleConfig
+    ? [0, 1].map((i) => reader.layer("mid_block", i, channels, middleConfig, middleConfig.attention && i === 0))
+    : [];
+  const up = config.up.map((block, b): UnetBlock => {
+    const name = `up_blocks.${b}`;
+    const layers = Array.from({ length: config.layers + 1 }, (_, i) => {
+      const layer = reader.layer(name, i, channels + skips.pop()!, block, block.attention);
+      channels = block.channels;
+      return layer;
+    });
+    return b === config.up.length - 1 ? { layers } : { layers, resample: resample(`${name}.upsamplers.0`, channels) };
+  });
+
+  const own = parameters.biases(reader.projections);
+  const convolutions = parameters.biases(
+    reader.projections.map(({ resnet, out }) => ({ name: `${resnet}.conv1`, out })),
+  );
+  return {
+    config,
+    timeIn: parameters.layer("time_embedding.linear_1", { in: first, out: timeWidth }),
+    timeOut: parameters.layer("time_embedding.linear_2", { in: timeWidth, out: timeWidth }),
+    timeProjections: parameters.stackedOf(
+      reader.projections,
+      { in: timeWidth },
+      own.map((value, i) => value + convolutions[i]!),
+    ),
+    convIn,
+    down,
+    middle,
+    up,
+    normOut: parameters.affine("conv_norm_out", first),
+    convOut: parameters.layer("conv_out", { in: first, out: config.outChannels, window: 3 }),
+  };
+}
+
+/**
+ * Sinusoidal embeddings `[1, channels, timesteps]` (arXiv 1706.03762, section 3.5), as float32 computes them.
+ */
+export function embedTimesteps(config: UnetConfig, timesteps: readonly number[]): Float32Array {
+  const channels = config.down[0]!.channels;
+  const half = channels >> 1;
+  const embedded = new Float32Array(channels * timesteps.length);
+  for (let i = 0; i < half; i++) {
+    const frequency = Math.fround(Math.exp(Math.fround(-Math.log(10000) * i / (half - config.frequencyShift))));
+    timesteps.forEach((timestep, column) => {
+      const angle = Math.fround(timestep * frequency);
+      const [sine, cosine] = config.flipSineToCosine ? [half + i, i] : [i, half + i];
+      embedded[sine * timesteps.length + column] = Math.sin(angle);
+      embedded[cosine * timesteps.length + column] = Math.cos(angle);
+    });
+  }
+  return embedded;
+}
+
+/** What all steps of a run share. */
+export interface UnetConditions {
+  /** Projected timesteps of all steps, `[1, all residual blocks' channels, steps]`. */
+  readonly time: Tensor;
+  /** One `u32`: the index of the running step. */
+  readonly step: Memory;
+  /** Keys and values of the context, one tensor for each transformer layer in order of use. */
+  readonly contextKv: readonly Tensor[];
+}
+
+/** The transformers in the order in which the UNet runs them. */
+function transformers(w: UnetWeights): readonly TransformerWeights[] {
+  const layers = [...w.down.flatMap((block) => block.layers), ...w.middle, ...w.up.flatMap((block) => block.layers)];
+  return layers.flatMap((layer) => layer.transformer ?? []);
+}
+
+/**
+ * Computes what all steps share, into kept memory: the projections of all `timesteps [1, channels, steps]`, and the
+ * keys and values of `context [batch, width, tokens]`.
+ */
+export function prepareUnet(
+  ops: Ops,
+  w: UnetWeights,
+  inputs: { readonly timesteps: Tensor; readonly step: Memory; readonly context: Tensor },
+): UnetConditions {
+  const { timesteps, step, context } = inputs;
+  const embedding = ops.linear(ops.linear(timesteps, w.timeIn, { activation: "silu" }), w.timeOut, {
+    activation: "silu",
+  });
+  const keep = (x: Tensor, layer: Layer) =>
+    ops.linear(x, layer, { into: ops.keep({ ...x, channels: layer.out }, "conditions") });
+  return {
+    time: keep(embedding, w.timeProjections),
+    step,
+    contextKv: transformers(w).flatMap((t) => t.layers.map((layer) => keep(context, layer.contextKv))),
+  };
+}
+
+/**
+ * The predicted noise (or velocity) of `x [batch, inChannels, height, width]`, any height and width.
+ *
+ * `visit` is called with what each block returns, under diffusers' names.
+ */
+export function unet(ops: Ops, w: UnetWeights, x: Tensor, conditions: UnetConditions, visit?: Visit): Tensor {
+  const { groups, epsilon } = w.config;
+  const norm: GroupNormConfig = { groups, epsilon };
+  const contextKv = [...conditions.contextKv];
+  const run = (layer: UnetLayer, x: Tensor, name: string, index: number): Tensor => {
+    const values = channelsOf(conditions.time, layer.timeRow, layer.resnet.conv1.out);
+    const time: StepBias = { values, step: conditions.step };
+    x = resnetBlock(ops, layer.resnet, x, norm, time);
+    visit?.(`${name}.resnets.${index}`, x);
+    if (!layer.transformer) return x;
+    const own = contextKv.splice(0, layer.transformer.layers.length);
+    const attention = `${name}.attentions.${index}`;
+    x = transformer(ops, layer.transformer, x, own, groups, visit && ((stage, y) => visit(`${attention}.${stage}`, y)));
+    visit?.(attention, x);
+    return x;
+  };
+
+  let h = ops.convolve(x, w.convIn);
+  visit?.("conv_in", h);
+  const skips = [h];
+  w.down.forEach((block, b) => {
+    block.layers.forEach((layer, i) => skips.push(h = run(layer, h, `down_blocks.${b}`, i)));
+    if (block.resample) skips.push(h = ops.convolve(h, block.resample, { stride: 2 }));
+    visit?.(`down_blocks.${b}`, h);
+  });
+  w.middle.forEach((layer, i) => h = run(layer, h, "mid_block", i));
+  visit?.("mid_block", h);
+  w.up.forEach((block, b) => {
+    block.layers.forEach((layer, i) => h = run(layer, ops.concat(h, skips.pop()!), `up_blocks.${b}`, i));
+    const next = skips.at(-1);
+    // An odd size was halved to the larger half: doubling must give back the size of what is concatenated next.
+    if (block.resample && next) {
+      h = ops.convolve(h, block.resample, { upsample: 2, image: [next.height, next.width] });
+    }
+    visit?.(`up_blocks.${b}`, h);
+  });
+  h = ops.groupNorm(h, w.normOut, { ...norm, silu: true });
+  return ops.convolve(h, w.convOut);
+}

@@ -1,0 +1,99 @@
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { PNG } from "pngjs";
+import { Buffer } from "node:buffer";
+import { runDenoise, startDenoise } from "./denoise_process.ts";
+
+/** The least work that makes a picture. */
+const SMALL = ["a red apple", "--seed", "7", "--steps", "1", "--width", "64", "--height", "64"];
+
+/** Vulkan alone, and no driver for it. */
+const NO_GPU = { DENO_WEBGPU_BACKEND: "vulkan", VK_DRIVER_FILES: "/nonexistent", VK_ICD_FILENAMES: "/nonexistent" };
+
+const PERMISSIONS = ["--no-prompt", "--allow-read", "--allow-write", "--allow-env", "--allow-ffi"];
+
+function withFolder(test: (folder: string) => Promise<void>): () => Promise<void> {
+  return async () => {
+    const folder = await Deno.makeTempDir();
+    try {
+      await test(folder);
+    } finally {
+      await Deno.remove(folder, { recursive: true });
+    }
+  };
+}
+
+Deno.test(
+  "the embedded model draws: the same command, the same bytes",
+  withFolder(async (folder) => {
+    const first = await runDenoise(SMALL, { folder });
+    assertEquals([first.code, first.stdout], [0, "a-red-apple-7.png\n"], first.stderr);
+    assertStringIncludes(first.stderr, "Seed 7\nNo model was named, so the embedded one draws: emoji");
+    const file = Deno.readFileSync(`${folder}/a-red-apple-7.png`);
+    const { width, height } = PNG.sync.read(Buffer.from(file));
+    assertEquals([width, height], [64, 64]);
+
+    const again = await runDenoise([...SMALL.slice(1), "--quiet", "--output", "-"], { folder, stdin: "a red apple\n" });
+    assertEquals([again.code, again.stderr], [0, ""]);
+    assertEquals(again.bytes, new Uint8Array(file));
+    assertEquals([...Deno.readDirSync(folder)].length, 1);
+  }),
+);
+
+Deno.test(
+  "the documented permissions suffice, and each one that lacks is named",
+  withFolder(async (folder) => {
+    const all = await runDenoise(SMALL, { folder, permissions: PERMISSIONS });
+    assertEquals([all.code, all.stdout], [0, "a-red-apple-7.png\n"], all.stderr);
+    for (const lacking of PERMISSIONS.slice(1)) {
+      const permissions = PERMISSIONS.filter((permission) => permission !== lacking);
+      const { code, stdout, stderr } = await runDenoise(SMALL, { folder, permissions });
+      assertEquals([code, stdout], [lacking === "--allow-write" ? 8 : 1, ""]);
+      assertStringIncludes(stderr, lacking);
+      assert(!stderr.includes("    at "), stderr);
+    }
+    const tokens = await runDenoise(["tokens", "a red apple"], {
+      permissions: PERMISSIONS.filter((permission) => permission !== "--allow-write"),
+    });
+    assertEquals(tokens.stdout.split("\n")[1], "count: 3 of 30");
+  }),
+);
+
+Deno.test(
+  "models, outputs and GPUs that are not there have their exit codes",
+  withFolder(async (folder) => {
+    const none = await runDenoise(SMALL, { folder, variables: NO_GPU });
+    assertEquals([none.code, none.stdout], [3, ""]);
+    for (const words of ["mesa-vulkan-drivers libvulkan1", "Fedora", "macOS", "Windows"]) {
+      assertStringIncludes(none.stderr, words);
+    }
+    const model = await runDenoise([...SMALL, "--model", "emojy"], { folder, variables: NO_GPU });
+    assertEquals([model.code, model.stdout], [4, ""]);
+    assertEquals(model.stderr.split("\n").length, 2, model.stderr);
+    Deno.writeTextFileSync(`${folder}/model.ckpt`, "pickle");
+    const damaged = await runDenoise(["tokens", "cat", "--model", "model.ckpt"], { folder });
+    assertEquals([damaged.code, damaged.stdout], [5, ""], damaged.stderr);
+    const output = await runDenoise([...SMALL, "--output", "nowhere/cat.png"], { folder, variables: NO_GPU });
+    assertEquals([output.code, output.stdout], [8, ""]);
+    assertStringIncludes(output.stderr, "there is no folder");
+  }),
+);
+
+Deno.test({
+  name: "a signal ends it with its code and leaves nothing under the picture's name",
+  ignore: Deno.build.os === "windows",
+  fn: withFolder(async (folder) => {
+    for (const [signal, code] of [["SIGINT", 130], ["SIGTERM", 143]] as const) {
+      const child = startDenoise(["a red apple", "--steps", "1000", "--output", "apple.png"], { folder });
+      // The seed is the first sign of life; the work of many seconds follows.
+      const [told, kept] = child.stderr.tee();
+      const drained = kept.pipeTo(new WritableStream());
+      const reader = told.getReader();
+      await reader.read();
+      child.kill(signal);
+      const status = await child.status;
+      assertEquals([status.code, status.signal], [code, signal]);
+      await Promise.all([reader.cancel(), drained, child.stdout.cancel()]);
+      assertEquals([...Deno.readDirSync(folder)], []);
+    }
+  }),
+});

@@ -1,0 +1,39 @@
+import { assertEquals } from "@std/assert";
+import { optionNames } from "../../cli/options.ts";
+import { readValues, sortArguments } from "../../cli/parse.ts";
+
+function parse(args: readonly string[]) {
+  const sorted = sortArguments(args, optionNames);
+  return { ...readValues(sorted), positionals: sorted.positionals };
+}
+
+Deno.test("values are read from both ways to write an option", () => {
+  const expected = { seed: 2n ** 64n - 1n, guidance: 0.5, width: 64 };
+  for (
+    const args of [
+      ["--seed", `${expected.seed}`, "--guidance", "0.5", "--width", "64"],
+      ["--width=64", "--seed=18446744073709551615", "--guidance=0.5"],
+      ["--width=8", "--width=64", "--seed=18446744073709551615", "--guidance=0.5"],
+    ]
+  ) {
+    const { seed, guidance, width } = parse(args);
+    assertEquals({ seed, guidance, width }, expected);
+  }
+});
+
+Deno.test("absent options have their defaults", () => {
+  const { seed, rng, precision, json, ...rest } = parse([]);
+  assertEquals([seed, rng, precision, json], [undefined, "cpu", "auto", false]);
+  assertEquals([rest["negative-prompt"], rest["long-prompt"], rest.positionals], ["", "truncate", []]);
+});
+
+Deno.test("an empty value, a dash, numbers and -- keep their meaning", () => {
+  for (const empty of [["--negative-prompt", ""], ["--negative-prompt="]]) {
+    const { positionals, json, ...values } = parse([...empty, "a = b", "--json"]);
+    assertEquals([values["negative-prompt"], positionals, json], ["", ["a = b"], true]);
+  }
+  assertEquals(parse(["--output", "-"]).output, "-");
+  assertEquals(parse(["007"]).positionals, ["007"]);
+  assertEquals(parse(["--", "--seed", "-1", "--x="]).positionals, ["--seed", "-1", "--x="]);
+  assertEquals(parse(["-h"]).help, true);
+});

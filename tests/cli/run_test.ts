@@ -1,0 +1,208 @@
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { PNG } from "pngjs";
+import { Buffer } from "node:buffer";
+import { OutputError } from "../../cli/errors.ts";
+import { exitCodes } from "../../cli/exit_codes.ts";
+import { run } from "../../cli/mod.ts";
+import { GpuFailedError, GpuMemoryError, NoGpuError } from "../../kernels/errors.ts";
+import { ModelFileError, ModelNotFoundError } from "../../weights/mod.ts";
+import { fakeEnvironment, type FakeWorld, type Stage } from "./fake_environment.ts";
+
+async function runFake(args: readonly string[], world: FakeWorld = {}) {
+  const environment = fakeEnvironment(world);
+  const code = await run(args, environment);
+  return { code, ...environment.written, stages: environment.stages };
+}
+
+async function withFolder(test: (folder: string) => Promise<void>): Promise<void> {
+  const folder = await Deno.makeTempDir();
+  try {
+    await test(folder);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+Deno.test("a picture: its path on stdout, everything else on stderr", () =>
+  withFolder(async (folder) => {
+    const { code, stdout, stderr } = await runFake(["A slice of pizza!", "--seed", "42"], { folder });
+    assertEquals([code, stdout], [0, "a-slice-of-pizza-42.png\n"]);
+    assertStringIncludes(stderr, "Seed 42\n");
+    assertStringIncludes(stderr, "draws: emoji: gradients");
+    const { width, height, data } = PNG.sync.read(Buffer.from(Deno.readFileSync(`${folder}/a-slice-of-pizza-42.png`)));
+    assertEquals([width, height, ...data.subarray(0, 8)], [64, 72, 0, 1, 2, 255, 3, 4, 5, 255]);
+  }));
+
+Deno.test("a name that is taken gets a number, a named file is replaced", () =>
+  withFolder(async (folder) => {
+    const args = ["cat", "--seed", "1"];
+    for (const name of ["cat-1.png", "cat-1-2.png", "cat-1-3.png"]) {
+      assertEquals((await runFake(args, { folder })).stdout, `${name}\n`);
+    }
+    Deno.writeTextFileSync(`${folder}/mine.png`, "old");
+    const { code, stdout } = await runFake([...args, "--output", "mine.png"], { folder });
+    assertEquals([code, stdout], [0, "mine.png\n"]);
+    assertEquals(Deno.readFileSync(`${folder}/mine.png`), Deno.readFileSync(`${folder}/cat-1.png`));
+    assertEquals([...Deno.readDirSync(folder)].length, 4);
+  }));
+
+Deno.test("--output - writes the file's bytes to stdout and nothing else", () =>
+  withFolder(async (folder) => {
+    const { stdout } = await runFake(["cat", "--seed", "1", "--output", "-"], { folder });
+    assertEquals([...Deno.readDirSync(folder)], []);
+    await runFake(["cat", "--seed", "1"], { folder });
+    assertEquals(stdout, new TextDecoder("latin1").decode(Deno.readFileSync(`${folder}/cat-1.png`)));
+  }));
+
+Deno.test("--json prints one document about the picture", () =>
+  withFolder(async (folder) => {
+    const seed = `${2n ** 64n - 1n}`;
+    const { code, stdout } = await runFake(
+      ["cat", "--json", "--quiet", "--seed", seed, "--model", "mine", "--scheduler", "euler", "--steps", "3"],
+      { folder },
+    );
+    assertEquals(code, 0);
+    const { timings, sha256, ...rest } = JSON.parse(stdout);
+    assertEquals(rest, {
+      schema: 1,
+      path: `cat-${seed}.png`,
+      model: "mine",
+      prompt: "cat",
+      negativePrompt: "",
+      seed,
+      steps: 3,
+      guidance: 1.5,
+      width: 64,
+      height: 72,
+      scheduler: "euler",
+      rng: "cpu",
+      adapter: { description: "Fake", vendor: "none", architecture: "none", software: true },
+      peakBytes: 4096,
+    });
+    assertEquals(Object.keys(timings), ["load", "text", "denoise", "decode", "total"]);
+    const file = Deno.readFileSync(`${folder}/cat-${seed}.png`);
+    assertEquals(sha256, new Uint8Array(await crypto.subtle.digest("SHA-256", file)).toHex());
+  }));
+
+Deno.test("--quiet leaves stderr empty", () =>
+  withFolder(async (folder) => {
+    const { code, stderr } = await runFake(["a very long prompt", "--quiet"], { folder, terminal: true });
+    assertEquals([code, stderr], [0, ""]);
+  }));
+
+Deno.test("a seed that nobody gave is drawn, printed and part of the name", () =>
+  withFolder(async (folder) => {
+    const { stdout, stderr } = await runFake(["cat"], { folder });
+    const seed = stderr.match(/^Seed (\d+)$/m)?.[1];
+    assertEquals(stdout, `cat-${seed}.png\n`);
+    assert((await runFake(["cat"], { folder })).stdout !== stdout);
+  }));
+
+Deno.test("the prompt comes from stdin when no argument holds it", () =>
+  withFolder(async (folder) => {
+    const { stdout } = await runFake(["--seed", "7"], { folder, stdin: "a dog\n" });
+    assertEquals(stdout, "a-dog-7.png\n");
+    const named = await runFake(["--seed", "7", "--", "tokens"], { folder, stdin: "a dog\n" });
+    assertEquals(named.stdout, "tokens-7.png\n");
+  }));
+
+Deno.test("words that the model does not read are named", () =>
+  withFolder(async (folder) => {
+    const { stderr } = await runFake(["a cat and a dog", "--negative-prompt", "1234567890x"], { folder });
+    assertStringIncludes(stderr, 'The prompt has 15 tokens and the model reads 10; cut off: "a dog"');
+    assertStringIncludes(stderr, 'The negative prompt has 11 tokens and the model reads 10; cut off: "x"');
+  }));
+
+Deno.test("progress: redrawn on a terminal, a line per tenth elsewhere, never an escape code", () =>
+  withFolder(async (folder) => {
+    const args = ["cat", "--steps", "50"];
+    const drawn = await runFake(args, { folder, terminal: true });
+    assertEquals(drawn.stderr.split("\rStep ").length - 1, 50);
+    assertStringIncludes(drawn.stderr, "Step 20 of 50, 10.0 s passed, 15.0 s left");
+    for (const world of [{}, { terminal: true, variables: { TERM: "dumb" } }]) {
+      const { stderr } = await runFake(args, { folder, ...world });
+      assertEquals(stderr.match(/^Step \d+ of 50, .*$/gm)?.length, 10);
+      assert(!stderr.includes("\r"));
+    }
+    assert(!drawn.stderr.includes("\x1b"));
+  }));
+
+const failures: readonly (readonly [Error, Stage, number])[] = [
+  [new NoGpuError("No usable GPU was found"), "openGpu", 3],
+  [new ModelNotFoundError("There is no model"), "openModel", 4],
+  [new ModelFileError("unet.safetensors", "is empty"), "openModel", 5],
+  [new ModelFileError("vocab.json", "is empty"), "loadTokenizer", 5],
+  [new GpuMemoryError("Out of GPU memory"), "loadPipeline", 6],
+  [new GpuMemoryError("Out of GPU memory"), "step", 6],
+  [new GpuFailedError("The GPU was lost"), "step", 7],
+  [new OutputError("Cannot write to standard output"), "stdout", 8],
+  [new Error("Surprise"), "step", 1],
+];
+
+Deno.test("each failure has its exit code, one sentence, no stack and no picture", () =>
+  withFolder(async (folder) => {
+    for (const [error, at, expected] of failures) {
+      const before = (stage: Stage) => {
+        if (stage === at) throw error;
+      };
+      const { code, stdout, stderr } = await runFake(["cat", "--quiet", "--output", "-"], { folder, before });
+      assertEquals([code, stdout], [expected, ""]);
+      const sentence = expected === 1 ? "Unexpected Error: Surprise" : error.message;
+      assertEquals(stderr, `denoise: ${sentence}\n`);
+      assertEquals([...Deno.readDirSync(folder)], []);
+
+      if (at === "stdout") continue;
+      const { name } = error;
+      const json = await runFake(["cat", "--json"], { folder, before });
+      assertEquals(JSON.parse(json.stdout), { schema: 1, error: { code: expected, name, message: sentence } });
+      assertEquals(json.code, expected);
+    }
+    const tested = new Set(failures.map(([_error, _stage, code]) => code));
+    const thrown = exitCodes.filter(({ error }) => error !== undefined && error !== "UsageError");
+    assert(thrown.every(({ code }) => tested.has(code)));
+  }));
+
+Deno.test("a stack is shown for the unexpected only, and only on request", async () => {
+  const before = () => {
+    throw new Error("Surprise");
+  };
+  const variables = { DENOISE_DEBUG: "1" };
+  const shown = await runFake(["cat", "--output", "-"], { before, variables });
+  assertStringIncludes(shown.stderr, "\n    at ");
+  const usage = await runFake(["cat", "--steps", "0"], { before, variables });
+  assert(!usage.stderr.includes("    at "));
+});
+
+Deno.test("what needs no GPU is refused before the GPU is opened", () =>
+  withFolder(async (folder) => {
+    const usage = await runFake(["cat", "--steps", "0"], { folder });
+    assertEquals([usage.code, usage.stages], [2, []]);
+    const output = await runFake(["cat", "--output", "nowhere/cat.png"], { folder });
+    assertEquals([output.code, output.stages], [8, []]);
+    const both = await runFake(["cat", "--output", "-", "--json"], { folder });
+    assertEquals([both.code, both.stages], [2, ["stdout"]]);
+    const own = await runFake(["cat"], { folder, scheduler: "Mystery" });
+    assertEquals([own.code, own.stages], [5, ["openModel"]]);
+    assertStringIncludes(own.stderr, "scheduler_config.json: Scheduler class Mystery is not supported");
+    const drawn = await runFake(["cat", "--steps", "1"], { folder });
+    assertEquals(drawn.stages, ["openModel", "loadTokenizer", "openGpu", "loadPipeline", "step", "stdout"]);
+  }));
+
+Deno.test("tokens shows ids, count and what is cut off", async () => {
+  const text = await runFake(["tokens", "a cat and a dog", "--model", "mine"]);
+  assertEquals(text.stdout, 'ids: 1 2\ncount: 15 of 10\ncut off: "a dog"\n');
+  const short = await runFake(["tokens"], { stdin: "a cat" });
+  assertEquals(short.stdout, "ids: 1 2\ncount: 5 of 10\ncut off: nothing\n");
+  const json = await runFake(["tokens", "a cat", "--json"]);
+  assertEquals(JSON.parse(json.stdout), { schema: 1, model: "emoji", ids: [1, 2], count: 5, limit: 10, cut: "" });
+});
+
+Deno.test("help names every option and fits 80 columns", async () => {
+  for (const args of [["--help"], ["-h"], ["tokens", "--help", "--json"], ["--help", "--steps", "0"]]) {
+    const { code, stdout, stderr, stages } = await runFake(args);
+    assertEquals([code, stderr, stages], [0, "", ["stdout"]]);
+    assertStringIncludes(stdout, 'denoise "a slice of pizza"');
+    assert(stdout.split("\n").every((line) => line.length <= 80));
+    assertEquals(stdout.includes("--scheduler NAME"), args[0] !== "tokens");
+  }
+});

@@ -1,0 +1,118 @@
+import { assertEquals, assertRejects } from "@std/assert";
+import { loadTokenizer } from "../../pipeline/tokenizer.ts";
+import { ModelFileError, type TokenizerFiles } from "../../weights/mod.ts";
+
+function readText(path: string): string {
+  return Deno.readTextFileSync(new URL(`../../${path}`, import.meta.url));
+}
+
+function readFiles(folder: string): TokenizerFiles {
+  return {
+    vocab: readText(`${folder}/vocab.json`),
+    merges: readText(`${folder}/merges.txt`),
+    config: JSON.parse(readText(`${folder}/tokenizer_config.json`)),
+    specialTokens: JSON.parse(readText(`${folder}/special_tokens_map.json`)),
+  };
+}
+
+const clip = readFiles("fixtures/tokenizer");
+const emoji = readFiles("weights/emoji/tokenizer");
+const emojiJson = {
+  json: readText("weights/emoji/tokenizer/tokenizer.json"),
+  config: emoji.config,
+  specialTokens: emoji.specialTokens,
+};
+const clipCases: readonly {
+  readonly prompt: string;
+  readonly ids: readonly number[];
+  readonly untruncated: number;
+}[] = JSON.parse(readText("fixtures/tokenizer/clip.json"));
+
+Deno.test("every golden prompt gets CLIP's ids from vocab.json and merges.txt", async () => {
+  const tokenizer = await loadTokenizer(clip);
+  for (const { prompt, ids, untruncated } of clipCases) {
+    const encoding = await tokenizer.encode(prompt);
+    assertEquals(encoding.ids, ids, prompt);
+    assertEquals(encoding.count, untruncated - 2, prompt);
+    assertEquals(encoding.cut !== "", untruncated > ids.length, prompt);
+  }
+});
+
+Deno.test("the embedded model's prompts get their ids from both kinds of files", async () => {
+  const cases: Record<string, { prompt: string; input_ids: number[] }> = JSON
+    .parse(readText("fixtures/emoji/cases.json"));
+  for (const files of [emoji, emojiJson]) {
+    const tokenizer = await loadTokenizer(files);
+    for (const { prompt, input_ids } of Object.values(cases)) {
+      assertEquals((await tokenizer.encode(prompt)).ids, input_ids, prompt);
+    }
+  }
+});
+
+Deno.test("both kinds of files agree on every golden prompt", async () => {
+  const plain = await loadTokenizer(emoji);
+  const json = await loadTokenizer(emojiJson);
+  for (const { prompt } of clipCases) {
+    assertEquals(await plain.encode(prompt), await json.encode(prompt));
+  }
+});
+
+Deno.test("what is cut off is the text after the last token kept", async () => {
+  const tokenizer = await loadTokenizer({
+    ...clip,
+    config: { model_max_length: 7 },
+  });
+  for (
+    const [text, count, cut] of [
+      ["", 0, ""],
+      ["one two three four five", 5, ""],
+      ["one two three four five Six", 6, "Six"],
+      ["😀 🍕 É four five  Six, seven", 8, "Six, seven"],
+    ] as const
+  ) {
+    const encoding = await tokenizer.encode(text);
+    assertEquals([encoding.count, encoding.cut], [count, cut], text);
+    assertEquals(encoding.ids.length, 7);
+    assertEquals(encoding.ids.at(-1), 49407);
+  }
+});
+
+Deno.test("the model's files decide length and padding", async () => {
+  for (const length of [undefined, 1e30, 77]) {
+    const config = { model_max_length: length };
+    const tokenizer = await loadTokenizer({ ...clip, config });
+    assertEquals(tokenizer.maxLength, 77);
+  }
+  // Stable Diffusion 2 pads with "!", written as an object.
+  const specialTokens = { pad_token: { content: "!" } };
+  const tokenizer = await loadTokenizer({ ...clip, specialTokens });
+  const { ids } = await tokenizer.encode("a");
+  assertEquals(ids.slice(0, 5), [49406, 320, 49407, 0, 0]);
+});
+
+Deno.test("unusable tokenizer files are named", async () => {
+  for (
+    const [broken, words] of [
+      [{ json: "{}" }, "tokenizer: cannot be read"],
+      [{ json: "{" }, "tokenizer: cannot be read"],
+      [{ merges: "a b c d" }, "tokenizer: cannot be read"],
+      [{ vocab: "[" }, "vocab.json: is not JSON"],
+      [{ vocab: '{"a":0}' }, "vocab.json: lacks the token <|startoftext|>"],
+      [{ specialTokens: { pad_token: "nowhere" } }, "padding token nowhere"],
+      [{ config: { model_max_length: 2 } }, "from 3, got 2"],
+      [{ config: { model_max_length: 7.5 } }, "from 3, got 7.5"],
+      [{ config: { model_max_length: "77" } }, 'from 3, got "77"'],
+    ] as const
+  ) {
+    await assertRejects(
+      () => loadTokenizer({ ...clip, ...broken }),
+      ModelFileError,
+      words,
+    );
+  }
+  await assertRejects(
+    () => loadTokenizer({ config: {}, specialTokens: {} }),
+    ModelFileError,
+    "neither tokenizer.json nor vocab.json with merges.txt is there",
+  );
+});

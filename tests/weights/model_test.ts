@@ -1,0 +1,226 @@
+import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import { ModelFileError, ModelNotFoundError } from "../../weights/errors.ts";
+import { listEmbedded, openModel } from "../../weights/mod.ts";
+import { openTinyModel } from "../tiny_model.ts";
+import { entry, safetensors, withFolder } from "./safetensors_bytes.ts";
+
+Deno.test("the embedded models are listed and open by name, with their own settings", () => {
+  assert(listEmbedded().includes("emoji"));
+  using model = openModel("emoji");
+  assertEquals(model.name, "emoji");
+  const { knows, ...settings } = model.defaults;
+  assertEquals(settings, { steps: 10, guidance: 1.5, width: 256, height: 256 });
+  assertStringIncludes(knows!, "Emoji only");
+  assertEquals(model.config.textEncoder.hidden_size, 256);
+  assertEquals(model.config.scheduler._class_name, "DPMSolverMultistepScheduler");
+  assertEquals(model.tokenizer.config.model_max_length, 32);
+  assertEquals(model.tokenizer.specialTokens.pad_token, "<|endoftext|>");
+  assert(model.tokenizer.json && model.tokenizer.vocab && model.tokenizer.merges);
+});
+
+Deno.test("the embedded model's tensors are all readable under canonical names", () => {
+  using model = openModel("emoji");
+  const parameters = [model.textEncoder, model.unet, model.vae].map((part) => {
+    let elements = 0;
+    for (const [name, { bytes }] of part.tensors) {
+      assertEquals(part.read(name).length, bytes);
+      elements += bytes / 2;
+    }
+    return elements;
+  });
+  assertEquals(parameters.map((count) => (count / 1e6).toFixed(2)), ["4.74", "15.76", "2.78"]);
+  assertEquals(model.textEncoder.tensors.get("embeddings.token_embedding.weight")!.shape, [6144, 256]);
+  assertEquals(model.vae.tensors.get("decoder.mid_block.attentions.0.to_out.0.weight")!.shape, [128, 128]);
+});
+
+Deno.test("the tiny model has the settings of Stable Diffusion 1.x at its own size", () => {
+  using model = openTinyModel();
+  assertEquals(model.defaults, { steps: 20, guidance: 7.5, width: 128, height: 128 });
+  assertEquals(model.textEncoder.tensors.size, 52);
+  assert(model.tokenizer.json === undefined && model.tokenizer.vocab && model.tokenizer.merges);
+});
+
+/** The smallest folder that opens: three parts with one tensor of four bytes each. */
+const FOLDER: Readonly<Record<string, string | Uint8Array>> = {
+  "model_index.json": "{}",
+  "text_encoder/config.json": "{}",
+  "text_encoder/model.safetensors": part("text_model.final_layer_norm.bias"),
+  "unet/config.json": '{"sample_size": 64}',
+  "unet/diffusion_pytorch_model.safetensors": part("conv_in.bias"),
+  "vae/config.json": '{"block_out_channels": [1, 2, 2, 2]}',
+  "vae/diffusion_pytorch_model.safetensors": part("decoder.mid_block.attentions.0.query.bias"),
+  "scheduler/scheduler_config.json": '{"lambda_min_clipped": -Infinity, "nan": NaN, "name": "Infinity"}',
+  "tokenizer/vocab.json": "{}",
+  "tokenizer/merges.txt": "#version: 0.2",
+};
+
+function part(name: string): Uint8Array {
+  return safetensors({ [name]: entry([1], 0, 4) }, 4);
+}
+
+/** Writes {@link FOLDER} with changes: a path set to undefined is left out. */
+function withModel(changes: Record<string, string | Uint8Array | undefined>, use: (folder: string) => void): void {
+  withFolder((parent) => {
+    const folder = `${parent}/my-model`;
+    for (const [name, content] of Object.entries({ ...FOLDER, ...changes })) {
+      if (content === undefined) continue;
+      const path = `${folder}/${name}`;
+      Deno.mkdirSync(path.slice(0, path.lastIndexOf("/")), { recursive: true });
+      Deno.writeFileSync(path, typeof content === "string" ? new TextEncoder().encode(content) : content);
+    }
+    use(folder);
+  });
+}
+
+Deno.test("a folder opens by its path, in today's names", () => {
+  withModel({}, (folder) => {
+    using model = openModel(`${folder}/`);
+    assertEquals(model.name, "my-model");
+    assertEquals(Array.from(model.textEncoder.tensors.keys()), ["final_layer_norm.bias"]);
+    assertEquals(Array.from(model.vae.tensors.keys()), ["decoder.mid_block.attentions.0.to_q.bias"]);
+    assertEquals(model.unet.read("conv_in.bias"), Uint8Array.of(0, 1, 2, 3));
+    assertEquals(model.defaults, { steps: 20, guidance: 7.5, width: 512, height: 512 });
+    assertEquals(model.tokenizer, { vocab: "{}", merges: "#version: 0.2", config: {}, specialTokens: {} });
+    assertEquals(model.config.scheduler, { lambda_min_clipped: -Infinity, nan: null, name: "Infinity" });
+  });
+});
+
+Deno.test("old position ids are no reason to refuse a text encoder", () => {
+  const ids = { "text_model.embeddings.position_ids": entry([1, 1], 0, 8, "I64"), a: entry([1], 8, 12) };
+  withModel({ "text_encoder/model.safetensors": safetensors(ids, 12) }, (folder) => {
+    using model = openModel(folder);
+    assertEquals(Array.from(model.textEncoder.tensors.keys()), ["a"]);
+  });
+});
+
+Deno.test("half precision is used where there is nothing else", () => {
+  const half = { "unet/diffusion_pytorch_model.fp16.safetensors": part("half.bias") };
+  withModel({ ...half, "unet/diffusion_pytorch_model.safetensors": undefined }, (folder) => {
+    using model = openModel(folder);
+    assertEquals(Array.from(model.unet.tensors.keys()), ["half.bias"]);
+  });
+  withModel(half, (folder) => {
+    using model = openModel(folder);
+    assertEquals(Array.from(model.unet.tensors.keys()), ["conv_in.bias"]);
+  });
+});
+
+Deno.test("a part in shards opens through its index", () => {
+  withModel({
+    "unet/diffusion_pytorch_model.safetensors": undefined,
+    "unet/diffusion_pytorch_model.safetensors.index.json": '{"weight_map": {"a": "1.safetensors"}}',
+    "unet/1.safetensors": part("a"),
+  }, (folder) => {
+    using model = openModel(folder);
+    assertEquals(Array.from(model.unet.tensors.keys()), ["a"]);
+  });
+});
+
+Deno.test("a model's own settings go before those of Stable Diffusion", () => {
+  withModel({ "denoise.json": '{"steps": 4, "guidance": 0, "height": 320}' }, (folder) => {
+    using model = openModel(folder);
+    assertEquals(model.defaults, { steps: 4, guidance: 0, width: 512, height: 320 });
+  });
+});
+
+const ABSENT: readonly (readonly [path: string, words: string])[] = [
+  ["model_index.json", "is no model: it has no model_index.json"],
+  ["unet/config.json", "unet/config.json"],
+  ["scheduler/scheduler_config.json", "scheduler/scheduler_config.json"],
+  ["tokenizer/merges.txt", "needs tokenizer.json, or vocab.json and merges.txt"],
+  ["vae/diffusion_pytorch_model.safetensors", "no weights of its vae: diffusion_pytorch_model.safetensors"],
+];
+
+for (const [path, words] of ABSENT) {
+  Deno.test(`a folder without ${path} is not a model`, () => {
+    withModel({ [path]: undefined }, (folder) => {
+      assertThrows(() => openModel(folder), ModelNotFoundError, words);
+    });
+  });
+}
+
+const DAMAGED: readonly (readonly [path: string, content: string, words: string])[] = [
+  ["unet/config.json", "{", "the file is not JSON"],
+  ["unet/config.json", "[]", "the file is a list of 0, not an object"],
+  ["unet/config.json", "{}", "sample_size is nothing, not a whole number above 0"],
+  ["vae/config.json", "{}", "block_out_channels is not a list"],
+  ["scheduler/scheduler_config.json", "null", "the file is null, not an object"],
+  ["tokenizer/tokenizer_config.json", "{]", "the file is not JSON"],
+  ["unet/diffusion_pytorch_model.safetensors", "", "the file is empty"],
+  ["denoise.json", '{"steps": 0}', "steps is 0, not a whole number above 0"],
+  ["denoise.json", '{"width": 1.5}', "width is 1.5, not a whole number above 0"],
+  ["denoise.json", '{"guidance": "7"}', 'guidance is "7"'],
+  ["denoise.json", '{"guidance": -1}', "guidance is -1"],
+  ["denoise.json", '{"knows": 1}', "knows is 1, not a string"],
+];
+
+for (const [path, content, words] of DAMAGED) {
+  Deno.test(`a folder with ${content || "nothing"} in ${path} is refused`, () => {
+    withModel({ [path]: content }, (folder) => {
+      const error = assertThrows(() => openModel(folder), ModelFileError, words);
+      assertEquals(error.file, `${folder}/${path}`);
+    });
+  });
+}
+
+Deno.test("text that is not UTF-8 is refused", () => {
+  withModel({ "tokenizer/vocab.json": Uint8Array.of(0xff) }, (folder) => {
+    assertThrows(() => openModel(folder), ModelFileError, "the text is not UTF-8");
+  });
+});
+
+Deno.test({
+  name: "a file that this user may not read is as good as absent",
+  ignore: Deno.build.os === "windows" || Deno.uid() === 0,
+  fn: () =>
+    withModel({}, (folder) => {
+      Deno.chmodSync(`${folder}/unet/config.json`, 0);
+      assertThrows(() => openModel(folder), ModelNotFoundError, "unet/config.json may not be read by this user");
+    }),
+});
+
+Deno.test("a pickle is refused, and the way to convert it told", () => {
+  withModel({
+    "unet/diffusion_pytorch_model.safetensors": undefined,
+    "unet/diffusion_pytorch_model.bin": "",
+  }, (folder) => {
+    assertThrows(() => openModel(folder), ModelFileError, `StableDiffusionPipeline.from_pretrained("${folder}")`);
+  });
+  withFolder((folder) => {
+    const path = `${folder}/model.ckpt`;
+    Deno.writeTextFileSync(path, "");
+    assertThrows(() => openModel(path), ModelFileError, `StableDiffusionPipeline.from_single_file("${path}")`);
+    Deno.writeTextFileSync(`${folder}/model.txt`, "");
+    assertThrows(() => openModel(`${folder}/model.txt`), ModelFileError, "a model is a folder in the layout");
+  });
+});
+
+Deno.test("a misspelt name tells the right ones", () => {
+  assertThrows(() => openModel("emoij"), ModelNotFoundError, "no model or folder emoij; embedded are emoji");
+  assertThrows(() => openModel("../weights/emoji/"), ModelNotFoundError);
+  assertThrows(() => openModel(""), ModelNotFoundError);
+});
+
+Deno.test("a program that runs from a URL says that it has no embedded models", async () => {
+  const root = new URL("../../", import.meta.url);
+  await using server = Deno.serve({ port: 0, onListen() {} }, async ({ url }) => {
+    const source = await Deno.readTextFile(new URL(`.${new URL(url).pathname}`, root));
+    return new Response(source, { headers: { "content-type": "text/typescript" } });
+  });
+  const cache = await Deno.makeTempDir({ prefix: "denoise-test-" });
+  const address = `http://localhost:${server.addr.port}/weights/mod.ts`;
+  const { stdout } = await new Deno.Command(Deno.execPath(), {
+    args: [
+      "eval",
+      "--no-lock",
+      `import { listEmbedded, openModel } from "${address}";
+       try { openModel("emoji") } catch ({ name, message }) { console.log(listEmbedded().length, name, message) }`,
+    ],
+    cwd: root,
+    env: { DENO_DIR: cache },
+  }).output();
+  await Deno.remove(cache, { recursive: true });
+  const line = new TextDecoder().decode(stdout);
+  assertStringIncludes(line, "0 ModelNotFoundError There is no model or folder emoji; none are embedded");
+  assertStringIncludes(line, "http://localhost");
+});

@@ -1,0 +1,46 @@
+/**
+ * Builds safetensors files, right and wrong, and puts them where they can be opened.
+ * @module
+ */
+
+/** One header entry as JSON has it. */
+export function entry(shape: unknown, begin: unknown, end: unknown, dtype: unknown = "F32"): Record<string, unknown> {
+  return { dtype, shape, data_offsets: [begin, end] };
+}
+
+/** A file of a header, given as bytes, as text or as what becomes JSON, and of `dataBytes` bytes counting up from 0. */
+export function safetensors(header: unknown, dataBytes = 0): Uint8Array<ArrayBuffer> {
+  const text = typeof header === "string" ? header : JSON.stringify(header);
+  const bytes = header instanceof Uint8Array ? header : new TextEncoder().encode(text);
+  const file = new Uint8Array(8 + bytes.length + dataBytes);
+  new DataView(file.buffer).setBigUint64(0, BigInt(bytes.length), true);
+  file.set(bytes, 8);
+  for (let i = 0; i < dataBytes; i++) file[8 + bytes.length + i] = i;
+  return file;
+}
+
+/** A file whose header claims `length` bytes, with `rest` behind. */
+export function claiming(length: bigint, rest: string): Uint8Array<ArrayBuffer> {
+  const file = safetensors(rest);
+  new DataView(file.buffer).setBigUint64(0, length, true);
+  return file;
+}
+
+/** Runs `use` with the path of a new folder, which is gone afterwards. */
+export function withFolder(use: (folder: string) => void): void {
+  const folder = Deno.makeTempDirSync({ prefix: "denoise-test-" });
+  try {
+    use(folder);
+  } finally {
+    Deno.removeSync(folder, { recursive: true });
+  }
+}
+
+/** Runs `use` with the path of a file that holds `bytes`. */
+export function withFile(bytes: Uint8Array, use: (path: string) => void): void {
+  withFolder((folder) => {
+    const path = `${folder}/model.safetensors`;
+    Deno.writeFileSync(path, bytes);
+    use(path);
+  });
+}

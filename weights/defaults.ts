@@ -1,0 +1,67 @@
+/**
+ * The settings a model wants when nobody says otherwise: they belong to the model, not to the tool.
+ * @module
+ */
+import { join } from "@std/path";
+import { ModelFileError } from "./errors.ts";
+import { isFile, readJson } from "./files.ts";
+import { type JsonObject, shown } from "./json.ts";
+
+/** A model's own settings. */
+export interface ModelDefaults {
+  /** Denoising steps. */
+  readonly steps: number;
+  /** Classifier-free guidance scale. */
+  readonly guidance: number;
+  /** Width of a picture in pixels. */
+  readonly width: number;
+  /** Height of a picture in pixels. */
+  readonly height: number;
+  /** What the model can draw, in one line, when it says so. */
+  readonly knows?: string;
+}
+
+/**
+ * Reads `denoise.json` from a model folder; what it leaves out, or all where there is none, is as Stable
+ * Diffusion 1.x has it: 20 steps, guidance 7.5, and the size the UNet was trained for.
+ * @param config the UNet's and the VAE's `config.json`
+ * @throws {ModelFileError} a setting is out of range, or the configuration does not give a size
+ */
+export function readDefaults(
+  directory: string,
+  config: { readonly unet: JsonObject; readonly vae: JsonObject },
+): ModelDefaults {
+  const path = join(directory, "denoise.json");
+  const own = isFile(path) ? readJson(path) : {};
+  const { steps = 20, guidance = 7.5, knows } = own;
+  const { width = nativeSize(), height = nativeSize() } = own;
+  if (typeof guidance !== "number" || !(guidance >= 0 && guidance < Infinity)) {
+    throw new ModelFileError(path, `guidance is ${shown(guidance)}`);
+  }
+  if (knows !== undefined && typeof knows !== "string") {
+    throw new ModelFileError(path, `knows is ${shown(knows)}, not a string`);
+  }
+  return {
+    steps: positive(path, "steps", steps),
+    guidance,
+    width: positive(path, "width", width),
+    height: positive(path, "height", height),
+    ...(knows === undefined ? {} : { knows }),
+  };
+
+  /** The latent's side times the VAE's factor: each of its blocks but the last doubles the picture. */
+  function nativeSize(): number {
+    const file = join(directory, "unet", "config.json");
+    const side = positive(file, "sample_size", config.unet.sample_size);
+    const { block_out_channels: blocks } = config.vae;
+    if (Array.isArray(blocks)) return side * 2 ** (blocks.length - 1);
+    throw new ModelFileError(join(directory, "vae", "config.json"), "block_out_channels is not a list");
+  }
+}
+
+function positive(file: string, key: string, value: unknown): number {
+  if (Number.isSafeInteger(value) && value as number > 0) {
+    return value as number;
+  }
+  throw new ModelFileError(file, `${key} is ${shown(value)}, not a whole number above 0`);
+}

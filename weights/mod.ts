@@ -1,0 +1,19 @@
+/**
+ * Models as bytes: files checked and opened, tensors by canonical name.
+ * @module
+ */
+export type { ModelDefaults } from "./defaults.ts";
+export { ModelFileError, ModelNotFoundError } from "./errors.ts";
+export { openFormula } from "./formula.ts";
+export type { JsonObject } from "./json.ts";
+export { listEmbedded, type Model, type ModelConfig, openModel } from "./model.ts";
+export { openSafetensors, type SafetensorsOptions } from "./safetensors.ts";
+export {
+  BYTES_PER_ELEMENT,
+  type DType,
+  type TensorInfo,
+  type TensorSource,
+  toFloat16Bits,
+  toFloat32,
+} from "./tensor_source.ts";
+export type { TokenizerFiles } from "./tokenizer_files.ts";

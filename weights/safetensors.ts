@@ -1,0 +1,101 @@
+/**
+ * Opens safetensors files. Only the header is held; tensors are read from the open file one at a time.
+ * @module
+ */
+import { ModelFileError } from "./errors.ts";
+import { openFile } from "./files.ts";
+import { shown } from "./json.ts";
+import type { Entry } from "./safetensors_entry.ts";
+import { parseHeader } from "./safetensors_header.ts";
+import { BYTES_PER_ELEMENT, type DType, lookUp, type TensorInfo, type TensorSource } from "./tensor_source.ts";
+
+/** The largest header that is read, room for some 200,000 tensors. */
+const MOST_HEADER_BYTES = 25_000_000;
+
+/** How {@link openSafetensors} treats single tensors. */
+export interface SafetensorsOptions {
+  /** Names of tensors to leave out; only such a tensor may have an unsupported type. */
+  readonly ignore?: (name: string) => boolean;
+}
+
+/**
+ * Opens a safetensors file, which stays open until the source is disposed of.
+ * @throws {ModelNotFoundError} there is no such file
+ * @throws {ModelFileError} the file is not a whole and valid safetensors file of F16, BF16 and F32 tensors
+ */
+export function openSafetensors(path: string, options: SafetensorsOptions = {}): TensorSource {
+  const { ignore = () => false } = options;
+  using stack = new DisposableStack();
+  const file = stack.use(openFile(path));
+  const { size } = file.statSync();
+  const headerBytes = readHeaderBytes(file, path, size);
+  const data = 8 + headerBytes;
+  const header = readAt(file, path, 8, headerBytes);
+  const tensors = new Map(
+    parseHeader(path, header, size - data)
+      .filter(({ name }) => !ignore(name))
+      .map((entry) => [entry.name, usable(path, entry)]),
+  );
+  const opened = stack.move();
+  return {
+    label: path,
+    tensors,
+    read(name) {
+      const { begin, bytes } = lookUp(path, tensors, name);
+      return readAt(file, path, data + begin, bytes);
+    },
+    [Symbol.dispose]: () => opened.dispose(),
+  };
+}
+
+/** The header's length, from the first 8 bytes, once it is known to be believable. */
+function readHeaderBytes(file: Deno.FsFile, path: string, size: number): number {
+  function fail(problem: string): never {
+    throw new ModelFileError(path, problem);
+  }
+  if (size === 0) fail("the file is empty");
+  if (size < 8) fail(`the file has only ${size} bytes, not even the 8 of the header's length`);
+  const length = readAt(file, path, 0, 8);
+  if (new TextDecoder().decode(length) === "version ") {
+    fail("the file is a Git LFS pointer, not the model; `git lfs pull` fetches it");
+  }
+  const bytes = Number(new DataView(length.buffer).getBigUint64(0, true));
+  if (bytes === 0) fail("the header is empty");
+  if (bytes > MOST_HEADER_BYTES) {
+    fail(`the header claims ${bytes} bytes, more than ${MOST_HEADER_BYTES}; this is hardly a safetensors file`);
+  }
+  if (bytes > size - 8) {
+    fail(`${bytes + 8 - size} of ${bytes} bytes of the header are missing, as after half a download`);
+  }
+  return bytes;
+}
+
+/** A tensor of a type that can be used, and its first byte, counted from the end of the header. */
+interface PlacedTensor extends TensorInfo {
+  readonly begin: number;
+}
+
+function usable(path: string, entry: Entry): PlacedTensor {
+  const { name, dtype, shape, begin, end } = entry;
+  if (Object.hasOwn(BYTES_PER_ELEMENT, dtype)) {
+    return { name, dtype: dtype as DType, shape, bytes: end - begin, begin };
+  }
+  throw new ModelFileError(
+    path,
+    `tensor ${shown(name)} is stored as ${dtype}, which is not supported: convert it to F16, BF16 or F32`,
+  );
+}
+
+function readAt(file: Deno.FsFile, path: string, offset: number, length: number): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(length);
+  file.seekSync(offset, Deno.SeekMode.Start);
+  let done = 0;
+  while (done < length) {
+    const read = file.readSync(bytes.subarray(done));
+    if (read === null) {
+      throw new ModelFileError(path, `the file ends ${length - done} bytes early: it became shorter while it was read`);
+    }
+    done += read;
+  }
+  return bytes;
+}

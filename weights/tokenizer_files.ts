@@ -1,0 +1,51 @@
+/**
+ * The files of a tokenizer, as they are; what they mean is the tokenizer's concern.
+ * @module
+ */
+import { join } from "@std/path";
+import { ModelNotFoundError } from "./errors.ts";
+import { isFile, readJson, readText } from "./files.ts";
+import type { JsonObject } from "./json.ts";
+
+/** The contents of a model's `tokenizer` folder: `json`, or `vocab` and `merges`, or all three. */
+export interface TokenizerFiles {
+  /** Text of `tokenizer.json`. */
+  readonly json?: string;
+  /** Text of `vocab.json`. */
+  readonly vocab?: string;
+  /** Text of `merges.txt`. */
+  readonly merges?: string;
+  /** `tokenizer_config.json`, empty when absent. */
+  readonly config: JsonObject;
+  /** `special_tokens_map.json`, empty when absent. */
+  readonly specialTokens: JsonObject;
+}
+
+/**
+ * Reads a tokenizer folder.
+ * @throws {ModelNotFoundError} it has neither `tokenizer.json` nor `vocab.json` with `merges.txt`
+ * @throws {ModelFileError} a file is not UTF-8, or a configuration is not a JSON object
+ */
+export function readTokenizer(folder: string): TokenizerFiles {
+  const json = optional(folder, "tokenizer.json", readText);
+  const vocab = optional(folder, "vocab.json", readText);
+  const merges = optional(folder, "merges.txt", readText);
+  if (json === undefined && (vocab === undefined || merges === undefined)) {
+    throw new ModelNotFoundError(
+      `There is no tokenizer in ${folder}: it needs tokenizer.json, ` +
+        "or vocab.json and merges.txt",
+    );
+  }
+  return {
+    ...(json === undefined ? {} : { json }),
+    ...(vocab === undefined ? {} : { vocab }),
+    ...(merges === undefined ? {} : { merges }),
+    config: optional(folder, "tokenizer_config.json", readJson) ?? {},
+    specialTokens: optional(folder, "special_tokens_map.json", readJson) ?? {},
+  };
+}
+
+function optional<T>(folder: string, name: string, read: (path: string) => T): T | undefined {
+  const path = join(folder, name);
+  return isFile(path) ? read(path) : undefined;
+}

@@ -41,6 +41,7 @@ const FEATURES = ["shader-f16", "timestamp-query", "subgroups"] as const;
  * @throws {NoGpuError} when there is no adapter or it refuses a device.
  */
 export async function openDevice(): Promise<{ device: GPUDevice; adapter: AdapterInfo }> {
+  quietWayland();
   const adapter = await navigator.gpu?.requestAdapter({ powerPreference: "high-performance" }) ?? null;
   if (adapter === null) throw new NoGpuError(INSTALL);
   const requiredLimits = Object.fromEntries(LIMITS.map((name) => [name, adapter.limits[name]]));
@@ -60,4 +61,10 @@ function requestDevice(
   requiredLimits: Record<string, number>,
 ): Promise<GPUDevice> {
   return adapter.requestDevice({ requiredFeatures: features as GPUFeatureName[], requiredLimits });
+}
+
+/** Without this variable libwayland, which some drivers load, complains on stderr in every run. */
+function quietWayland(): void {
+  const name = "XDG_RUNTIME_DIR";
+  if (Deno.build.os === "linux" && Deno.env.get(name) === undefined) Deno.env.set(name, "/tmp");
 }

@@ -58,7 +58,7 @@ export interface ProductSpec {
   readonly out: Tensor;
   /** Output rows; for `geglu` the rows of one half. */
   readonly m: number;
-  /** Output columns of one product. */
+  /** Output columns of one product of a {@link batch}; without one, all columns of `out`. */
   readonly n: number;
   /** Summed rows: input channels of one tap. */
   readonly k: number;
@@ -151,15 +151,25 @@ export interface RawWeights {
   readonly data: Float32Array | Uint16Array;
 }
 
+/** What the host needs to know of a tensor to fill it or to read it. */
+export interface MatrixShape {
+  readonly layout: Layout;
+  readonly rows: number;
+  readonly batch: number;
+  readonly pixels: number;
+}
+
 /** The kernels of one way to reach memory. */
 export interface Family {
   readonly name: "texture" | "buffer";
-  /** The layout of a matrix of activations. */
-  layout(rows: number, columns: number): Layout;
-  /** Values `[rows, columns]` row-major to the bytes of `layout`; rows and columns are padded with zeros. */
-  encode(layout: Layout, rows: number, columns: number, values: Float32Array): Float32Array<ArrayBuffer>;
+  /** The layout of `[batch, rows, pixels]` activations. */
+  layout(rows: number, batch: number, pixels: number): Layout;
+  /** Columns from one sample to the next: `pixels`, or more where a family aligns samples. */
+  sampleColumns(pixels: number): number;
+  /** Values `[rows, batch, pixels]` row-major to the bytes of `layout`, padded with zeros. */
+  encode(shape: MatrixShape, values: Float32Array): Float32Array<ArrayBuffer>;
   /** The reverse of {@link encode}. */
-  decode(layout: Layout, rows: number, columns: number, data: Float32Array): Float32Array;
+  decode(shape: MatrixShape, data: Float32Array): Float32Array;
   /** Packs weights as operand `a` of {@link product}: `[taps x in, out]`. */
   pack(weights: RawWeights): Packed;
   product(spec: ProductSpec): Launch;

@@ -2,7 +2,7 @@
  * Operations on tensors: each records the launches of a kernel family and returns where the result will be.
  * @module
  */
-import type { Activation, Family, Launch, RawWeights, Stride, Window } from "./family.ts";
+import type { Activation, Family, Launch, MatrixShape, RawWeights, Stride, Window } from "./family.ts";
 import type { Gpu } from "./gpu.ts";
 import { Program } from "./program.ts";
 import { columns, type Memory, pixels, shapeText, type Tensor } from "./tensor.ts";
@@ -94,13 +94,13 @@ export class Ops {
       throw new RangeError(`${values.length} values for a tensor ${shapeText(x)}`);
     }
     const rows = swapBatch(values, x.batch, x.channels, pixels(x));
-    this.gpu.write(x.memory, this.family.encode(x.memory.layout, x.channels, columns(x), rows));
+    this.gpu.write(x.memory, this.family.encode(matrixShape(x), rows));
   }
 
   /** The values `[batch, channels, height, width]` of a kept tensor. */
   async read(x: Tensor): Promise<Float32Array> {
     const data = await this.gpu.read(x.memory);
-    return swapBatch(this.family.decode(x.memory.layout, x.channels, columns(x), data), x.channels, x.batch, pixels(x));
+    return swapBatch(this.family.decode(matrixShape(x), data), x.channels, x.batch, pixels(x));
   }
 
   /** Packs and uploads a layer; `weights` keep the element type they come in. */
@@ -132,7 +132,7 @@ export class Ops {
 
   #tensor(shape: Shape, label: string, kept = false): Tensor {
     const { batch, channels, height, width } = shape;
-    const layout = this.family.layout(channels, batch * height * width);
+    const layout = this.family.layout(channels, batch, height * width);
     return { batch, channels, height, width, memory: { layout, label, kept }, firstRow: 0 };
   }
 
@@ -253,7 +253,7 @@ export class Ops {
     const matrix = (rows: number, columns: number, label: string) =>
       this.#tensor({ batch: 1, channels: rows, height: columns, width: 1 }, label);
     const scores = matrix(count * paddedKeys, pixels(q), "scores");
-    const perSample = (columns: number): Stride => ({ rows: 0, columns });
+    const perSample = (pixels: number): Stride => ({ rows: 0, columns: this.family.sampleColumns(pixels) });
     const perHead: Stride = { rows: width, columns: 0 };
     const perScores: readonly [Stride, Stride] = [
       { rows: heads * paddedKeys, columns: 0 },
@@ -289,6 +289,10 @@ export class Ops {
       },
     }));
   }
+}
+
+function matrixShape(x: Tensor): MatrixShape {
+  return { layout: x.memory.layout, rows: x.channels, batch: x.batch, pixels: pixels(x) };
 }
 
 /** `[a, b, n]` to `[b, a, n]`: between sample by sample and channel by channel. */

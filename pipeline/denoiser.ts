@@ -57,8 +57,9 @@ export function recordDenoiser(ops: Ops, weights: DenoiserWeights, shape: Denois
   const timesteps = ops.keep({ batch: 1, channels: timeWidth, height: evaluations, width: 1 }, "timesteps");
   const latent = ops.keep({ batch, channels, height, width }, "latent");
   const step = ops.buffer(1, "step", "u32");
-  const layout = ops.family.layout(channels, height * width);
-  const encode = (values: Float32Array) => ops.family.encode(layout, channels, height * width, values);
+  const layout = ops.family.layout(channels, 1, height * width);
+  const matrix = { layout, rows: channels, batch: 1, pixels: height * width };
+  const encode = (values: Float32Array) => ops.family.encode(matrix, values);
   const elements = encode(new Float32Array(channels * height * width)).length;
   const state = ops.buffer(slots * elements, "sampler state");
   const noise = ops.buffer(elements, "noise");
@@ -108,7 +109,7 @@ export function recordDenoiser(ops: Ops, weights: DenoiserWeights, shape: Denois
     },
     async sample() {
       const values = await ops.gpu.read(state);
-      return ops.family.decode(layout, channels, height * width, values.subarray(0, elements));
+      return ops.family.decode(matrix, values.subarray(0, elements));
     },
     dispose() {
       preparation.dispose();

@@ -22,9 +22,10 @@ function asTexture(layout: Layout): TextureLayout {
 /** Storage textures and subgroup broadcasts. */
 export const textureFamily: Family = {
   name: "texture",
-  layout: (rows, columns) => textureLayout(rows, columns),
-  encode: (layout, rows, columns, values) => encode(asTexture(layout), rows, columns, values),
-  decode: (layout, rows, columns, data) => decode(asTexture(layout), rows, columns, data),
+  layout: (rows, batch, pixels) => textureLayout(rows, batch * pixels),
+  sampleColumns: (pixels) => pixels,
+  encode: ({ layout, rows, batch, pixels }, values) => encode(asTexture(layout), rows, batch * pixels, values),
+  decode: ({ layout, rows, batch, pixels }, data) => decode(asTexture(layout), rows, batch * pixels, data),
   pack,
   product: (spec) => product(spec),
   softmax,

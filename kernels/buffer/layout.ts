@@ -1,0 +1,111 @@
+/**
+ * Memory of the buffer family: one storage buffer a tensor, rows (channels) of columns (pixels), four columns a load.
+ * Samples start at multiples of four columns; pads between them hold anything and reach no result.
+ * @module
+ */
+import type { MatrixShape, Packed, RawWeights } from "../family.ts";
+import type { BufferPort } from "../kernel.ts";
+import { type BufferLayout, type Memory, pixels, type Tensor } from "../tensor.ts";
+
+/** Columns from one sample to the next. */
+export function sampleColumns(pixels: number): number {
+  return Math.ceil(pixels / 4) * 4;
+}
+
+/** Layout of `[rows, batch, pixels]`. */
+export function bufferLayout(
+  rows: number,
+  batch: number,
+  pixels: number,
+  element: BufferLayout["element"] = "f32",
+): BufferLayout {
+  const stride = batch * sampleColumns(pixels);
+  return { kind: "buffer", element, stride, bytes: rows * stride * (element === "f16" ? 2 : 4) };
+}
+
+/** The buffer layout behind a tensor. */
+export function layoutOf(x: Tensor): BufferLayout {
+  if (x.memory.layout.kind !== "buffer") throw new TypeError(`${x.memory.label} is not a buffer`);
+  return x.memory.layout;
+}
+
+/** Values `[rows, batch, pixels]` to the bytes of a float32 layout. */
+export function encode(shape: MatrixShape, values: Float32Array): Float32Array<ArrayBuffer> {
+  const data = new Float32Array(shape.layout.kind === "buffer" ? shape.layout.bytes / 4 : 0);
+  eachRun(shape, (from, to) => data.set(values.subarray(from, from + shape.pixels), to));
+  return data;
+}
+
+/** The reverse of {@link encode}. */
+export function decode(shape: MatrixShape, data: Float32Array): Float32Array {
+  const values = new Float32Array(shape.rows * shape.batch * shape.pixels);
+  eachRun(shape, (from, to) => values.set(data.subarray(to, to + shape.pixels), from));
+  return values;
+}
+
+/** Calls `visit` with where each row of each sample starts, on the host and in memory. */
+function eachRun({ rows, batch, pixels }: MatrixShape, visit: (host: number, memory: number) => void): void {
+  for (let run = 0; run < rows * batch; run++) visit(run * pixels, run * sampleColumns(pixels));
+}
+
+/**
+ * Packs `[out, in, taps]` as rows of `taps x in`, columns of `out`, in the element type it came in: as operand `a` of
+ * a product both operands then have the summed index outermost, and tiles are plain copies.
+ */
+export function pack(weights: RawWeights): Packed {
+  const { out, taps, data } = weights;
+  const half = data instanceof Uint16Array;
+  const layout = bufferLayout(taps * weights.in, 1, out, half ? "f16" : "f32");
+  const elements = taps * weights.in * layout.stride;
+  const packed = half ? new Uint16Array(elements) : new Float32Array(elements);
+  for (let row = 0; row < out; row++) {
+    for (let channel = 0; channel < weights.in; channel++) {
+      const from = (row * weights.in + channel) * taps;
+      for (let tap = 0; tap < taps; tap++) {
+        packed[(tap * weights.in + channel) * layout.stride + row] = data[from + tap]!;
+      }
+    }
+  }
+  return { layout, data: packed };
+}
+
+/**
+ * A port of four columns an element. float16 is bound as pairs of bits (`vec2<u32>`), so that it needs no feature;
+ * {@link access} converts.
+ */
+export function port(name: string, x: Tensor, access: BufferPort["access"] = "read"): BufferPort {
+  return { kind: "buffer", name, access, element: layoutOf(x).element === "f16" ? "vec2<u32>" : "vec4<f32>" };
+}
+
+/** The sizes that {@link access} of `name` reads. */
+export function addressSizes(name: string, x: Tensor): Record<string, number> {
+  return {
+    [`${name}_stride`]: layoutOf(x).stride / 4,
+    [`${name}_row`]: x.firstRow,
+    [`${name}_sample`]: sampleColumns(pixels(x)) / 4,
+  };
+}
+
+/**
+ * WGSL for the tensor behind port `name`: `NAME_load(row, quad) -> vec4<f32>` and, when written,
+ * `NAME_store(row, quad, value)`. `quad` counts four columns; sample `b` starts at quad `b * size.NAME_sample`.
+ */
+export function access(name: string, x: Tensor, mode: BufferPort["access"] = "read"): string {
+  const half = layoutOf(x).element === "f16";
+  const index = `(size.${name}_row + row) * size.${name}_stride + quad`;
+  const load = half
+    ? `let bits = ${name}[${index}]; return vec4<f32>(unpack2x16float(bits.x), unpack2x16float(bits.y));`
+    : `return ${name}[${index}];`;
+  const stored = half ? "vec2<u32>(pack2x16float(value.xy), pack2x16float(value.zw))" : "value";
+  return [
+    `fn ${name}_load(row: i32, quad: i32) -> vec4<f32> { ${load} }`,
+    ...(mode === "read"
+      ? []
+      : [`fn ${name}_store(row: i32, quad: i32, value: vec4<f32>) { ${name}[${index}] = ${stored}; }`]),
+  ].join("\n");
+}
+
+/** Memory of tensors, in the order of a kernel's ports. */
+export function memoryOf(...tensors: readonly (Tensor | Memory)[]): readonly Memory[] {
+  return tensors.map((x) => "memory" in x ? x.memory : x);
+}

@@ -30,10 +30,10 @@ export async function execute({ values, positionals }: Given, environment: Envir
   const prompt = await readPrompt(positionals, environment);
   const seed = values.seed ?? drawSeed();
   if (!toStdout) checkWritable(resolve(folder, choosePath()));
+  stderr.write(`Seed ${seed}\n`);
 
   const { Gpu, loadTokenizer, ModelFileError, openModel, Pipeline } = await environment.loadPipeline();
   using model = openModel(values.model ?? "emoji");
-  stderr.write(`Seed ${seed}\n`);
   if (values.model === undefined) stderr.write(`${introduce(model)}\n`);
   const request = completeRequest(values, prompt, seed, model);
   checkSchedule(request, model, ModelFileError);
@@ -57,6 +57,7 @@ export async function execute({ values, positionals }: Given, environment: Envir
     scheduler: request.scheduler ?? model.config.scheduler._class_name,
     // A string: most readers of JSON round numbers above 2^53.
     seed: `${seed}`,
+    precision: values.precision,
     adapter: gpu.adapter,
     timings: { load, ...timings, total: performance.now() - start },
     peakBytes,

@@ -50,7 +50,7 @@ export interface Window {
 export type Activation = "none" | "silu" | "gelu" | "quick_gelu" | "geglu";
 
 /** `out[m][n] = activation(sum_k a[k][m] b[k][n] + bias[m]) + plus[m][n]`: every linear layer, convolution and attention product. */
-export interface ProductSpec {
+export interface ProductSpec extends Epilogue {
   /** `[k, m]`: weights, or activations where both operands are. */
   readonly a: Tensor;
   /** `[k, n]`, or the image that `window` reads. */
@@ -63,6 +63,13 @@ export interface ProductSpec {
   /** Summed rows: input channels of one tap. */
   readonly k: number;
   readonly window?: Window;
+  readonly batch?: ProductBatch;
+  /** Partially fused softmax (arXiv 2304.11267 section 3.2.1): `b` holds raw scores, `rows` their maxima and sums. */
+  readonly softmax?: { readonly rows: Tensor; readonly scale: number };
+}
+
+/** What a launch does to its sums before it stores them. */
+export interface Epilogue {
   /** `[m, 1]`; or `[m, steps]` with `step`, whose current value chooses the column. */
   readonly bias?: Tensor;
   /** One `u32`: the index of the running step. */
@@ -70,9 +77,20 @@ export interface ProductSpec {
   /** Added after the activation, shaped like `out`. */
   readonly plus?: Tensor;
   readonly activation?: Activation;
-  readonly batch?: ProductBatch;
-  /** Partially fused softmax (arXiv 2304.11267 section 3.2.1): `b` holds raw scores, `rows` their maxima and sums. */
-  readonly softmax?: { readonly rows: Tensor; readonly scale: number };
+}
+
+/** The transforms of a Winograd convolution; `points` is `[batch, 36 x padded channels, tile rows, tile columns]`. */
+export interface WinogradInputSpec {
+  readonly x: Tensor;
+  readonly points: Tensor;
+  /** Of stride 1. */
+  readonly window: Window;
+}
+
+/** See {@link WinogradInputSpec}. */
+export interface WinogradOutputSpec extends Epilogue {
+  readonly points: Tensor;
+  readonly out: Tensor;
 }
 
 /** Scores of one attention: `[batch x heads x paddedKeys, queries]`. */
@@ -172,7 +190,12 @@ export interface Family {
   decode(shape: MatrixShape, data: Float32Array): Float32Array;
   /** Packs weights as operand `a` of {@link product}: `[taps x in, out]`. */
   pack(weights: RawWeights): Packed;
-  product(spec: ProductSpec): Launch;
+  /** More than one launch where a sum is split and added up. */
+  product(spec: ProductSpec): readonly Launch[];
+  /** Weights `[9 x in, out]` as {@link product} takes them to points `[36 x padded in, out]`, float32. */
+  winogradWeights(weights: Tensor, points: Tensor): Launch;
+  winogradInput(spec: WinogradInputSpec): Launch;
+  winogradOutput(spec: WinogradOutputSpec): Launch;
   /** Softmax over the keys of every query; pads become 0. */
   softmax(spec: SoftmaxSpec): Launch;
   /** Only the maximum and the sum of exponentials of every query, as rows 0 and 1 of `out`. */

@@ -2,10 +2,12 @@
  * Operations on tensors: each records the launches of a kernel family and returns where the result will be.
  * @module
  */
-import type { Activation, Family, Launch, MatrixShape, RawWeights, Stride, Window } from "./family.ts";
+import type { Activation, Epilogue, Family, Launch, MatrixShape, RawWeights, Stride, Window } from "./family.ts";
 import type { Gpu } from "./gpu.ts";
+import { winogradPays } from "./choice.ts";
 import { Program } from "./program.ts";
 import { columns, type Memory, pixels, shapeText, type Tensor } from "./tensor.ts";
+import { POINTS, tiles } from "./winograd.ts";
 
 /** Shape of a tensor `[batch, channels, height, width]`. */
 export type Shape = Pick<Tensor, "batch" | "channels" | "height" | "width">;
@@ -61,6 +63,7 @@ export class Ops {
   /** The kernels in use. */
   readonly family: Family;
   #launches: Launch[] = [];
+  readonly #transformed = new Map<Layer, Tensor>();
 
   /** Records for `gpu` with the kernels of `family`. */
   constructor(gpu: Gpu, family: Family) {
@@ -136,18 +139,14 @@ export class Ops {
     return { batch, channels, height, width, memory: { layout, label, kept }, firstRow: 0 };
   }
 
-  #launch(launch: Launch): void {
-    this.#launches.push(launch);
-  }
-
-  /** Records one launch that no method covers. */
-  launch(launch: Launch): void {
-    this.#launch(launch);
+  /** Records launches that no method covers. */
+  launch(...launches: readonly Launch[]): void {
+    this.#launches.push(...launches);
   }
 
   /** Writes the result into `out` instead of new memory: for results that the host reads or a later program needs. */
   copy(x: Tensor, out: Tensor): void {
-    this.#launch(this.family.activate(x, out, "none"));
+    this.launch(this.family.activate(x, out, "none"));
   }
 
   /** A linear layer on the channels of every column. */
@@ -180,54 +179,90 @@ export class Ops {
       outputWidth: width,
     };
     const bias = stepBias?.values ?? layer.bias;
-    this.#launch(this.family.product({
-      a: layer.weights,
-      b: x,
-      out,
-      m: channels,
-      n: columns(out),
-      k: layer.in,
+    const epilogue: Epilogue = {
       activation,
-      ...(window && { window }),
       ...(bias && { bias }),
       ...(stepBias && { step: stepBias.step }),
       ...(plus && { plus }),
-    }));
+    };
+    if (window && winogradPays(this.family.name, layer, window, x.batch)) {
+      this.#winograd(x, layer, out, window, epilogue);
+    } else {
+      const sizes = { m: channels, n: columns(out), k: layer.in };
+      this.launch(
+        ...this.family.product({ a: layer.weights, b: x, out, ...sizes, ...epilogue, ...(window && { window }) }),
+      );
+    }
     return out;
+  }
+
+  /** A 3x3 convolution as 36 products of transformed tiles. */
+  #winograd(x: Tensor, layer: Layer, out: Tensor, window: Window, epilogue: Epilogue): void {
+    const [inputs, outputs] = [layer.in, layer.out].map((channels) => Math.ceil(channels / 4) * 4) as [number, number];
+    const tiled = { batch: x.batch, height: tiles(out.height), width: tiles(out.width) };
+    const input = this.#tensor({ ...tiled, channels: POINTS * inputs }, "winograd input");
+    const products = this.#tensor({ ...tiled, channels: POINTS * outputs }, "winograd products");
+    this.launch(this.family.winogradInput({ x, points: input, window }));
+    const perPoint = (rows: number): readonly [Stride, Stride] => [{ rows: 0, columns: 0 }, { rows, columns: 0 }];
+    this.launch(...this.family.product({
+      a: this.#winogradWeights(layer),
+      b: input,
+      out: products,
+      m: layer.out,
+      n: x.batch * this.family.sampleColumns(pixels(input)),
+      k: layer.in,
+      batch: { outer: 1, inner: POINTS, a: perPoint(inputs), b: perPoint(inputs), out: perPoint(outputs) },
+    }));
+    this.launch(this.family.winogradOutput({ points: products, out, ...epilogue }));
+  }
+
+  /** A layer's weights transformed for Winograd, once. */
+  #winogradWeights(layer: Layer): Tensor {
+    let points = this.#transformed.get(layer);
+    if (!points) {
+      const channels = POINTS * Math.ceil(layer.in / 4) * 4;
+      const shape = { batch: 1, channels, height: Math.ceil(layer.out / 4) * 4, width: 1 };
+      points = this.keep(shape, "winograd weights");
+      this.#transformed.set(layer, points);
+      const program = new Program(this.gpu, [this.family.winogradWeights(layer.weights, points)]);
+      program.run();
+      program.dispose();
+    }
+    return points;
   }
 
   /** Group normalisation, optionally with SiLU. */
   groupNorm(x: Tensor, affine: Affine, options: { groups: number; epsilon: number; silu?: boolean }): Tensor {
     const out = this.#tensor(x, "group norm");
-    this.#launch(this.family.groupNorm({ x, out, affine, silu: false, ...options }));
+    this.launch(this.family.groupNorm({ x, out, affine, silu: false, ...options }));
     return out;
   }
 
   /** Layer normalisation over the channels of each column. */
   layerNorm(x: Tensor, affine: Affine, options: { epsilon: number }): Tensor {
     const out = this.#tensor(x, "layer norm");
-    this.#launch(this.family.layerNorm({ x, out, affine, ...options }));
+    this.launch(this.family.layerNorm({ x, out, affine, ...options }));
     return out;
   }
 
   /** An element-wise function. */
   activate(x: Tensor, activation: Exclude<Activation, "geglu">): Tensor {
     const out = this.#tensor(x, activation);
-    this.#launch(this.family.activate(x, out, activation));
+    this.launch(this.family.activate(x, out, activation));
     return out;
   }
 
   /** `x + y`. */
   add(x: Tensor, y: Tensor): Tensor {
     const out = this.#tensor(x, "add");
-    this.#launch(this.family.add(x, y, out));
+    this.launch(this.family.add(x, y, out));
     return out;
   }
 
   /** The channels of `x`, then those of `y`. */
   concat(x: Tensor, y: Tensor): Tensor {
     const out = this.#tensor({ ...x, channels: x.channels + y.channels }, "concat");
-    this.#launch(this.family.concat(x, y, out));
+    this.launch(this.family.concat(x, y, out));
     return out;
   }
 
@@ -239,7 +274,7 @@ export class Ops {
     const { heads, causal = false } = options;
     const out = this.#tensor(q, "attention");
     const flash = causal ? undefined : this.family.flashAttention({ q, k, v, out, heads });
-    if (flash) this.#launch(flash);
+    if (flash) this.launch(flash);
     else this.#storedAttention(q, k, v, out, heads, causal);
     return out;
   }
@@ -260,7 +295,7 @@ export class Ops {
       { rows: paddedKeys, columns: 0 },
     ];
     const batch = { outer: q.batch, inner: heads };
-    this.#launch(this.family.product({
+    this.launch(...this.family.product({
       a: k,
       b: q,
       out: scores,
@@ -271,10 +306,10 @@ export class Ops {
     }));
     const probabilities = matrix(count * paddedKeys, pixels(q), "probabilities");
     const scale = 1 / Math.sqrt(width);
-    this.#launch(this.family.softmax({ scores, out: probabilities, count, keys, paddedKeys, scale, causal }));
+    this.launch(this.family.softmax({ scores, out: probabilities, count, keys, paddedKeys, scale, causal }));
     const turned = matrix(q.batch * paddedKeys, v.channels, "v, transposed");
-    this.#launch(this.family.transpose(v, turned));
-    this.#launch(this.family.product({
+    this.launch(this.family.transpose(v, turned));
+    this.launch(...this.family.product({
       a: turned,
       b: probabilities,
       out,

@@ -106,7 +106,8 @@ export class Pipeline implements AsyncDisposable {
       );
     }
     const schedule = scheduleFor(this.#model.config.scheduler, { steps: request.steps, name: request.scheduler });
-    const guided = guidance !== 1;
+    // As in diffusers: a scale of 1 or less is the conditional prediction alone.
+    const guided = guidance > 1;
     const prompts = guided ? [request.negativePrompt, request.prompt] : [request.prompt];
     const ids = await Promise.all(prompts.map(async (prompt) => (await this.#tokenizer.encode(prompt)).ids));
     const denoiser = this.#denoise({

@@ -13,6 +13,7 @@ import { product } from "./product.ts";
 import { sample } from "./sampler.ts";
 import { softmax, softmaxRows } from "./softmax.ts";
 import { transpose } from "./transpose.ts";
+import { winogradInput, winogradOutput, winogradWeights } from "./winograd.ts";
 
 function asTexture(layout: Layout): TextureLayout {
   if (layout.kind !== "texture") throw new TypeError("Expected the layout of a texture");
@@ -27,7 +28,7 @@ export const textureFamily: Family = {
   encode: ({ layout, rows, batch, pixels }, values) => encode(asTexture(layout), rows, batch * pixels, values),
   decode: ({ layout, rows, batch, pixels }, data) => decode(asTexture(layout), rows, batch * pixels, data),
   pack,
-  product: (spec) => product(spec),
+  product: (spec) => [product(spec)],
   softmax,
   softmaxRows,
   flashAttention,
@@ -38,4 +39,7 @@ export const textureFamily: Family = {
   concat,
   sample,
   transpose,
+  winogradWeights,
+  winogradInput,
+  winogradOutput,
 };

@@ -76,6 +76,7 @@ Deno.test("--json prints one document about the picture", () =>
       height: 72,
       scheduler: "euler",
       rng: "cpu",
+      precision: "auto",
       adapter: { description: "Fake", vendor: "none", architecture: "none", software: true },
       peakBytes: 4096,
     });

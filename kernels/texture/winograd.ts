@@ -1,0 +1,179 @@
+/**
+ * The transforms of a Winograd convolution in the texture family: a lane owns a tile and four channels.
+ * @module
+ */
+import { activationFunction } from "../activations.ts";
+import type { Launch, WinogradInputSpec, WinogradOutputSpec } from "../family.ts";
+import { kernel, type Port, unroll } from "../kernel.ts";
+import { columns, pixels, type Tensor } from "../tensor.ts";
+import { PATCH, TILE, transformText } from "../winograd.ts";
+import { addressing, addressSizes, layoutOf, memoryOf, readPort, writePort } from "./layout.ts";
+
+const LANES = 64;
+
+/** Calls `text(i, j)` for each value of a patch of `size` x `size`. */
+function eachPoint(size: number, text: (i: number, j: number) => string): string {
+  return unroll(size, (i) => unroll(size, (j) => text(i, j)));
+}
+
+/** Stores the transformed patch; the selects keep LLVM from compiling the chains lane by lane. */
+function storePoints(value: string, slice: string, column: string): string {
+  return eachPoint(
+    PATCH,
+    (i, j) =>
+      `textureStore(points, points_at(${
+        i * PATCH + j
+      } * size.slices + ${slice}, ${column}), select(vec4<f32>(), ${value}${i}_${j}, stored));`,
+  );
+}
+
+/** See {@link Family.winogradWeights}: a lane owns one output and four inputs. */
+export function winogradWeights(weights: Tensor, points: Tensor): Launch {
+  const slices = points.channels / 4 / (PATCH * PATCH);
+  const body = `
+${addressing("weights")}
+${addressing("points")}
+@compute @workgroup_size(${LANES})
+fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+  let output = i32(id.x);
+  let slice = i32(id.y);
+  let stored = output < size.outputs;
+  if (!stored) { return; }
+  ${
+    unroll(3, (i) =>
+      unroll(3, (j) =>
+        `let g${i}_${j} = textureLoad(weights, weights_at(${3 * i + j} * size.slices + slice, output));`))
+  }
+  ${transformText("weights", "g", "u")}
+  ${storePoints("u", "slice", "output")}
+}`;
+  const outputs = layoutOf(points).width;
+  return {
+    kernel: kernel({
+      name: `winograd weights ${outputs}x${slices * 4}`,
+      ports: [readPort("weights", weights), writePort("points")],
+      sizes: { ...addressSizes("weights", weights), ...addressSizes("points", points), outputs, slices },
+      body,
+      workgroups: [Math.ceil(outputs / LANES), slices, 1],
+    }),
+    memory: memoryOf(weights, points),
+  };
+}
+
+/** See {@link Family.winogradInput}. */
+export function winogradInput(spec: WinogradInputSpec): Launch {
+  const { x, points, window } = spec;
+  const body = `
+${addressing("x")}
+${addressing("points")}
+/** Four channels of one pixel of the upsampled image; outside it a texel outside the texture, which reads as zero. */
+fn pixel(slice: i32, sample: i32, row: i32, column: i32) -> vec4<f32> {
+  let inside = row >= 0 && column >= 0 && row < size.image_height && column < size.image_width;
+  let pixel = (row >> u32(size.upsample_shift)) * size.input_row + (column >> u32(size.upsample_shift));
+  let at = x_at(slice, sample * size.input_pixels + pixel);
+  return textureLoad(x, vec2<i32>(select(-1, at.x, inside), at.y));
+}
+@compute @workgroup_size(${LANES})
+fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+  let tile = i32(id.x);
+  let slice = i32(id.y);
+  let stored = tile < size.tiles;
+  if (!stored) { return; }
+  let sample = tile / (size.tile_rows * size.tile_columns);
+  let row = (tile / size.tile_columns) % size.tile_rows * ${TILE} - size.pad;
+  let column = tile % size.tile_columns * ${TILE} - size.pad;
+  ${eachPoint(PATCH, (i, j) => `let d${i}_${j} = pixel(slice, sample, row + ${i}, column + ${j});`)}
+  ${transformText("input", "d", "v")}
+  ${storePoints("v", "slice", "tile")}
+}`;
+  const slices = Math.ceil(x.channels / 4);
+  return {
+    kernel: kernel({
+      name: `winograd input ${x.channels}x${columns(x)}`,
+      ports: [readPort("x", x), writePort("points")],
+      sizes: {
+        ...addressSizes("x", x),
+        ...addressSizes("points", points),
+        image_height: window.imageHeight,
+        image_width: window.imageWidth,
+        upsample_shift: Math.log2(window.upsample),
+        input_row: window.inputWidth,
+        input_pixels: pixels(x),
+        pad: window.pad,
+        tiles: columns(points),
+        tile_rows: points.height,
+        tile_columns: points.width,
+        slices,
+      },
+      body,
+      workgroups: [Math.ceil(columns(points) / LANES), slices, 1],
+    }),
+    memory: memoryOf(x, points),
+  };
+}
+
+/** See {@link Family.winogradOutput}. */
+export function winogradOutput(spec: WinogradOutputSpec): Launch {
+  const { points, out, bias, step, plus, activation = "none" } = spec;
+  const slices = Math.ceil(out.channels / 4);
+  const optional = Object.entries({ bias, plus }).filter((entry): entry is [string, Tensor] => entry[1] !== undefined);
+  const ports: Port[] = [
+    readPort("points", points),
+    writePort("out"),
+    ...optional.map(([name, x]) => readPort(name, x)),
+    ...(step ? [{ kind: "buffer", name: "step", access: "read", element: "u32" } as const] : []),
+  ];
+  const result = (i: number, j: number) => {
+    const sum = bias ? `y${i}_${j} + bias_value` : `y${i}_${j}`;
+    const active = activation === "none" ? sum : `${activation}(${sum})`;
+    return plus ? `${active} + textureLoad(plus, plus_at(slice, first + ${i} * size.width + ${j}))` : active;
+  };
+  const body = `
+${["points", "out", ...optional.map(([name]) => name)].map(addressing).join("\n")}
+${activationFunction(activation, "vec4<f32>")}
+@compute @workgroup_size(${LANES})
+fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+  let tile = i32(id.x);
+  let slice = i32(id.y);
+  if (tile >= size.tiles) { return; }
+  let sample = tile / (size.tile_rows * size.tile_columns);
+  let row = (tile / size.tile_columns) % size.tile_rows * ${TILE};
+  let column = tile % size.tile_columns * ${TILE};
+  let first = (sample * size.height + row) * size.width + column;
+  ${
+    eachPoint(PATCH, (i, j) =>
+      `let m${i}_${j} = textureLoad(points, points_at(${i * PATCH + j} * size.slices + slice, tile));`)
+  }
+  ${transformText("output", "m", "y")}
+  ${bias ? `let bias_value = textureLoad(bias, bias_at(slice, ${step ? "i32(step[0])" : "0"}));` : ""}
+  ${
+    eachPoint(TILE, (i, j) =>
+      `if (row + ${i} < size.height && column + ${j} < size.width) {
+  let value = select(vec4<f32>(), ${result(i, j)}, column + ${j} < size.width);
+  textureStore(out, out_at(slice, first + ${i} * size.width + ${j}), value);
+}`)
+  }
+}`;
+  return {
+    kernel: kernel({
+      name: `winograd output ${out.channels}x${columns(out)}`,
+      ports,
+      sizes: Object.assign(
+        {
+          height: out.height,
+          width: out.width,
+          tiles: columns(points),
+          tile_rows: points.height,
+          tile_columns: points.width,
+          slices,
+        },
+        addressSizes("points", points),
+        addressSizes("out", out),
+        ...optional.map(([name, x]) => addressSizes(name, x)),
+      ),
+      body,
+      workgroups: [Math.ceil(columns(points) / LANES), slices, 1],
+    }),
+    memory: memoryOf(points, out, ...optional.map(([, x]) => x), ...(step ? [step] : [])),
+  };
+}

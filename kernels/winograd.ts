@@ -1,0 +1,81 @@
+/**
+ * Winograd's minimal filtering F(4x4, 3x3) (arXiv 1509.09308, equation 13): `Y = A^T [(G g G^T) * (B^T d B)] A`.
+ * Four times fewer products than the definition, for transforms of the weights (once), the input and the output.
+ * @module
+ */
+import { unroll } from "./kernel.ts";
+
+/** Outputs of a tile along one side. */
+export const TILE = 4;
+
+/** Inputs of a tile along one side. */
+export const PATCH = 6;
+
+/** Products of a tile: one matrix product each. */
+export const POINTS = PATCH * PATCH;
+
+type Matrix = readonly (readonly number[])[];
+
+/** B^T, of the input. */
+const INPUT: Matrix = [
+  [4, 0, -5, 0, 1, 0],
+  [0, -4, -4, 1, 1, 0],
+  [0, 4, -4, -1, 1, 0],
+  [0, -2, -1, 2, 1, 0],
+  [0, 2, -1, -2, 1, 0],
+  [0, 4, 0, -5, 0, 1],
+];
+
+/** G, of the weights. */
+const WEIGHTS: Matrix = [
+  [1 / 4, 0, 0],
+  [-1 / 6, -1 / 6, -1 / 6],
+  [-1 / 6, 1 / 6, -1 / 6],
+  [1 / 24, 1 / 12, 1 / 6],
+  [1 / 24, -1 / 12, 1 / 6],
+  [0, 0, 1],
+];
+
+/** A^T, of the output. */
+const OUTPUT: Matrix = [
+  [1, 1, 1, 1, 1, 0],
+  [0, 1, -1, 2, -2, 0],
+  [0, 1, 1, 4, 4, 0],
+  [0, 1, -1, 8, -8, 1],
+];
+
+const MATRICES = { input: INPUT, weights: WEIGHTS, output: OUTPUT } as const;
+
+/** `sum_i row[i] name(i)`. */
+function combination(row: readonly number[], name: (i: number) => string): string {
+  const terms = row.flatMap((factor, i) => {
+    if (factor === 0) return [];
+    const size = Math.abs(factor) === 1 ? name(i) : `${Math.abs(factor).toPrecision(10)} * ${name(i)}`;
+    return [{ sign: factor < 0 ? "-" : "+", size }];
+  });
+  return terms.map(({ sign, size }, i) => i === 0 ? (sign === "-" ? `-${size}` : size) : ` ${sign} ${size}`).join("");
+}
+
+/**
+ * WGSL statements that compute `M x M^T` of the matrix `from{i}_{j}` of values as `to{i}_{j}`, M being the transform
+ * of `what`. Values may be of any float type.
+ */
+export function transformText(what: keyof typeof MATRICES, from: string, to: string): string {
+  const matrix = MATRICES[what];
+  const inner = matrix[0]!.length;
+  const half = unroll(
+    matrix.length,
+    (i) => unroll(inner, (j) => `let ${to}half${i}_${j} = ${combination(matrix[i]!, (k) => `${from}${k}_${j}`)};`),
+  );
+  const whole = unroll(
+    matrix.length,
+    (i) =>
+      unroll(matrix.length, (j) => `let ${to}${i}_${j} = ${combination(matrix[j]!, (k) => `${to}half${i}_${k}`)};`),
+  );
+  return `${half}\n${whole}`;
+}
+
+/** Tiles that cover `extent` outputs. */
+export function tiles(extent: number): number {
+  return Math.ceil(extent / TILE);
+}

@@ -1,0 +1,180 @@
+import { assert, assertAlmostEquals, assertEquals, assertThrows } from "@std/assert";
+import {
+  runStep,
+  scheduleFor,
+  type ScheduleOptions,
+  type SchedulerConfig,
+  skippedSteps,
+} from "../../../pipeline/schedulers/mod.ts";
+
+/** What Stable Diffusion 1.x was trained with. */
+const training = { beta_start: 0.00085, beta_end: 0.012, beta_schedule: "scaled_linear" };
+
+/** Steps over all timesteps: the levels of training themselves, from the last to timestep 0. */
+const everyTimestep: SchedulerConfig = { _class_name: "DDIMScheduler", clip_sample: false };
+
+// [config beside the training's, options, part of the message]
+const refused: readonly (readonly [SchedulerConfig, Partial<ScheduleOptions>, string])[] = [
+  [{}, {}, "Scheduler class undefined is not supported; known: PNDMScheduler, DDIMScheduler"],
+  [{ _class_name: "toString" }, {}, "Scheduler class toString is not supported"],
+  [{}, { name: "eular" }, "Scheduler eular is not known; known: pndm, ddim"],
+  [{}, { name: "constructor" }, "Scheduler constructor is not known"],
+  [{}, { name: "ddim", steps: 0 }, "0 steps are not possible, want a whole number from 1 to 1000"],
+  [{}, { name: "ddim", steps: 1001 }, "1001 steps"],
+  [{}, { name: "ddim", steps: 2.5 }, "2.5 steps"],
+  [{}, { name: "ddim", steps: NaN }, "NaN steps"],
+  [{}, { name: "lcm", steps: 51 }, "at most original_inference_steps = 50 steps, not 51"],
+  [{}, { name: "dpmpp-2m", steps: 1000 }, "too many steps"],
+  [{}, { name: "ddim", steps: 1000 }, "Timestep 1000 is not one of the 1000"],
+  [{}, { name: "ddim", start: 5 }, "A run of 5 steps cannot start at step 5"],
+  [{}, { name: "ddim", start: -1 }, "cannot start at step -1"],
+  [{}, { name: "ddim", eta: 1.5 }, "Eta is 1.5, want 0 to 1"],
+  [{}, { name: "euler", eta: 1 }, "Only ddim has eta"],
+  [{ num_train_timesteps: 10.5 }, { name: "ddim" }, "num_train_timesteps is 10.5"],
+  [{ num_train_timesteps: 1e9 }, { name: "ddim" }, "num_train_timesteps is 1000000000"],
+  [{ beta_start: -2, beta_end: -1, beta_schedule: "linear" }, { name: "ddim" }, "the betas leave a signal of"],
+  [{ trained_betas: [0.1, 0.2] }, { name: "ddim" }, "2 trained_betas for 1000 timesteps"],
+  [{ beta_schedule: "sigmoid" }, { name: "ddim" }, "beta_schedule is sigmoid, supported: linear, scaled_linear"],
+  [{ prediction_type: "flow" }, { name: "ddim" }, "prediction_type is flow"],
+  [{ rescale_betas_zero_snr: true }, { name: "ddim-trailing" }, "No finite step at timestep 999"],
+  [{ _class_name: "DDIMScheduler" }, {}, "clip_sample is true, supported: false"],
+  [{ _class_name: "PNDMScheduler" }, {}, "skip_prk_steps is false, supported: true"],
+  [{ _class_name: "DDIMScheduler", clip_sample: false, thresholding: true }, {}, "thresholding is true"],
+  [{ _class_name: "EulerDiscreteScheduler", use_beta_sigmas: true }, {}, "use_beta_sigmas is true"],
+  [{ _class_name: "EulerDiscreteScheduler", interpolation_type: "log_linear" }, {}, "interpolation_type is log_linear"],
+  [{ _class_name: "EulerDiscreteScheduler", timestep_type: "continuous" }, {}, "timestep_type is continuous"],
+  [{ _class_name: "EulerDiscreteScheduler", timestep_spacing: "random" }, {}, "timestep_spacing is random"],
+  [{ _class_name: "DPMSolverMultistepScheduler", solver_order: 4 }, {}, "solver_order is 4, supported: 1, 2, 3"],
+  [{ _class_name: "DPMSolverMultistepScheduler", use_lu_lambdas: true }, {}, "use_lu_lambdas is true"],
+  [
+    { _class_name: "DPMSolverMultistepScheduler", algorithm_type: "sde-dpmsolver" },
+    {},
+    "algorithm_type is sde-dpmsolver",
+  ],
+  [
+    { _class_name: "DPMSolverMultistepScheduler", algorithm_type: "sde-dpmsolver++", solver_order: 3 },
+    {},
+    "solver_order is 3, supported with sde-dpmsolver++: 1, 2",
+  ],
+  [{ _class_name: "DPMSolverMultistepScheduler", algorithm_type: "dpmsolver" }, {}, "contradict each other"],
+  [{ _class_name: "UniPCMultistepScheduler", solver_type: "heun" }, {}, "solver_type is heun, supported: bh1, bh2"],
+  [{ _class_name: "UniPCMultistepScheduler", use_flow_sigmas: true }, {}, "use_flow_sigmas is true"],
+  [{ _class_name: "UniPCMultistepScheduler", predict_x0: false }, {}, "predict_x0 is false"],
+  [{ _class_name: "DDPMScheduler", clip_sample: false, variance_type: "learned" }, {}, "variance_type is learned"],
+];
+for (const [config, options, message] of refused) {
+  Deno.test(`refused: ${JSON.stringify(config)} ${JSON.stringify(options)}`, () => {
+    assertThrows(() => scheduleFor({ ...training, ...config }, { steps: 5, ...options }), RangeError, message);
+  });
+}
+
+Deno.test("values of the wrong kind are refused", () => {
+  const config = { ...training, beta_start: "0.1" };
+  assertThrows(
+    () => scheduleFor(config, { steps: 5, name: "ddim" }),
+    TypeError,
+    "beta_start is of kind string, want number",
+  );
+  const betas = { trained_betas: 0.1 };
+  assertThrows(() => scheduleFor(betas, { steps: 5, name: "ddim" }), TypeError, "trained_betas is of kind number");
+});
+
+Deno.test("a step that uses noise needs noise", () => {
+  const { steps: [step] } = scheduleFor(training, { steps: 5, name: "ddpm" });
+  assertThrows(() => runStep(step!, { state: [[1]], output: [1] }), TypeError, "needs noise");
+});
+
+Deno.test("a named scheduler takes only training from the model", () => {
+  const spaced = {
+    ...training,
+    timestep_spacing: "trailing",
+    steps_offset: 7,
+    use_karras_sigmas: true,
+    clip_sample: true,
+  };
+  for (const name of ["ddim", "euler", "dpmpp-2m"]) {
+    assertEquals(scheduleFor(spaced, { steps: 5, name }), scheduleFor(training, { steps: 5, name }));
+  }
+});
+
+Deno.test("keys that a class does not have, and null, change nothing", () => {
+  const config = { ...training, _class_name: "EulerAncestralDiscreteScheduler" };
+  const leftover = {
+    clip_sample: true,
+    use_karras_sigmas: true,
+    solver_order: 9,
+    trained_betas: null,
+    steps_offset: null,
+  };
+  assertEquals(scheduleFor({ ...config, ...leftover }, { steps: 5 }), scheduleFor(config, { steps: 5 }));
+});
+
+Deno.test("trained_betas replace the schedule's", () => {
+  const betas = Array.from({ length: 1000 }, (_, i) => Math.fround(0.0001 + i * 1e-5));
+  const given = scheduleFor({ trained_betas: betas }, { steps: 5, name: "euler" });
+  let share = 1;
+  for (const beta of betas) share *= 1 - beta;
+  assertAlmostEquals(given.noiseLevels[0]!.noise / Math.sqrt((1 - share) / share), 1, 1e-4);
+});
+
+Deno.test("linear betas grow linearly", () => {
+  const { noiseLevels } = scheduleFor({ ...everyTimestep, beta_start: 0.001, beta_end: 0.011 }, { steps: 1000 });
+  const shares = noiseLevels.map(({ signal }) => signal ** 2).reverse();
+  for (const timestep of [1, 250, 999]) {
+    const beta = 1 - shares[timestep]! / shares[timestep - 1]!;
+    assertAlmostEquals(beta, 0.001 + 0.01 * timestep / 999, 1e-5);
+  }
+});
+
+Deno.test("cosine betas leave a squared cosine of signal", () => {
+  const { noiseLevels } = scheduleFor({ ...everyTimestep, beta_schedule: "squaredcos_cap_v2" }, { steps: 1000 });
+  const shares = noiseLevels.map(({ signal }) => signal ** 2).reverse();
+  for (const timestep of [0, 250, 900]) {
+    const time = (timestep + 1) / 1000;
+    const want = Math.cos((time + 0.008) / 1.008 * Math.PI / 2) ** 2 / Math.cos(0.008 / 1.008 * Math.PI / 2) ** 2;
+    assertAlmostEquals(shares[timestep]! / want, 1, 1e-4);
+  }
+  assert(shares[999]! > 0);
+});
+
+Deno.test("zero terminal SNR starts from pure noise and keeps the first timestep", () => {
+  const zero = { ...training, rescale_betas_zero_snr: true, prediction_type: "v_prediction" };
+  const [first] = scheduleFor(zero, { steps: 5, name: "ddim-trailing" }).noiseLevels;
+  assertEquals(first, { signal: 0, noise: 1 });
+  assertAlmostEquals(scheduleFor(zero, { steps: 5, name: "euler" }).initNoiseSigma, 4096, 1);
+  const rescaled = scheduleFor({ ...everyTimestep, ...zero }, { steps: 1000 }).noiseLevels.at(-1)!;
+  const plain = scheduleFor({ ...everyTimestep, ...training }, { steps: 1000 }).noiseLevels.at(-1)!;
+  assertAlmostEquals(rescaled.signal, plain.signal, 1e-6);
+});
+
+Deno.test("exponential sigmas are a geometric series between the bounds given", () => {
+  const config = { ...training, use_exponential_sigmas: true, sigma_min: 0.1, sigma_max: 10 };
+  const { noiseLevels } = scheduleFor({ ...config, _class_name: "EulerDiscreteScheduler" }, { steps: 5 });
+  noiseLevels.forEach(({ noise }, i) => assertAlmostEquals(Math.log10(noise), 1 - i / 2, 1e-7));
+});
+
+Deno.test("lambda_min_clipped leaves the noisiest timesteps out", () => {
+  const config = { ...training, _class_name: "DPMSolverMultistepScheduler", lambda_min_clipped: 0 };
+  const [{ signal, noise }] = scheduleFor(config, { steps: 5 }).noiseLevels as [{ signal: number; noise: number }];
+  assert(signal >= noise && signal < 1.01 * noise);
+});
+
+Deno.test("leading spacing starts k-diffusion's samplers at the root of sigma^2 + 1", () => {
+  const config = { ...training, _class_name: "EulerDiscreteScheduler", timestep_spacing: "leading", steps_offset: 1 };
+  const { initNoiseSigma, noiseLevels, steps } = scheduleFor(config, { steps: 4 });
+  assertEquals(steps.map(({ timestep }) => timestep), [751, 501, 251, 1]);
+  assertAlmostEquals(initNoiseSigma, Math.hypot(noiseLevels[0]!.noise, 1), 1e-12);
+});
+
+Deno.test("trailing spacing has as many timesteps as steps", () => {
+  for (const steps of [7, 61, 122, 999]) {
+    const { steps: { length }, noiseLevels } = scheduleFor(training, { steps, name: "ddim-trailing" });
+    assertEquals(length, steps);
+    assert(noiseLevels.every(({ signal }, i) => i === 0 || signal > noiseLevels[i - 1]!.signal));
+  }
+});
+
+Deno.test("strength leaves steps out as diffusers does", () => {
+  const table = [[10, 1, 0], [10, 0.6, 4], [20, 0.55, 9], [3, 0.5, 2], [10, 0, 10], [10, 2, 0]] as const;
+  for (const [steps, strength, skipped] of table) assertEquals(skippedSteps(steps, strength), skipped);
+});

@@ -19,3 +19,11 @@ export function winogradPays(
   // A texture of transformed weights is at most 16,384 texels high.
   return channels >= 64 && count >= 16 && POINTS * layer.in / 4 <= 16384;
 }
+
+/**
+ * Whether attention without stored scores is worth its shader: one for each head width, and the largest of all to
+ * compile (0.1 s where a product takes 0.02).
+ */
+export function flashPays(queries: number, keys: number): boolean {
+  return queries * keys >= 1 << 13;
+}

@@ -41,7 +41,7 @@ const FEATURES = ["shader-f16", "timestamp-query", "subgroups"] as const;
  * @throws {NoGpuError} when there is no adapter or it refuses a device.
  */
 export async function openDevice(): Promise<{ device: GPUDevice; adapter: AdapterInfo }> {
-  quietWayland();
+  if (Deno.build.os === "linux") prepareLinux();
   const adapter = await navigator.gpu?.requestAdapter({ powerPreference: "high-performance" }) ?? null;
   if (adapter === null) throw new NoGpuError(INSTALL);
   const requiredLimits = Object.fromEntries(LIMITS.map((name) => [name, adapter.limits[name]]));
@@ -63,8 +63,12 @@ function requestDevice(
   return adapter.requestDevice({ requiredFeatures: features as GPUFeatureName[], requiredLimits });
 }
 
-/** Without this variable libwayland, which some drivers load, complains on stderr in every run. */
-function quietWayland(): void {
-  const name = "XDG_RUNTIME_DIR";
-  if (Deno.build.os === "linux" && Deno.env.get(name) === undefined) Deno.env.set(name, "/tmp");
+/**
+ * Without a Vulkan driver wgpu would offer OpenGL, which cannot run these kernels; and without `XDG_RUNTIME_DIR`
+ * libwayland, which some drivers load, complains on stderr in every run. Neither overrules the user.
+ */
+function prepareLinux(): void {
+  for (const [name, value] of [["DENO_WEBGPU_BACKEND", "vulkan"], ["XDG_RUNTIME_DIR", "/tmp"]] as const) {
+    if (Deno.env.get(name) === undefined) Deno.env.set(name, value);
+  }
 }

@@ -4,7 +4,7 @@
  */
 import type { Activation, Epilogue, Family, Launch, MatrixShape, RawWeights, Stride, Window } from "./family.ts";
 import type { Gpu } from "./gpu.ts";
-import { winogradPays } from "./choice.ts";
+import { flashPays, winogradPays } from "./choice.ts";
 import { Program } from "./program.ts";
 import { columns, type Memory, pixels, shapeText, type Tensor } from "./tensor.ts";
 import { POINTS, tiles } from "./winograd.ts";
@@ -273,7 +273,9 @@ export class Ops {
   attention(q: Tensor, k: Tensor, v: Tensor, options: { heads: number; causal?: boolean }): Tensor {
     const { heads, causal = false } = options;
     const out = this.#tensor(q, "attention");
-    const flash = causal ? undefined : this.family.flashAttention({ q, k, v, out, heads });
+    const flash = causal || !flashPays(pixels(q), pixels(k))
+      ? undefined
+      : this.family.flashAttention({ q, k, v, out, heads });
     if (flash) this.launch(flash);
     else this.#storedAttention(q, k, v, out, heads, causal);
     return out;

@@ -105,7 +105,27 @@ export function access(name: string, x: Tensor, mode: BufferPort["access"] = "re
   ].join("\n");
 }
 
+/** A read port for single values, for kernels whose columns are not neighbours. */
+export function scalarPort(name: string, x: Tensor): BufferPort {
+  return { kind: "buffer", name, access: "read", element: layoutOf(x).element === "f16" ? "u32" : "f32" };
+}
+
+/** WGSL `NAME_value(row, column) -> f32` for a {@link scalarPort}. */
+export function scalarAccess(name: string, x: Tensor): string {
+  const index = `(size.${name}_row + row) * size.${name}_stride * 4 + column`;
+  const value = layoutOf(x).element === "f16"
+    ? `unpack2x16float(${name}[(${index}) >> 1u])[(${index}) & 1]`
+    : `${name}[${index}]`;
+  return `fn ${name}_value(row: i32, column: i32) -> f32 { return ${value}; }`;
+}
+
 /** Memory of tensors, in the order of a kernel's ports. */
 export function memoryOf(...tensors: readonly (Tensor | Memory)[]): readonly Memory[] {
   return tensors.map((x) => "memory" in x ? x.memory : x);
+}
+
+/** `count` workgroups as x and y of a launch, which takes no more than 65,535 in each: there may be a few too many. */
+export function workgroupGrid(count: number): readonly [x: number, y: number, z: number] {
+  const rows = Math.ceil(count / 65535);
+  return [Math.ceil(count / rows), rows, 1];
 }

@@ -7,11 +7,11 @@
  * clamps every dynamic index (9 % on an H100).
  * @module
  */
-import { activationFunction } from "../activations.ts";
 import type { Launch, ProductBatch, ProductSpec, Stride, Window } from "../family.ts";
 import { kernel, type Port, unroll } from "../kernel.ts";
 import { type Memory, pixels, type Tensor } from "../tensor.ts";
-import { access, addressSizes, layoutOf, memoryOf, port, sampleColumns } from "./layout.ts";
+import { type EpilogueOperands, epilogueOperands } from "./epilogue.ts";
+import { access, addressSizes, layoutOf, memoryOf, port, sampleColumns, scalarAccess, scalarPort } from "./layout.ts";
 
 /** Warps of a workgroup: 32 `rows` by 64 `columns` outputs each. */
 export interface ProductTile {
@@ -48,6 +48,9 @@ export function chooseCut(shape: { m: number; n: number; k: number; batches: num
 }
 
 const NO_STRIDE: Stride = { rows: 0, columns: 0 };
+/** A split product leaves its epilogue to the addition. */
+const NO_OPERANDS: EpilogueOperands = { ports: [], memory: [], sizes: {}, text: "" };
+
 const NONE = [NO_STRIDE, NO_STRIDE] as const;
 const SINGLE: ProductBatch = { outer: 1, inner: 1, a: NONE, b: NONE, out: NONE };
 
@@ -140,18 +143,19 @@ ${unroll(count, (i) => `var rb${i} = vec4<f32>();`)}`,
 }
 
 /** One column a thread, or every `parts`-th summed row of it. */
-function loadWindow(tile: ProductTile, half: boolean): Loader {
+function loadWindow(tile: ProductTile): Loader {
   const columns = 64 * tile.columns;
   const threads = 32 * tile.rows * tile.columns;
   const parts = threads / columns;
   const count = DEPTH / parts;
   const row = (i: number) => `k + bk + ${i * parts}`;
-  const index = (i: number) => `(size.b_row + ${row(i)}) * size.b_stride * 4 + column`;
-  const value = (i: number) => half ? `unpack2x16float(b[(${index(i)}) >> 1u])[(${index(i)}) & 1]` : `b[${index(i)}]`;
   return {
     declare: `let bx = t % ${columns}; let bk = t / ${columns}; var column = input_column(n0 + bx, 0);
 ${unroll(count, (i) => `var rb${i} = 0.0;`)}`,
-    load: unroll(count, (i) => `rb${i} = 0.0; if (column >= 0 && ${row(i)} < last) { rb${i} = ${value(i)}; }`),
+    load: unroll(
+      count,
+      (i) => `rb${i} = 0.0; if (column >= 0 && ${row(i)} < last) { rb${i} = b_value(${row(i)}, column); }`,
+    ),
     store: unroll(count, (i) => `b_tile[s][bk + ${i * parts}][bx >> 2u][bx & 3] = rb${i};`),
   };
 }
@@ -204,36 +208,6 @@ function epilogueText(spec: ProductSpec, split: boolean): string {
   return lines.join("\n");
 }
 
-const BIAS_TEXT = (step: boolean) =>
-  `fn bias_at(row: i32) -> f32 { return bias[(size.bias_row + row) * size.bias_stride * 4 + ${
-    step ? "i32(step[0])" : "0"
-  }]; }`;
-
-/** Ports, memory, sizes and accessors of the optional operands behind a product. */
-function epilogueOperands(spec: ProductSpec) {
-  const ports: Port[] = [];
-  const memory: Memory[] = [];
-  const sizes: Record<string, number> = {};
-  const text: string[] = [activationFunction(spec.activation ?? "none", "vec4<f32>")];
-  if (spec.bias) {
-    ports.push({ kind: "buffer", name: "bias", access: "read", element: "f32" });
-    memory.push(spec.bias.memory);
-    Object.assign(sizes, addressSizes("bias", spec.bias));
-    text.push(BIAS_TEXT(spec.step !== undefined));
-  }
-  if (spec.plus) {
-    ports.push(port("plus", spec.plus));
-    memory.push(spec.plus.memory);
-    Object.assign(sizes, addressSizes("plus", spec.plus));
-    text.push(access("plus", spec.plus));
-  }
-  if (spec.step) {
-    ports.push({ kind: "buffer", name: "step", access: "read", element: "u32" });
-    memory.push(spec.step);
-  }
-  return { ports, memory, sizes, text: text.join("\n") };
-}
-
 /** See {@link Family.product}. */
 export function product(spec: ProductSpec): readonly Launch[] {
   const { a, b, out, window, softmax } = spec;
@@ -247,23 +221,22 @@ export function product(spec: ProductSpec): readonly Launch[] {
   const { tile, splits } = chooseCut({ m, n, k: spec.k * taps, batches, splittable });
   const split = splits > 1;
   const quads = Math.ceil(n / 4);
-  const operands = split ? { ports: [], memory: [], sizes: {}, text: "" } : epilogueOperands(spec);
+  const operands = split ? NO_OPERANDS : epilogueOperands(spec);
   const partial: Memory = {
     layout: { kind: "buffer", element: "f32", stride: quads * 4, bytes: splits * spec.m * quads * 16 },
     label: "partial sums",
     kept: false,
   };
-  const half = layoutOf(b).element === "f16";
   const ports: Port[] = [
     port("a", a),
-    window ? { kind: "buffer", name: "b", access: "read", element: half ? "u32" : "f32" } : port("b", b),
+    window ? scalarPort("b", b) : port("b", b),
     split
       ? { kind: "buffer", name: "partial", access: "read_write", element: "vec4<f32>" }
       : port("out", out, "read_write"),
     ...(softmax ? [port("rows", softmax.rows)] : []),
     ...operands.ports,
   ];
-  const loaders = [loadA(tile, geglu), window ? loadWindow(tile, half) : loadB(tile, softmax !== undefined)];
+  const loaders = [loadA(tile, geglu), window ? loadWindow(tile) : loadB(tile, softmax !== undefined)];
   const each = (part: keyof Loader) => loaders.map((loader) => loader[part]).join("\n");
   const body = `
 struct Offsets { a_row: i32, a_quad: i32, b_row: i32, b_quad: i32, out_row: i32, out_quad: i32 }
@@ -277,7 +250,7 @@ fn offsets(z: i32) -> Offsets {
 var<workgroup> a_tile: array<array<array<vec4<f32>, ${8 * tile.rows}>, ${DEPTH}>, 2>;
 var<workgroup> b_tile: array<array<array<vec4<f32>, ${16 * tile.columns}>, ${DEPTH}>, 2>;
 ${access("a", a)}
-${window ? WINDOW_TEXT : access("b", b)}
+${window ? scalarAccess("b", b) + WINDOW_TEXT : access("b", b)}
 ${split ? "" : access("out", out, "read_write")}
 ${softmax ? access("rows", softmax.rows) : ""}
 ${operands.text}

@@ -2,12 +2,13 @@
  * What kernel tests share: random arrays, a device, and a comparison that says where two arrays differ.
  * @module
  */
-import type { Family } from "../../kernels/family.ts";
+import type { Family, Launch } from "../../kernels/family.ts";
 import { Gpu } from "../../kernels/gpu.ts";
 import { type Layer, Ops } from "../../kernels/ops.ts";
+import { Program } from "../../kernels/program.ts";
 import type { NumberArray } from "../../kernels/reference/array.ts";
 import { textureFamily } from "../../kernels/texture/mod.ts";
-import { shapeText, type Tensor } from "../../kernels/tensor.ts";
+import { type Layout, type Memory, pixels, shapeText, type Tensor } from "../../kernels/tensor.ts";
 
 /** Half the distance from 1 to the next float32. */
 export const EPSILON = 2 ** -24;
@@ -28,9 +29,12 @@ export function uniform(seed: number): () => number {
 
 /** An array of such numbers. */
 export function random(seed: number, batch: number, channels: number, height: number, width: number): NumberArray {
-  const next = uniform(seed);
-  const values = Float64Array.from({ length: batch * channels * height * width }, next);
-  return { batch, channels, height, width, values };
+  return { batch, channels, height, width, values: randomValues(seed, batch * channels * height * width) };
+}
+
+/** `count` such numbers. */
+export function randomValues(seed: number, count: number): Float64Array {
+  return Float64Array.from({ length: count }, uniform(seed));
 }
 
 /** Every family, for tests that run on each. */
@@ -39,13 +43,13 @@ export const FAMILIES: readonly Family[] = [textureFamily];
 /** What a kernel test is given. */
 export interface Bench {
   readonly ops: Ops;
-  /** An array as a tensor on the GPU. */
+  /** An array as a tensor on the GPU; memory between and behind its columns holds NaN. */
   tensor(x: NumberArray): Tensor;
   /** A layer `[out, in, size, size]`, its weights in float32 or float16. */
   layer(parts: LayerParts): Layer;
   /** Weights and biases of a normalisation. */
   affine(weight: ArrayLike<number>, bias: ArrayLike<number>): Tensor;
-  /** Records, runs and reads one operation. */
+  /** Records, runs and reads one operation. All memory it passes values through holds NaN before. */
   run(build: () => Tensor): Promise<NumberArray>;
 }
 
@@ -58,18 +62,39 @@ export interface LayerParts {
   readonly half?: boolean;
 }
 
-/** Runs `test` with the operations of a family. */
-export async function withOps(family: Family, test: (bench: Bench) => Promise<void>): Promise<void> {
-  await using gpu = await Gpu.open();
-  const ops = new Ops(gpu, family);
-  const tensor = (x: NumberArray) => {
-    const kept = ops.keep(x, "input");
-    ops.write(kept, Float32Array.from(x.values));
-    return kept;
-  };
-  await test({
+/** Defines a test for each family; its steps share a device. */
+export function testFamilies(name: string, test: (bench: Bench, t: Deno.TestContext) => Promise<void>): void {
+  for (const family of FAMILIES) {
+    Deno.test(`${family.name}: ${name}`, async (t) => {
+      await using gpu = await Gpu.open();
+      await test(createBench(gpu, family), t);
+      await gpu.finish();
+    });
+  }
+}
+
+/** Keeps the launches it is given. */
+class Recorder extends Ops {
+  #taken: Launch[] = [];
+
+  override launch(...launches: readonly Launch[]): void {
+    this.#taken.push(...launches);
+  }
+
+  take(): readonly Launch[] {
+    return this.#taken.splice(0);
+  }
+}
+
+function createBench(gpu: Gpu, family: Family): Bench {
+  const ops = new Recorder(gpu, family);
+  return {
     ops,
-    tensor,
+    tensor(x) {
+      const kept = ops.keep(x, "input");
+      ops.write(kept, Float32Array.from(x.values));
+      return kept;
+    },
     layer: ({ weights, bias, out, size, half }) =>
       ops.layer({
         out,
@@ -79,40 +104,24 @@ export async function withOps(family: Family, test: (bench: Bench) => Promise<vo
       }, bias && Float32Array.from(bias)),
     affine: (weight, bias) => ops.affine(Float32Array.from(weight), Float32Array.from(bias)),
     async run(build) {
-      let out: Tensor | undefined;
-      const program = ops.record(() => {
-        const result = build();
-        out = ops.keep(result, "output");
-        // NaN in the way of every store: what is not written fails the comparison.
-        ops.write(out, new Float32Array(result.batch * result.channels * result.height * result.width).fill(NaN));
-        ops.copy(result, out);
-      });
+      const result = build();
+      const homes = new Map<Memory, Memory>();
+      const home = (memory: Memory): Memory => {
+        if (memory.kept) return memory;
+        const known = homes.get(memory);
+        if (known) return known;
+        const made = { ...memory, kept: true };
+        gpu.write(made, new Float32Array(elementsOf(memory.layout)).fill(NaN));
+        homes.set(memory, made);
+        return made;
+      };
+      const launches = ops.take().map(({ kernel, memory }) => ({ kernel, memory: memory.map(home) }));
+      const program = new Program(gpu, launches);
       program.run();
-      const values = Float64Array.from(await ops.read(out!));
+      const values = Float64Array.from(await ops.read({ ...result, memory: home(result.memory) }));
       program.dispose();
-      return { ...out!, values };
+      for (const memory of homes.values()) gpu.free(memory);
+      return { ...result, values };
     },
-  });
-}
-
-/** Fails with index, got, want and allowed where two arrays differ by more than `allowed`, absolute. */
-export function assertClose(got: NumberArray, want: NumberArray, allowed: number, what: string): void {
-  if (shapeText(got) !== shapeText(want)) throw new Error(`${what}: got ${shapeText(got)}, want ${shapeText(want)}`);
-  let worst = -1;
-  let distance = 0;
-  want.values.forEach((value, index) => {
-    const difference = Math.abs(got.values[index]! - value);
-    // Written so that NaN is the worst of all.
-    if (!(difference <= distance)) {
-      worst = index;
-      distance = Number.isNaN(difference) ? Infinity : difference;
-    }
-  });
-  if (distance > allowed) {
-    throw new Error(
-      `${what}: at ${worst} of ${shapeText(want)} got ${got.values[worst]}, want ${
-        want.values[worst]
-      }, allowed ${allowed}`,
-    );
-  }
+  };
 }

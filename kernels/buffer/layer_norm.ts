@@ -1,0 +1,83 @@
+/**
+ * Layer normalisation of the buffer family: a thread owns four columns and some of their channels, so that few
+ * columns of many channels keep the GPU busy too.
+ * @module
+ */
+import type { Launch, LayerNormSpec } from "../family.ts";
+import { kernel, unroll } from "../kernel.ts";
+import { columns, pixels } from "../tensor.ts";
+import { access, addressSizes, memoryOf, port, sampleColumns } from "./layout.ts";
+import { reductions } from "./reduction.ts";
+
+/** Quads of columns of a workgroup: 64 bytes of a row, two sectors of a cache line. */
+const QUADS = 4;
+
+/** Threads that share the channels of a quad. */
+const PARTS = 64;
+
+/** Channels a thread has on their way at once. */
+const READS = 4;
+
+/** See {@link Family.layerNorm}. Variance in two passes: the one-pass form loses every digit when mean >> deviation. */
+export function layerNorm(spec: LayerNormSpec): Launch {
+  const { x, out, affine, epsilon } = spec;
+  const quads = x.batch * sampleColumns(pixels(x)) / 4;
+  const terms = (term: (i: number) => string) => Array.from({ length: READS }, (_, i) => term(i)).join(" + ");
+  const eachRow = (text: string) =>
+    `for (var first = part; first < size.rows; first += ${READS * PARTS}) {\n${text}\n}`;
+  const loads = unroll(
+    READS,
+    (i) => `let row${i} = first + ${i * PARTS}; let v${i} = x_load(min(row${i}, size.rows - 1), quad);`,
+  );
+  const known = (i: number, value: string) => `select(vec4<f32>(), ${value}, row${i} < size.rows)`;
+  const body = `
+${access("x", x)}
+${access("out", out, "read_write")}
+${access("affine", affine)}
+${reductions({ threads: QUADS * PARTS, lanes: QUADS, type: "vec4<f32>" }, { total: "a + b" })}
+@compute @workgroup_size(${QUADS * PARTS})
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+  let t = i32(thread);
+  let part = t / ${QUADS};
+  let wanted = i32(group.x) * ${QUADS} + t % ${QUADS};
+  let quad = min(wanted, size.quads - 1);
+  var sum = vec4<f32>();
+  ${eachRow(`${loads}\nsum += ${terms((i) => known(i, `v${i}`))};`)}
+  let mean = total(sum, t) / f32(size.rows);
+  var squares = vec4<f32>();
+  ${
+    eachRow(`${loads}
+${unroll(READS, (i) => `let d${i} = ${known(i, `v${i} - mean`)};`)}
+squares += ${terms((i) => `d${i} * d${i}`)};`)
+  }
+  let scale = inverseSqrt(total(squares, t) / f32(size.rows) + size.epsilon);
+  if (wanted >= size.quads) { return; }
+  ${
+    eachRow(`${loads}
+${
+      unroll(READS, (i) =>
+        `if (row${i} < size.rows) {
+  let parameters = affine_load(row${i}, 0);
+  out_store(row${i}, quad, (v${i} - mean) * scale * parameters.x + parameters.y);
+}`)
+    }`)
+  }
+}`;
+  return {
+    kernel: kernel({
+      name: `layer norm ${x.channels}x${columns(x)}`,
+      ports: [port("x", x), port("out", out, "read_write"), port("affine", affine)],
+      sizes: {
+        ...addressSizes("x", x),
+        ...addressSizes("out", out),
+        ...addressSizes("affine", affine),
+        rows: x.channels,
+        quads,
+      },
+      values: { epsilon },
+      body,
+      workgroups: [Math.ceil(quads / QUADS), 1, 1],
+    }),
+    memory: memoryOf(x, out, affine),
+  };
+}

@@ -1,0 +1,162 @@
+/**
+ * The transforms of a Winograd convolution in the buffer family: a thread owns one channel of one tile, so that
+ * neighbouring threads store neighbouring tiles.
+ * @module
+ */
+import type { Launch, WinogradInputSpec, WinogradOutputSpec } from "../family.ts";
+import { kernel, type Port, unroll } from "../kernel.ts";
+import { pixels, type Tensor } from "../tensor.ts";
+import { PATCH, TILE, transformText } from "../winograd.ts";
+import { epilogueOperands } from "./epilogue.ts";
+import { access, addressSizes, layoutOf, memoryOf, port, scalarAccess, scalarPort } from "./layout.ts";
+
+const THREADS = 128;
+
+/** Calls `text(i, j)` for each value of a patch of `size` x `size`. */
+function eachPoint(size: number, text: (i: number, j: number) => string): string {
+  return unroll(size, (i) => unroll(size, (j) => text(i, j)));
+}
+
+/** See {@link Family.winogradWeights}: a thread owns one filter. */
+export function winogradWeights(weights: Tensor, points: Tensor): Launch {
+  const channels = weights.channels / 9;
+  const rows = points.channels / (PATCH * PATCH);
+  const body = `
+${scalarAccess("weights", weights)}
+@compute @workgroup_size(${THREADS})
+fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+  let output = i32(id.x);
+  let channel = i32(id.y);
+  if (output >= size.outputs) { return; }
+  ${
+    unroll(3, (i) =>
+      unroll(3, (j) => `let g${i}_${j} = weights_value(${3 * i + j} * size.channels + channel, output);`))
+  }
+  ${transformText("weights", "g", "u")}
+  ${
+    eachPoint(PATCH, (i, j) =>
+      `points[(${i * PATCH + j} * size.rows + channel) * size.points_stride * 4 + output] = u${i}_${j};`)
+  }
+}`;
+  const outputs = layoutOf(points).stride;
+  return {
+    kernel: kernel({
+      name: `winograd weights ${outputs}x${channels}`,
+      ports: [scalarPort("weights", weights), { kind: "buffer", name: "points", access: "read_write", element: "f32" }],
+      sizes: { ...addressSizes("weights", weights), ...addressSizes("points", points), outputs, channels, rows },
+      body,
+      workgroups: [Math.ceil(outputs / THREADS), channels, 1],
+    }),
+    memory: memoryOf(weights, points),
+  };
+}
+
+/** See {@link Family.winogradInput}. */
+export function winogradInput(spec: WinogradInputSpec): Launch {
+  const { x, points, window } = spec;
+  const body = `
+${scalarAccess("x", x)}
+/** One pixel of the upsampled image; zero outside it. */
+fn pixel(channel: i32, first: i32, row: i32, column: i32) -> f32 {
+  if (row < 0 || column < 0 || row >= size.image_height || column >= size.image_width) { return 0.0; }
+  let at = (row >> u32(size.upsample_shift)) * size.input_row + (column >> u32(size.upsample_shift));
+  return x_value(channel, first + at);
+}
+@compute @workgroup_size(${THREADS})
+fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+  let tile = i32(id.x);
+  let channel = i32(id.y);
+  let sample = i32(id.z);
+  if (tile >= size.tiles) { return; }
+  let row = tile / size.tile_columns * ${TILE} - size.pad;
+  let column = tile % size.tile_columns * ${TILE} - size.pad;
+  let first = sample * size.x_sample * 4;
+  ${eachPoint(PATCH, (i, j) => `let d${i}_${j} = pixel(channel, first, row + ${i}, column + ${j});`)}
+  ${transformText("input", "d", "v")}
+  let at = (size.points_row + channel) * size.points_stride * 4 + sample * size.points_sample * 4 + tile;
+  let step = size.rows * size.points_stride * 4;
+  ${eachPoint(PATCH, (i, j) => `points[at + ${i * PATCH + j} * step] = v${i}_${j};`)}
+}`;
+  return {
+    kernel: kernel({
+      name: `winograd input ${x.channels}x${x.batch * pixels(x)}`,
+      ports: [scalarPort("x", x), { kind: "buffer", name: "points", access: "read_write", element: "f32" }],
+      sizes: {
+        ...addressSizes("x", x),
+        ...addressSizes("points", points),
+        image_height: window.imageHeight,
+        image_width: window.imageWidth,
+        upsample_shift: Math.log2(window.upsample),
+        input_row: window.inputWidth,
+        pad: window.pad,
+        tiles: pixels(points),
+        tile_columns: points.width,
+        rows: points.channels / (PATCH * PATCH),
+      },
+      body,
+      workgroups: [Math.ceil(pixels(points) / THREADS), x.channels, x.batch],
+    }),
+    memory: memoryOf(x, points),
+  };
+}
+
+/**
+ * See {@link Family.winogradOutput}.
+ *
+ * @throws {RangeError} when the output's width is not a multiple of four: rows are stored four pixels at a time.
+ */
+export function winogradOutput(spec: WinogradOutputSpec): Launch {
+  const { points, out, bias, plus, activation = "none" } = spec;
+  if (out.width % TILE !== 0) throw new RangeError(`A Winograd output ${out.width} wide is not made of whole tiles`);
+  const operands = epilogueOperands(spec);
+  const body = `
+${access("out", out, "read_write")}
+${operands.text}
+@compute @workgroup_size(${THREADS})
+fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+  let tile = i32(id.x);
+  let channel = i32(id.y);
+  let sample = i32(id.z);
+  if (tile >= size.tiles) { return; }
+  let at = (size.points_row + channel) * size.points_stride * 4 + sample * size.points_sample * 4 + tile;
+  let next = size.rows * size.points_stride * 4;
+  ${eachPoint(PATCH, (i, j) => `let m${i}_${j} = points[at + ${i * PATCH + j} * next];`)}
+  ${transformText("output", "m", "y")}
+  let row = tile / size.tile_columns * ${TILE};
+  let first = sample * size.out_sample + row * size.tile_columns + tile % size.tile_columns;
+  ${bias ? "let bias_value = bias_at(channel);" : ""}
+  ${
+    unroll(TILE, (i) => {
+      const sum = `vec4<f32>(${[0, 1, 2, 3].map((j) => `y${i}_${j}`).join(", ")})${bias ? " + bias_value" : ""}`;
+      const active = activation === "none" ? sum : `${activation}(${sum})`;
+      const quad = `first + ${i} * size.tile_columns`;
+      return `if (row + ${i} < size.height) {
+  out_store(channel, ${quad}, ${active}${plus ? ` + plus_load(channel, ${quad})` : ""});
+}`;
+    })
+  }
+}`;
+  const ports: Port[] = [
+    { kind: "buffer", name: "points", access: "read", element: "f32" },
+    port("out", out, "read_write"),
+    ...operands.ports,
+  ];
+  return {
+    kernel: kernel({
+      name: `winograd output ${out.channels}x${out.batch * pixels(out)}`,
+      ports,
+      sizes: {
+        ...addressSizes("points", points),
+        ...addressSizes("out", out),
+        ...operands.sizes,
+        height: out.height,
+        tiles: pixels(points),
+        tile_columns: points.width,
+        rows: points.channels / (PATCH * PATCH),
+      },
+      body,
+      workgroups: [Math.ceil(pixels(points) / THREADS), out.channels, out.batch],
+    }),
+    memory: memoryOf(points, out, ...operands.memory),
+  };
+}

@@ -1,0 +1,91 @@
+/**
+ * Which family of kernels suits an adapter: measured, never guessed from its name.
+ * @module
+ */
+import type { Gpu } from "./gpu.ts";
+import { type Kernel, kernel } from "./kernel.ts";
+import { Program } from "./program.ts";
+import type { BufferLayout, Memory } from "./tensor.ts";
+import { textureLayout } from "./texture/layout.ts";
+
+/** Lanes that the texture family's broadcasts need, whatever the adapter's subgroups hold. */
+const LANES = 8;
+
+/** Turns of the measured loop; well above the cost of a launch. */
+const TURNS = 64;
+
+const WORKGROUPS = 64;
+
+/** A family is taken for its memory only when it is this much faster: on real GPUs both read alike. */
+const CLEARLY_FASTER = 3;
+
+function buffer(label: string, elements: number): Memory {
+  const layout: BufferLayout = { kind: "buffer", element: "f32", stride: elements, bytes: 4 * elements };
+  return { layout, label, kept: true };
+}
+
+/**
+ * Whether the texture family works here and is much faster than the buffer family: 8 lanes must be one subgroup,
+ * texels outside a texture must read as zero, and handing 8 values to 8 lanes by a texture read and broadcasts must
+ * beat doing so by a buffer read and workgroup memory. Takes 30-60 ms.
+ */
+export async function texturesPay(gpu: Gpu): Promise<boolean> {
+  const features = gpu.device.features;
+  if (!features.has("subgroups" as GPUFeatureName) || !features.has("timestamp-query")) return false;
+  const texture: Memory = { layout: textureLayout(4, 64), label: "probed texture", kept: true };
+  const numbers = buffer("probed buffer", 256);
+  const out = buffer("probe results", 2 * LANES);
+  gpu.write(texture, new Float32Array(256).fill(1));
+  gpu.write(numbers, new Float32Array(256).fill(1));
+  try {
+    const program = new Program(gpu, [
+      { kernel: readKernel("texture"), memory: [texture, out] },
+      { kernel: readKernel("buffer"), memory: [numbers, out] },
+    ]);
+    program.run();
+    await program.profile();
+    const [textures, buffers] = await program.profile();
+    program.dispose();
+    const results = await gpu.read(out);
+    // Lane i hands i + 1 to all, 36 a turn; texels outside add 0.
+    const right = results.every((value) => value === TURNS * 36);
+    return right && textures!.milliseconds * CLEARLY_FASTER < buffers!.milliseconds;
+  } finally {
+    for (const memory of [texture, numbers, out]) gpu.free(memory);
+  }
+}
+
+/** Sums 8 values, one read by each lane, in every lane and turn. */
+function readKernel(kind: "texture" | "buffer"): Kernel {
+  const sum = (value: (lane: number) => string) => Array.from({ length: LANES }, (_, i) => value(i)).join(" + ");
+  const turn = kind === "texture"
+    ? `let own = textureLoad(x, vec2<i32>((i + l) % 64, 0)).x * f32(l + 1);
+    total += ${sum((i) => `subgroupBroadcast(own, ${i}u)`)};
+    total += textureLoad(x, vec2<i32>(-1 - i, 0)).x + textureLoad(x, vec2<i32>(l, 1 + i)).x;`
+    : `tile[l] = x[(i + l) % 64].x * f32(l + 1);
+    workgroupBarrier();
+    total += ${sum((i) => `tile[(l + ${i}) % ${LANES}]`)};
+    workgroupBarrier();`;
+  return kernel({
+    name: `probe ${kind}`,
+    ports: [
+      kind === "texture"
+        ? { kind, name: "x", access: "read", format: "rgba32float" }
+        : { kind, name: "x", access: "read", element: "vec4<f32>" },
+      { kind: "buffer", name: "out", access: "read_write", element: "f32" },
+    ],
+    sizes: { turns: TURNS, first: kind === "texture" ? 0 : LANES },
+    body: `
+var<workgroup> tile: array<f32, ${LANES}>;
+@compute @workgroup_size(${LANES})
+fn main(@builtin(local_invocation_index) lane: u32) {
+  let l = i32(lane);
+  var total = 0.0;
+  for (var i = 0; i < size.turns; i++) {
+    ${turn}
+  }
+  out[size.first + l] = total;
+}`,
+    workgroups: [WORKGROUPS, 1, 1],
+  });
+}

@@ -3,7 +3,7 @@
  * @module
  */
 import type { Family, Window } from "./family.ts";
-import { POINTS, tiles } from "./winograd.ts";
+import { POINTS, TILE, tiles } from "./winograd.ts";
 
 /** Whether Winograd is faster than the direct convolution, by what was measured on llvmpipe and on an H100. */
 export function winogradPays(
@@ -15,7 +15,7 @@ export function winogradPays(
   if (layer.window !== 3 || window.stride !== 1) return false;
   const count = batch * tiles(window.outputHeight) * tiles(window.outputWidth);
   const channels = Math.min(layer.in, layer.out);
-  if (family === "buffer") return channels >= 128 && count >= 64;
+  if (family === "buffer") return channels >= 128 && count >= 64 && window.outputWidth % TILE === 0;
   // A texture of transformed weights is at most 16,384 texels high.
   return channels >= 64 && count >= 16 && POINTS * layer.in / 4 <= 16384;
 }

@@ -4,11 +4,19 @@
  */
 import type { Family } from "./family.ts";
 import type { Gpu } from "./gpu.ts";
+import { bufferFamily } from "./buffer/mod.ts";
+import { texturesPay } from "./probe.ts";
 import { textureFamily } from "./texture/mod.ts";
 
 /** The family of kernels that suits a GPU. */
-export function chooseFamily(_gpu: Gpu): Promise<Family> {
-  return Promise.resolve(textureFamily);
+export async function chooseFamily(gpu: Gpu): Promise<Family> {
+  if (await texturesPay(gpu)) return textureFamily;
+  const { features, limits } = gpu.device;
+  return bufferFamily({
+    subgroups: features.has("subgroups" as GPUFeatureName),
+    threads: limits.maxComputeInvocationsPerWorkgroup,
+    workgroupBytes: limits.maxComputeWorkgroupStorageSize,
+  });
 }
 
 export type { AdapterInfo } from "./device.ts";

@@ -3,6 +3,8 @@
  *
  * Eight threads share eight queries: each owns eight queries by four keys of the scores, and eight queries by an
  * eighth of the channels of the output. Maxima and sums of a row cross the eight threads by subgroup shuffles.
+ * Values and probabilities are stored turned, each row by its own number of quads, so that the eight threads, which
+ * read eight rows of one column, meet eight different banks.
  * @module
  */
 import type { AttentionSpec, Launch } from "../family.ts";
@@ -12,9 +14,6 @@ import { access, addressSizes, memoryOf, port } from "./layout.ts";
 
 /** Keys of one turn. */
 const KEYS = 32;
-
-/** Workgroup memory that every adapter of this family offers, as far as it has not said otherwise. */
-const WORKGROUP_BYTES = 49152;
 
 /** The most queries of a workgroup whose tiles fit, or `undefined`. */
 function queriesThatFit(width: number, limit: number): number | undefined {
@@ -26,19 +25,26 @@ function queriesThatFit(width: number, limit: number): number | undefined {
 function copyTile(
   tile: string,
   source: string,
-  shape: { width: number; quads: number; threads: number; first: string; value: (loaded: string) => string },
+  shape: {
+    width: number;
+    quads: number;
+    threads: number;
+    first: string;
+    value: (loaded: string) => string;
+    at?: string;
+  },
 ): string {
-  const { width, quads, threads, first, value } = shape;
+  const { width, quads, threads, first, value, at = "quad" } = shape;
   return `for (var i = t; i < ${width * quads}; i += ${threads}) {
   let row = i / ${quads};
   let quad = i % ${quads};
   let at = min(${first} + quad, size.${source}_sample - 1);
-  ${tile}[row][quad] = ${value(`${source}_load(head + row, i32(group.z) * size.${source}_sample + at)`)};
+  ${tile}[row][${at}] = ${value(`${source}_load(head + row, i32(group.z) * size.${source}_sample + at)`)};
 }`;
 }
 
-/** See {@link Family.flashAttention}. */
-export function flashAttention(spec: AttentionSpec, limit = WORKGROUP_BYTES): Launch | undefined {
+/** See {@link Family.flashAttention}; `limit` is the workgroup memory in bytes. Needs subgroups. */
+export function flashAttention(spec: AttentionSpec, limit: number): Launch | undefined {
   const { q, k, v, out, heads } = spec;
   const width = q.channels / heads;
   const queries = queriesThatFit(width, limit);
@@ -96,6 +102,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       first: "key / 4",
       value: (loaded) =>
         `select(vec4<f32>(), ${loaded}, vec4<i32>(key + quad * 4) + vec4<i32>(0, 1, 2, 3) < vec4<i32>(size.keys))`,
+      at: "(quad + row) & 7",
     })
   }
     workgroupBarrier();
@@ -126,23 +133,25 @@ maximum${h} = top${h};`)
 ${acrossRow(`turn${h}`, (a, b) => `${a} + ${b}`)}
 sum${h} = sum${h} * keep${h} + turn${h};`)
   }
+    let turned = (y + 4 * x) & ${half - 1};
     ${
     unroll(4, (i) =>
       unroll(2, (h) =>
-        `p_tile[x * 4 + ${i}][y + ${h * half}] = vec4<f32>(${
-          rows(h).map((r) => `s${r}[${i}]`).join(", ")
+        `p_tile[x * 4 + ${i}][turned + ${h * half}] = vec4<f32>(${
+          rows(h).map((r) =>
+            `s${r}[${i}]`
+          ).join(", ")
         });`))
   }
     workgroupBarrier();
     ${unroll(share, (c) => `o${c}_0 *= keep0; o${c}_1 *= keep1;`)}
     ${
     unroll(KEYS / 4, (j) =>
-      `{ ${
-        unroll(4, (i) => `let p${i}_0 = p_tile[${4 * j + i}][y]; let p${i}_1 = p_tile[${4 * j + i}][y + ${half}];`)
-      }
+      `{ let row = (y + ${4 * j}) & ${half - 1}; let quad = (x + ${j}) & 7;
+${unroll(4, (i) => `let p${i}_0 = p_tile[${4 * j + i}][row]; let p${i}_1 = p_tile[${4 * j + i}][row + ${half}];`)}
 ${
         unroll(share, (c) =>
-          `{ let values = v_tile[x * ${share} + ${c}][${j}];
+          `{ let values = v_tile[x + ${8 * c}][quad];
 ${
             unroll(
               4,
@@ -158,7 +167,7 @@ ${
     unroll(2, (h) =>
       `if (first_quad + y + ${h * half} < size.q_sample) {
   let quad = i32(group.z) * size.out_sample + first_quad + y + ${h * half};
-${unroll(share, (c) => `  out_store(head + x * ${share} + ${c}, quad, o${c}_${h} / sum${h});`)}
+${unroll(share, (c) => `  out_store(head + x + ${8 * c}, quad, o${c}_${h} / sum${h});`)}
 }`)
   }
 }`;

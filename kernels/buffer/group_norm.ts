@@ -11,31 +11,39 @@ import { pixels } from "../tensor.ts";
 import { access, addressSizes, memoryOf, port, sampleColumns } from "./layout.ts";
 import { reductions } from "./reduction.ts";
 
-const THREADS = 256;
+/** Quads a thread has on their way at once: with few groups a workgroup has a multiprocessor to itself. */
+const READS = 4;
 
-/** Quads a thread has on their way at once: a workgroup may have a multiprocessor to itself. */
-const READS = 8;
+/** Threads of a workgroup that every adapter of this family offers, as far as it has not said otherwise. */
+const WORKGROUP_THREADS = 1024;
+
+/** More threads only where each has a full turn of the loop. */
+function threadsFor(quads: number, limit: number): number {
+  return quads >= READS * 1024 && limit >= 1024 ? 1024 : 256;
+}
 
 /**
  * See {@link Family.groupNorm}. Two-pass variance.
  *
  * @throws {RangeError} when the channels are not a multiple of the groups.
  */
-export function groupNorm(spec: GroupNormSpec): Launch {
+export function groupNorm(spec: GroupNormSpec, limit = WORKGROUP_THREADS): Launch {
   const { x, out, affine, groups, epsilon, silu } = spec;
   const size = x.channels / groups;
   if (!Number.isInteger(size)) {
     throw new RangeError(`${x.channels} channels cannot be normalised in ${groups} groups`);
   }
+  const quads = size * sampleColumns(pixels(x)) / 4;
+  const threads = threadsFor(quads, limit);
   const terms = (term: (i: number) => string) => Array.from({ length: READS }, (_, i) => term(i)).join(" + ");
   const eachQuad = (text: string) =>
-    `for (var first = t; first < size.quads; first += ${READS * THREADS}) {\n${text}\n}`;
-  const loads = unroll(READS, (i) => `let i${i} = first + ${i * THREADS}; let v${i} = value(i${i});`);
+    `for (var first = t; first < size.quads; first += ${READS * threads}) {\n${text}\n}`;
+  const loads = unroll(READS, (i) => `let i${i} = first + ${i * threads}; let v${i} = value(i${i});`);
   const body = `
 ${access("x", x)}
 ${access("out", out, "read_write")}
 ${access("affine", affine)}
-${reductions({ threads: THREADS, lanes: 1, type: "f32" }, { total: "a + b" })}
+${reductions({ threads, lanes: 1, type: "f32" }, { total: "a + b" })}
 ${activationFunction(silu ? "silu" : "none", "vec4<f32>")}
 var<private> first_row: i32;
 var<private> first_quad: i32;
@@ -49,7 +57,7 @@ fn known(i: i32, v: vec4<f32>) -> vec4<f32> {
   let pixel = vec4<i32>(i % size.x_sample * 4) + vec4<i32>(0, 1, 2, 3);
   return select(vec4<f32>(), v, pixel < vec4<i32>(select(0, size.pixels, i < size.quads)));
 }
-@compute @workgroup_size(${THREADS})
+@compute @workgroup_size(${threads})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
   let t = i32(thread);
   first_row = i32(group.x) * size.group_size;
@@ -88,7 +96,7 @@ ${
         ...addressSizes("affine", affine),
         group_size: size,
         pixels: pixels(x),
-        quads: size * sampleColumns(pixels(x)) / 4,
+        quads,
       },
       values: { epsilon },
       body,

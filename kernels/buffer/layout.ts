@@ -119,6 +119,19 @@ export function scalarAccess(name: string, x: Tensor): string {
   return `fn ${name}_value(row: i32, column: i32) -> f32 { return ${value}; }`;
 }
 
+/**
+ * WGSL `NAME_at(index)`: four columns, or one of a {@link scalarPort}, by their place in memory, for loops that step
+ * through it.
+ */
+export function indexAccess(name: string, x: Tensor, scalar = false): string {
+  const half = layoutOf(x).element === "f16";
+  const quad = half
+    ? `vec4<f32>(unpack2x16float(${name}[index].x), unpack2x16float(${name}[index].y))`
+    : `${name}[index]`;
+  const single = half ? `unpack2x16float(${name}[index >> 1u])[index & 1]` : `${name}[index]`;
+  return `fn ${name}_at(index: i32) -> ${scalar ? "f32" : "vec4<f32>"} { return ${scalar ? single : quad}; }`;
+}
+
 /** Memory of tensors, in the order of a kernel's ports. */
 export function memoryOf(...tensors: readonly (Tensor | Memory)[]): readonly Memory[] {
   return tensors.map((x) => "memory" in x ? x.memory : x);

@@ -14,26 +14,41 @@ import { softmax, softmaxRows } from "./softmax.ts";
 import { transpose } from "./transpose.ts";
 import { winogradInput, winogradOutput, winogradWeights } from "./winograd.ts";
 
+/** What adapters of this family differ in. */
+export interface Capabilities {
+  /** Whether lanes of a subgroup can exchange values. */
+  readonly subgroups: boolean;
+  /** Most threads of a workgroup. */
+  readonly threads: number;
+  /** Most memory of a workgroup in bytes. */
+  readonly workgroupBytes: number;
+}
+
+/** What every WebGPU adapter offers. */
+const LEAST: Capabilities = { subgroups: false, threads: 256, workgroupBytes: 16384 };
+
 /** Storage buffers and workgroup memory. */
-export const bufferFamily: Family = {
-  name: "buffer",
-  layout: (rows, batch, pixels) => bufferLayout(rows, batch, pixels),
-  sampleColumns,
-  encode,
-  decode,
-  pack,
-  product,
-  softmax,
-  softmaxRows,
-  flashAttention: (spec) => flashAttention(spec),
-  groupNorm,
-  layerNorm,
-  activate,
-  add,
-  concat,
-  sample,
-  transpose,
-  winogradWeights,
-  winogradInput,
-  winogradOutput,
-};
+export function bufferFamily({ subgroups, threads, workgroupBytes }: Capabilities = LEAST): Family {
+  return {
+    name: "buffer",
+    layout: (rows, batch, pixels) => bufferLayout(rows, batch, pixels),
+    sampleColumns,
+    encode,
+    decode,
+    pack,
+    product: (spec) => product(spec, workgroupBytes),
+    softmax,
+    softmaxRows,
+    flashAttention: (spec) => subgroups ? flashAttention(spec, workgroupBytes) : undefined,
+    groupNorm: (spec) => groupNorm(spec, threads),
+    layerNorm,
+    activate,
+    add,
+    concat,
+    sample,
+    transpose,
+    winogradWeights,
+    winogradInput,
+    winogradOutput,
+  };
+}

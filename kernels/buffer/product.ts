@@ -11,7 +11,7 @@ import type { Launch, ProductBatch, ProductSpec, Stride, Window } from "../famil
 import { kernel, type Port, unroll } from "../kernel.ts";
 import { type Memory, pixels, type Tensor } from "../tensor.ts";
 import { type EpilogueOperands, epilogueOperands } from "./epilogue.ts";
-import { access, addressSizes, layoutOf, memoryOf, port, sampleColumns, scalarAccess, scalarPort } from "./layout.ts";
+import { access, addressSizes, indexAccess, layoutOf, memoryOf, port, sampleColumns, scalarPort } from "./layout.ts";
 
 /** Warps of a workgroup: 32 `rows` by 64 `columns` outputs each. */
 export interface ProductTile {
@@ -22,8 +22,8 @@ export interface ProductTile {
 /** Summed rows of a tile. */
 const DEPTH = 16;
 
-/** Workgroups below which the summed rows are split: two for each multiprocessor of a large GPU. */
-const ENOUGH_WORKGROUPS = 264;
+/** Threads that keep a large GPU busy: four warps for each scheduler of an H100. */
+const ENOUGH_THREADS = 1 << 16;
 
 /** How a product is cut into workgroups. */
 interface Cut {
@@ -32,19 +32,26 @@ interface Cut {
   readonly splits: number;
 }
 
-/** The largest tile that still gives enough workgroups, and a split of the sum when none does. */
-export function chooseCut(shape: { m: number; n: number; k: number; batches: number; splittable: boolean }): Cut {
+/** Workgroup memory of both operands' tiles, twice each. */
+function tileBytes({ rows, columns }: ProductTile): number {
+  return 2 * DEPTH * (32 * rows + 64 * columns) * 4;
+}
+
+/** The largest tile that still gives enough threads, and a split of the sum when none does. */
+export function chooseCut(
+  shape: { m: number; n: number; k: number; batches: number; splittable: boolean },
+  workgroupBytes: number,
+): Cut {
   const { m, n, k, batches, splittable } = shape;
-  const workgroups = (tile: ProductTile) =>
-    Math.ceil(m / (32 * tile.rows)) * Math.ceil(n / (64 * tile.columns)) * batches;
+  const threads = ({ rows, columns }: ProductTile) =>
+    32 * rows * columns * Math.ceil(m / (32 * rows)) * Math.ceil(n / (64 * columns)) * batches;
   const wide = { rows: 2, columns: 2 };
-  if (workgroups(wide) >= ENOUGH_WORKGROUPS) return { tile: wide, splits: 1 };
+  if (tileBytes(wide) <= workgroupBytes && threads(wide) >= ENOUGH_THREADS) return { tile: wide, splits: 1 };
   const square = { rows: 2, columns: 1 };
-  const count = workgroups(square);
-  if (count >= ENOUGH_WORKGROUPS || !splittable) return { tile: square, splits: 1 };
+  if (!splittable) return { tile: square, splits: 1 };
   // At least eight turns of the loop a part: shorter ones do not pay for the addition.
   const most = Math.max(1, Math.floor(k / (8 * DEPTH)));
-  return { tile: square, splits: Math.min(most, 16, Math.ceil(ENOUGH_WORKGROUPS / count)) };
+  return { tile: square, splits: Math.min(most, 16, Math.ceil(ENOUGH_THREADS / threads(square))) };
 }
 
 const NO_STRIDE: Stride = { rows: 0, columns: 0 };
@@ -99,65 +106,97 @@ fn input_column(n: i32, tap: i32) -> i32 {
   return select(-1, sample * size.input_sample + at, inside);
 }`;
 
-/** Text of loading one tile into registers and of storing it into workgroup memory. */
+/** Text of one operand's way into workgroup memory: through registers, so that loads overlap products. */
 interface Loader {
+  /** Indices and registers, before the loop; `first` is the first summed row of this part. */
   readonly declare: string;
+  /** Registers from memory, for summed rows `k` on of the current tap. */
   readonly load: string;
+  /** Workgroup memory from registers. */
   readonly store: string;
+  /** Indices on to the next block. */
+  readonly advance: string;
+}
+
+/**
+ * Loads `count` values a thread, `apart` summed rows apart. Rows past the last of a tap are zeros where taps are
+ * `ragged`, that is not whole blocks.
+ */
+function loader(operand: {
+  readonly name: "a" | "b";
+  readonly count: number;
+  readonly apart: number;
+  readonly zero: string;
+  readonly ragged: boolean;
+  readonly declare: string;
+  readonly value: (index: string) => string;
+  readonly store: (row: string, value: string) => string;
+}): Loader {
+  const { name, count, apart, zero, ragged, declare, value, store } = operand;
+  const row = (i: number) => i === 0 ? `${name}k` : `${name}k + ${i * apart}`;
+  const index = (i: number) => i === 0 ? `${name}_index` : `${name}_index + ${i * apart} * size.${name}_pitch`;
+  return {
+    declare: `${declare}\n${unroll(count, (i) => `var r${name}${i} = ${zero};`)}`,
+    load: unroll(count, (i) => {
+      const loaded = value(index(i));
+      return `r${name}${i} = ${ragged ? `select(${zero}, ${loaded}, k + ${row(i)} < size.k)` : loaded};`;
+    }),
+    store: unroll(count, (i) => store(row(i), `r${name}${i}`)),
+    advance: `${name}_index += ${DEPTH} * size.${name}_pitch;`,
+  };
 }
 
 /** Quads of `a`; GEGLU, whose `m0` counts values and gates, interleaves four quads of values with four of their gates. */
-function loadA(tile: ProductTile, geglu: boolean): Loader {
+function loadA(tile: ProductTile, ragged: boolean, geglu: boolean): Loader {
   const quads = 8 * tile.rows;
   const threads = 32 * tile.rows * tile.columns;
-  const count = DEPTH * quads / threads;
   const quad = geglu ? "m0 / 8 + (ax / 8) * 4 + ax % 4 + select(0, size.m / 4, ax % 8 >= 4)" : "m0 / 4 + ax";
-  const k = (i: number) => `k + ak + ${i * threads / quads}`;
-  return {
-    declare: `let ax = t % ${quads}; let ak = t / ${quads}; let a_quad = z.a_quad + ${quad};
-${unroll(count, (i) => `var ra${i} = vec4<f32>();`)}`,
-    load: unroll(
-      count,
-      (i) => `ra${i} = select(vec4<f32>(), a_load(z.a_row + tap * size.k + ${k(i)}, a_quad), ${k(i)} < last);`,
-    ),
-    store: unroll(count, (i) => `a_tile[s][ak + ${i * threads / quads}][ax] = ra${i};`),
-  };
+  return loader({
+    name: "a",
+    count: DEPTH * quads / threads,
+    apart: threads / quads,
+    zero: "vec4<f32>()",
+    ragged,
+    declare: `let ax = t % ${quads}; let ak = t / ${quads};
+var a_index = (size.a_row + z.a_row + tap * size.k + k + ak) * size.a_pitch + z.a_quad + ${quad};`,
+    value: (index) => `a_at(${index})`,
+    store: (row, value) => `a_tile[s][${row}][ax] = ${value};`,
+  });
 }
 
-function loadB(tile: ProductTile, softmax: boolean): Loader {
+function loadB(tile: ProductTile, ragged: boolean, softmax: boolean): Loader {
   const quads = 16 * tile.columns;
   const threads = 32 * tile.rows * tile.columns;
-  const count = DEPTH * quads / threads;
-  const k = (i: number) => `k + bk + ${i * threads / quads}`;
-  const value = (i: number) => {
-    const scores = `b_load(z.b_row + ${k(i)}, b_quad)`;
-    return softmax ? `exp(${scores} * size.scale - maximum)` : scores;
-  };
-  return {
-    declare: `let bx = t % ${quads}; let bk = t / ${quads}; let b_quad = z.b_quad + n0 / 4 + bx;
+  return loader({
+    name: "b",
+    count: DEPTH * quads / threads,
+    apart: threads / quads,
+    zero: "vec4<f32>()",
+    ragged,
+    declare: `let bx = t % ${quads}; let bk = t / ${quads};
 ${softmax ? "let maximum = rows_load(4 * i32(group.z), n0 / 4 + bx);" : ""}
-${unroll(count, (i) => `var rb${i} = vec4<f32>();`)}`,
-    load: unroll(count, (i) => `rb${i} = select(vec4<f32>(), ${value(i)}, ${k(i)} < last);`),
-    store: unroll(count, (i) => `b_tile[s][bk + ${i * threads / quads}][bx] = rb${i};`),
-  };
+var b_index = (size.b_row + z.b_row + k + bk) * size.b_pitch + z.b_quad + n0 / 4 + bx;`,
+    value: (index) => softmax ? `exp(b_at(${index}) * size.scale - maximum)` : `b_at(${index})`,
+    store: (row, value) => `b_tile[s][${row}][bx] = ${value};`,
+  });
 }
 
 /** One column a thread, or every `parts`-th summed row of it. */
-function loadWindow(tile: ProductTile): Loader {
+function loadWindow(tile: ProductTile, ragged: boolean): Loader {
   const columns = 64 * tile.columns;
-  const threads = 32 * tile.rows * tile.columns;
-  const parts = threads / columns;
-  const count = DEPTH / parts;
-  const row = (i: number) => `k + bk + ${i * parts}`;
-  return {
-    declare: `let bx = t % ${columns}; let bk = t / ${columns}; var column = input_column(n0 + bx, 0);
-${unroll(count, (i) => `var rb${i} = 0.0;`)}`,
-    load: unroll(
-      count,
-      (i) => `rb${i} = 0.0; if (column >= 0 && ${row(i)} < last) { rb${i} = b_value(${row(i)}, column); }`,
-    ),
-    store: unroll(count, (i) => `b_tile[s][bk + ${i * parts}][bx >> 2u][bx & 3] = rb${i};`),
-  };
+  const parts = 32 * tile.rows * tile.columns / columns;
+  return loader({
+    name: "b",
+    count: DEPTH / parts,
+    apart: parts,
+    zero: "0.0",
+    ragged,
+    declare: `let bx = t % ${columns}; let bk = t / ${columns}; var column = input_column(n0 + bx, tap);
+let b_first = (size.b_row + bk) * size.b_pitch;
+var b_index = b_first + k * size.b_pitch + column;`,
+    value: (index) => `select(0.0, b_at(${index}), column >= 0)`,
+    store: (row, value) => `b_tile[s][${row}][bx >> 2u][bx & 3] = ${value};`,
+  });
 }
 
 /** The products of one tile: 16 summed rows, 8 x 8 outputs a thread. */
@@ -208,8 +247,20 @@ function epilogueText(spec: ProductSpec, split: boolean): string {
   return lines.join("\n");
 }
 
-/** See {@link Family.product}. */
-export function product(spec: ProductSpec): readonly Launch[] {
+/** What changes when the summed rows of a tap are through: rows of `a` go on, those of `b` start again. */
+function nextTapText(window: boolean, ragged: boolean): string {
+  if (!window) return "";
+  return `if (k >= size.k) {
+  ${ragged ? "a_index += (size.k - k) * size.a_pitch;" : ""}
+  k = 0;
+  tap += 1;
+  column = input_column(n0 + bx, tap);
+  b_index = b_first + column;
+}`;
+}
+
+/** See {@link Family.product}; `workgroupBytes` is the most memory of a workgroup. */
+export function product(spec: ProductSpec, workgroupBytes: number): readonly Launch[] {
   const { a, b, out, window, softmax } = spec;
   const batch = spec.batch ?? SINGLE;
   const geglu = spec.activation === "geglu";
@@ -218,7 +269,7 @@ export function product(spec: ProductSpec): readonly Launch[] {
   const batches = batch.outer * batch.inner;
   const taps = window ? window.size ** 2 : 1;
   const splittable = batches === 1 && !geglu && !softmax;
-  const { tile, splits } = chooseCut({ m, n, k: spec.k * taps, batches, splittable });
+  const { tile, splits } = chooseCut({ m, n, k: spec.k * taps, batches, splittable }, workgroupBytes);
   const split = splits > 1;
   const quads = Math.ceil(n / 4);
   const operands = split ? NO_OPERANDS : epilogueOperands(spec);
@@ -236,7 +287,11 @@ export function product(spec: ProductSpec): readonly Launch[] {
     ...(softmax ? [port("rows", softmax.rows)] : []),
     ...operands.ports,
   ];
-  const loaders = [loadA(tile, geglu), window ? loadWindow(tile) : loadB(tile, softmax !== undefined)];
+  const ragged = spec.k % DEPTH !== 0;
+  const loaders = [
+    loadA(tile, ragged, geglu),
+    window ? loadWindow(tile, ragged) : loadB(tile, ragged, softmax !== undefined),
+  ];
   const each = (part: keyof Loader) => loaders.map((loader) => loader[part]).join("\n");
   const body = `
 struct Offsets { a_row: i32, a_quad: i32, b_row: i32, b_quad: i32, out_row: i32, out_quad: i32 }
@@ -249,8 +304,9 @@ fn offsets(z: i32) -> Offsets {
 }
 var<workgroup> a_tile: array<array<array<vec4<f32>, ${8 * tile.rows}>, ${DEPTH}>, 2>;
 var<workgroup> b_tile: array<array<array<vec4<f32>, ${16 * tile.columns}>, ${DEPTH}>, 2>;
-${access("a", a)}
-${window ? scalarAccess("b", b) + WINDOW_TEXT : access("b", b)}
+${indexAccess("a", a)}
+${indexAccess("b", b, window !== undefined)}
+${window ? WINDOW_TEXT : ""}
 ${split ? "" : access("out", out, "read_write")}
 ${softmax ? access("rows", softmax.rows) : ""}
 ${operands.text}
@@ -267,30 +323,23 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   ${unroll(8, (r) => `var c${r}_0 = vec4<f32>(); var c${r}_1 = vec4<f32>();`)}
   // The summed rows of all taps, in blocks that never cross a tap; this part's share of the blocks.
   let blocks_of_tap = (size.k + ${DEPTH - 1}) / ${DEPTH};
-  let blocks = blocks_of_tap * size.taps;
-  let share = (blocks + size.splits - 1) / size.splits;
-  let last = size.k;
+  let share = (blocks_of_tap * size.taps + size.splits - 1) / size.splits;
   var block = part * share;
-  let end = min(block + share, blocks);
+  let end = min(block + share, blocks_of_tap * size.taps);
   var tap = block / blocks_of_tap;
   var k = (block % blocks_of_tap) * ${DEPTH};
   var s = 0;
   ${each("declare")}
-  ${window ? "column = input_column(n0 + bx, tap);" : ""}
   if (block < end) {
     ${each("load")}
   }
   ${each("store")}
   workgroupBarrier();
   loop {
-    if (block >= end) { break; }
     block += 1;
     k += ${DEPTH};
-    if (k >= size.k) {
-      k = 0;
-      tap += 1;
-      ${window ? "column = input_column(n0 + bx, tap);" : ""}
-    }
+    ${each("advance")}
+    ${nextTapText(window !== undefined, ragged)}
     if (block < end) {
       ${each("load")}
     }
@@ -313,6 +362,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         ...addressSizes("a", a),
         ...addressSizes("b", b),
         ...addressSizes("out", out),
+        a_pitch: layoutOf(a).stride / 4,
+        b_pitch: layoutOf(b).stride / (window ? 1 : 4),
         ...(softmax && addressSizes("rows", softmax.rows)),
         ...operands.sizes,
         ...batchSizes(batch),

@@ -10,6 +10,7 @@ export interface Reduction {
   readonly threads: number;
   /** A power of two. */
   readonly lanes: number;
+  /** Such as `vec4<f32>`. */
   readonly type: string;
 }
 

@@ -26,16 +26,16 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let first_column = i32(group.x) * ${TILE};
   let first_channel = i32(group.y) * ${TILE};
   let sample = i32(group.z);
-  let from = min(first_column / 4 + quad, size.x_sample - 1);
-  let loaded = x_load(min(first_channel + row, size.channels - 1), sample * size.x_sample + from);
+  let source = min(first_column / 4 + quad, size.x_sample - 1);
+  let loaded = x_load(min(first_channel + row, size.channels - 1), sample * size.x_sample + source);
   let column = vec4<i32>(first_column + quad * 4) + vec4<i32>(0, 1, 2, 3);
   let value = select(vec4<f32>(), loaded, column < vec4<i32>(size.columns));
   ${unroll(4, (i) => `tile[quad * 4 + ${i}][row] = value[${i}];`)}
   workgroupBarrier();
-  let to = first_channel / 4 + quad;
-  if (first_column + row < size.rows && to < size.out_sample) {
+  let target_quad = first_channel / 4 + quad;
+  if (first_column + row < size.rows && target_quad < size.out_sample) {
     let turned = vec4<f32>(${Array.from({ length: 4 }, (_, i) => `tile[row][quad * 4 + ${i}]`).join(", ")});
-    out_store(sample * size.rows + first_column + row, to, turned);
+    out_store(sample * size.rows + first_column + row, target_quad, turned);
   }
 }`;
   const rows = sampleColumns(pixels(x));

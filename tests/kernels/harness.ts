@@ -2,13 +2,14 @@
  * What kernel tests share: random arrays, a device, and a comparison that says where two arrays differ.
  * @module
  */
+import { bufferFamily } from "../../kernels/buffer/mod.ts";
 import type { Family, Launch } from "../../kernels/family.ts";
 import { Gpu } from "../../kernels/gpu.ts";
 import { type Layer, Ops } from "../../kernels/ops.ts";
 import { Program } from "../../kernels/program.ts";
 import type { NumberArray } from "../../kernels/reference/array.ts";
 import { textureFamily } from "../../kernels/texture/mod.ts";
-import { type Layout, type Memory, pixels, shapeText, type Tensor } from "../../kernels/tensor.ts";
+import { type Layout, type Memory, shapeText, type Tensor } from "../../kernels/tensor.ts";
 
 /** Half the distance from 1 to the next float32. */
 export const EPSILON = 2 ** -24;
@@ -16,6 +17,19 @@ export const EPSILON = 2 ** -24;
 /** The error that `4 epsilon sqrt(K) |a| |b|` allows a dot product of `length` values with the given deviations. */
 export function dotTolerance(length: number, deviation = 1 / 3): number {
   return 4 * EPSILON * Math.sqrt(length) * length * deviation;
+}
+
+/**
+ * The error of SiLU or GELU at `x` up to `most`: WGSL promises `exp` to 3 + 2|x| units in the last place. What the
+ * argument is off by comes on top, times 1.13 at most, the steepest that either is.
+ */
+export function activationTolerance(most: number): number {
+  return 2 * EPSILON * (3 + 2 * most) * most;
+}
+
+/** The largest magnitude in an array. */
+export function highest(x: NumberArray): number {
+  return x.values.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
 }
 
 /** A generator of numbers uniform in -1 to 1, the same in every run. */
@@ -38,7 +52,7 @@ export function randomValues(seed: number, count: number): Float64Array {
 }
 
 /** Every family, for tests that run on each. */
-export const FAMILIES: readonly Family[] = [textureFamily];
+export const FAMILIES: readonly Family[] = [textureFamily, bufferFamily];
 
 /** What a kernel test is given. */
 export interface Bench {
@@ -92,7 +106,7 @@ function createBench(gpu: Gpu, family: Family): Bench {
     ops,
     tensor(x) {
       const kept = ops.keep(x, "input");
-      ops.write(kept, Float32Array.from(x.values));
+      gpu.write(kept.memory, encodePoisoned(family, x, kept.memory.layout));
       return kept;
     },
     layer: ({ weights, bias, out, size, half }) =>
@@ -124,4 +138,49 @@ function createBench(gpu: Gpu, family: Family): Bench {
       return { ...result, values };
     },
   };
+}
+
+/**
+ * The bytes of `x [batch, channels, height, width]` with NaN wherever the layout holds no value; but for the pad rows
+ * of a texel, which are part of it: they are 0.
+ */
+function encodePoisoned(family: Family, x: NumberArray, layout: Layout): Float32Array<ArrayBuffer> {
+  const { batch, channels } = x;
+  const count = x.height * x.width;
+  const shape = { layout, rows: channels, batch, pixels: count };
+  const rows = layout.kind === "texture" ? Math.ceil(channels / 4) * 4 : channels;
+  const held = family.encode({ ...shape, rows }, new Float32Array(rows * batch * count).fill(1));
+  const channelMajor = Float32Array.from(x.values, (_, i) => {
+    const [channel, sample] = [Math.floor(i / count / batch), Math.floor(i / count) % batch];
+    return x.values[(sample * channels + channel) * count + i % count]!;
+  });
+  return family.encode(shape, channelMajor).map((value, i) => held[i] ? value : NaN);
+}
+
+/** Elements of a layout, four bytes each. */
+function elementsOf(layout: Layout): number {
+  return layout.kind === "buffer" ? layout.bytes / 4 : layout.width * layout.height * 4;
+}
+
+/** Fails with index, got, want and allowed where two arrays differ by more than `allowed`, absolute. */
+export function assertClose(got: NumberArray, want: NumberArray, allowed: number, what: string): void {
+  if (shapeText(got) !== shapeText(want)) throw new Error(`${what}: got ${shapeText(got)}, want ${shapeText(want)}`);
+  let worst = -1;
+  let distance = 0;
+  want.values.forEach((value, index) => {
+    const difference = Math.abs(got.values[index]! - value);
+    // Written so that NaN is the worst of all.
+    if (!(difference <= distance)) {
+      worst = index;
+      distance = Number.isNaN(difference) ? Infinity : difference;
+    }
+  });
+  if (Deno.env.get("RATIO")) console.log("   RATIO", what, (distance / allowed).toFixed(3));
+  if (distance > allowed) {
+    throw new Error(
+      `${what}: at ${worst} of ${shapeText(want)} got ${got.values[worst]}, want ${
+        want.values[worst]
+      }, allowed ${allowed}`,
+    );
+  }
 }

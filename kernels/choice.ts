@@ -3,27 +3,71 @@
  * @module
  */
 import type { Family, Window } from "./family.ts";
-import { POINTS, TILE, tiles } from "./winograd.ts";
+import type { Optimizations } from "./optimizations.ts";
+import { POINTS, tiles } from "./winograd.ts";
+
+/** A layer as a choice sees it, see {@link Layer}. */
+interface LayerShape {
+  readonly in: number;
+  readonly out: number;
+  /** Taps along one side. */
+  readonly window: number;
+}
+
+/** Whether a family's Winograd kernels can run a convolution. */
+function winogradFits(family: Family["name"], layer: LayerShape, window: Window, batch: number): boolean {
+  if (layer.window !== 3 || window.stride !== 1) return false;
+  // Rows of pixels are stored four at a time.
+  if (family === "buffer") return window.outputWidth % 4 === 0;
+  // A texture is at most 16,384 texels high and wide; what is wider is folded.
+  const folds = Math.ceil(batch * tilesOf(window) / 16384);
+  return POINTS / 4 * Math.max(layer.in, layer.out) * folds <= 16384;
+}
+
+function tilesOf(window: Window): number {
+  return tiles(window.outputHeight) * tiles(window.outputWidth);
+}
 
 /** Whether Winograd is faster than the direct convolution, by what was measured on llvmpipe and on an H100. */
-export function winogradPays(
+export function winogradPays(family: Family["name"], layer: LayerShape, window: Window, batch: number): boolean {
+  if (!winogradFits(family, layer, window, batch)) return false;
+  const count = batch * tilesOf(window);
+  const channels = Math.min(layer.in, layer.out);
+  return family === "buffer" ? channels >= 128 && count >= 64 : channels >= 64 && count >= 16;
+}
+
+/** Whether Winograd takes the place of the direct convolution. */
+export function winogradRuns(
+  on: Optimizations,
   family: Family["name"],
-  layer: { readonly in: number; readonly out: number; readonly window: number },
+  layer: LayerShape,
   window: Window,
   batch: number,
 ): boolean {
-  if (layer.window !== 3 || window.stride !== 1) return false;
-  const count = batch * tiles(window.outputHeight) * tiles(window.outputWidth);
-  const channels = Math.min(layer.in, layer.out);
-  if (family === "buffer") return channels >= 128 && count >= 64 && window.outputWidth % TILE === 0;
-  // A texture of transformed weights is at most 16,384 texels high.
-  return channels >= 64 && count >= 16 && POINTS * layer.in / 4 <= 16384;
+  if (!on.winograd) return false;
+  if (on.shapes === "measured") return winogradPays(family, layer, window, batch);
+  const few = Math.min(layer.in, layer.out) < 64 || tilesOf(window) < 32;
+  return winogradFits(family, layer, window, batch) && !(few && on.shapes === "paper");
 }
 
-/**
- * Whether attention without stored scores is worth its shader: one for each head width, and the largest of all to
- * compile (0.1 s where a product takes 0.02).
- */
-export function flashPays(queries: number, keys: number): boolean {
+/** An attention whose kernels are to be chosen. */
+export interface AttentionShape {
+  /** Channels of a head. */
+  readonly width: number;
+  readonly queries: number;
+  readonly keys: number;
+}
+
+/** Whether attention runs without scores in memory. */
+export function flashRuns(on: Optimizations, { width, queries, keys }: AttentionShape): boolean {
+  if (!on.flash || on.shapes === "all") return on.flash;
+  if (on.shapes === "paper") return width <= 40 && queries >= 1024;
+  // For a few tokens it is not worth its shader: one for each head width, and the largest of all to compile (0.1 s
+  // where a product takes 0.02).
   return queries * keys >= 1 << 13;
+}
+
+/** Whether scores in memory are exponentiated inside the product with the values. */
+export function softmaxFuses(on: Optimizations, _family: Family["name"]): boolean {
+  return on.softmax;
 }

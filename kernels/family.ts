@@ -11,6 +11,20 @@ import type { Layout, Memory, Tensor } from "./tensor.ts";
 export interface Launch {
   readonly kernel: Kernel;
   readonly memory: readonly Memory[];
+  /** The operation that it is part of. */
+  readonly work?: Work;
+}
+
+/** One operation of a recording, for profiles: what it is worth is counted by its definition, whatever its kernels do. */
+export interface Work {
+  /** What is computed and its shape. */
+  readonly operation: string;
+  /** The kernels that were chosen. */
+  readonly kernels: string;
+  /** Multiplications and additions. */
+  readonly flops: number;
+  /** Bytes of operands and result. */
+  readonly bytes: number;
 }
 
 /** How far an operand moves from one matrix product of a batch to the next. */
@@ -203,11 +217,15 @@ export interface Family {
   /** Attention without stored scores (FlashAttention's online softmax); `undefined` for head widths it cannot hold. */
   flashAttention(spec: AttentionSpec): Launch | undefined;
   groupNorm(spec: GroupNormSpec): Launch;
+  /** {@link groupNorm} without SiLU, a launch each for means, variances and values. */
+  groupNormParts(spec: Omit<GroupNormSpec, "silu">): readonly Launch[];
   layerNorm(spec: LayerNormSpec): Launch;
   /** `out = activation(x)`. */
   activate(x: Tensor, out: Tensor, activation: Activation): Launch;
   /** `out = x + y`. */
   add(x: Tensor, y: Tensor, out: Tensor): Launch;
+  /** `out = x y`, value by value. */
+  multiply(x: Tensor, y: Tensor, out: Tensor): Launch;
   /** The channels of `x`, then those of `y`. */
   concat(x: Tensor, y: Tensor, out: Tensor): Launch;
   sample(spec: SamplerSpec): Launch;

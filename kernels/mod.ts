@@ -8,15 +8,27 @@ import { bufferFamily } from "./buffer/mod.ts";
 import { texturesPay } from "./probe.ts";
 import { textureFamily } from "./texture/mod.ts";
 
-/** The family of kernels that suits a GPU. */
-export async function chooseFamily(gpu: Gpu): Promise<Family> {
-  if (await texturesPay(gpu)) return textureFamily;
+/** The kernels that suit a GPU. */
+export interface Families {
+  /** All arithmetic in float32. */
+  readonly exact: Family;
+  /** Float16 arithmetic where the GPU has it and its error is small against that of float16 weights. */
+  readonly half: Family;
+}
+
+/** Probes which family of kernels suits a GPU. */
+export async function chooseFamilies(gpu: Gpu): Promise<Families> {
+  if (await texturesPay(gpu)) return { exact: textureFamily, half: textureFamily };
   const { features, limits } = gpu.device;
-  return bufferFamily({
+  const capabilities = {
     subgroups: features.has("subgroups" as GPUFeatureName),
     threads: limits.maxComputeInvocationsPerWorkgroup,
     workgroupBytes: limits.maxComputeWorkgroupStorageSize,
-  });
+  };
+  return {
+    exact: bufferFamily({ ...capabilities, half: false }),
+    half: bufferFamily({ ...capabilities, half: features.has("shader-f16") }),
+  };
 }
 
 export type { AdapterInfo } from "./device.ts";

@@ -2,15 +2,18 @@
  * Operations on tensors: each records the launches of a kernel family and returns where the result will be.
  * @module
  */
-import type { Activation, Epilogue, Family, Launch, MatrixShape, RawWeights, Stride, Window } from "./family.ts";
+import type { Activation, Epilogue, Family, Launch, MatrixShape, RawWeights, Stride, Window, Work } from "./family.ts";
 import type { Gpu } from "./gpu.ts";
-import { flashPays, winogradPays } from "./choice.ts";
+import { flashRuns, softmaxFuses, winogradRuns } from "./choice.ts";
+import { AUTO, type Optimizations } from "./optimizations.ts";
+import { planTensor, type Shape } from "./planned.ts";
 import { Program } from "./program.ts";
-import { columns, type Memory, pixels, shapeText, type Tensor } from "./tensor.ts";
+import { scoredAttention } from "./scored_attention.ts";
+import { channelsOf, columns, type Memory, pixels, shapeText, type Tensor } from "./tensor.ts";
 import { POINTS, tiles } from "./winograd.ts";
+import { attentionWork, layerWork, memoryWork } from "./work.ts";
 
-/** Shape of a tensor `[batch, channels, height, width]`. */
-export type Shape = Pick<Tensor, "batch" | "channels" | "height" | "width">;
+export type { Shape };
 
 /** A linear layer or convolution, packed. */
 export interface Layer {
@@ -62,13 +65,17 @@ export class Ops {
   readonly gpu: Gpu;
   /** The kernels in use. */
   readonly family: Family;
+  /** What decides which of them run. */
+  readonly optimizations: Optimizations;
   #launches: Launch[] = [];
+  #work: Work | undefined;
   readonly #transformed = new Map<Layer, Tensor>();
 
-  /** Records for `gpu` with the kernels of `family`. */
-  constructor(gpu: Gpu, family: Family) {
+  /** Records for `gpu` with the kernels of `family`. Layers of one serve another of the same GPU and family. */
+  constructor(gpu: Gpu, family: Family, optimizations: Optimizations = AUTO) {
     this.gpu = gpu;
     this.family = family;
+    this.optimizations = optimizations;
   }
 
   /** Records what `build` calls and makes it a program. */
@@ -82,7 +89,7 @@ export class Ops {
 
   /** Memory that outlives recordings, for values from the host or for the host. */
   keep(shape: Shape, label: string): Tensor {
-    return this.#tensor(shape, label, true);
+    return planTensor(this.family, shape, label, true);
   }
 
   /** A kept buffer of 4-byte elements. */
@@ -133,15 +140,22 @@ export class Ops {
     return tensor;
   }
 
-  #tensor(shape: Shape, label: string, kept = false): Tensor {
-    const { batch, channels, height, width } = shape;
-    const layout = this.family.layout(channels, batch, height * width);
-    return { batch, channels, height, width, memory: { layout, label, kept }, firstRow: 0 };
+  #tensor(shape: Shape, label: string): Tensor {
+    return planTensor(this.family, shape, label);
   }
 
   /** Records launches that no method covers. */
   launch(...launches: readonly Launch[]): void {
-    this.#launches.push(...launches);
+    const work = this.#work;
+    this.#launches.push(...launches.map((launch) => work ? { ...launch, work } : launch));
+  }
+
+  /** Calls `build`, whose launches are one operation; an operation inside it belongs to it. */
+  #perform(work: Work, build: () => void): void {
+    const outer = this.#work;
+    this.#work ??= work;
+    build();
+    this.#work = outer;
   }
 
   /** Writes the result into `out` instead of new memory: for results that the host reads or a later program needs. */
@@ -185,15 +199,26 @@ export class Ops {
       ...(stepBias && { step: stepBias.step }),
       ...(plus && { plus }),
     };
-    if (window && winogradPays(this.family.name, layer, window, x.batch)) {
-      this.#winograd(x, layer, out, window, epilogue);
+    const { family, optimizations } = this;
+    if (activation === "geglu" && !optimizations.gelu) {
+      this.#perform(layerWork("separate GEGLU", x, layer, out), () => this.#separateGeglu(x, layer, out, options));
+    } else if (window && winogradRuns(optimizations, family.name, layer, window, x.batch)) {
+      this.#perform(layerWork("Winograd", x, layer, out), () => this.#winograd(x, layer, out, window, epilogue));
     } else {
       const sizes = { m: channels, n: columns(out), k: layer.in };
-      this.launch(
-        ...this.family.product({ a: layer.weights, b: x, out, ...sizes, ...epilogue, ...(window && { window }) }),
-      );
+      const spec = { a: layer.weights, b: x, out, ...sizes, ...epilogue, ...(window && { window }) };
+      this.#perform(layerWork("product", x, layer, out), () => this.launch(...family.product(spec)));
     }
     return out;
+  }
+
+  /** GEGLU in launches of its own: the projection, GELU of the gates, their product with the values. */
+  #separateGeglu(x: Tensor, layer: Layer, out: Tensor, { plus }: ProductOptions): void {
+    const both = this.convolve(x, layer);
+    const [value, gate] = [0, out.channels].map((first) => channelsOf(both, first, out.channels)) as [Tensor, Tensor];
+    const gated = plus ? this.#tensor(out, "gated values") : out;
+    this.launch(this.family.multiply(value, this.activate(gate, "gelu"), gated));
+    if (plus) this.launch(this.family.add(gated, plus, out));
   }
 
   /** A 3x3 convolution as 36 products of transformed tiles. */
@@ -233,36 +258,44 @@ export class Ops {
 
   /** Group normalisation, optionally with SiLU. */
   groupNorm(x: Tensor, affine: Affine, options: { groups: number; epsilon: number; silu?: boolean }): Tensor {
-    const out = this.#tensor(x, "group norm");
-    this.launch(this.family.groupNorm({ x, out, affine, silu: false, ...options }));
+    const { silu = false } = options;
+    const fused = this.optimizations.normalization;
+    let out = this.#tensor(x, "group norm");
+    const spec = { x, out, affine, ...options, silu };
+    this.#perform(memoryWork("group norm", fused ? "one shader" : "separate launches", out, x), () => {
+      this.launch(...(fused ? [this.family.groupNorm(spec)] : this.family.groupNormParts(spec)));
+      if (silu && !fused) out = this.activate(out, "silu");
+    });
     return out;
   }
 
   /** Layer normalisation over the channels of each column. */
   layerNorm(x: Tensor, affine: Affine, options: { epsilon: number }): Tensor {
     const out = this.#tensor(x, "layer norm");
-    this.launch(this.family.layerNorm({ x, out, affine, ...options }));
+    const launch = this.family.layerNorm({ x, out, affine, ...options });
+    this.#perform(memoryWork("layer norm", "one shader", out, x), () => this.launch(launch));
     return out;
   }
 
   /** An element-wise function. */
   activate(x: Tensor, activation: Exclude<Activation, "geglu">): Tensor {
     const out = this.#tensor(x, activation);
-    this.launch(this.family.activate(x, out, activation));
+    const launch = this.family.activate(x, out, activation);
+    this.#perform(memoryWork(activation, "one shader", out, x), () => this.launch(launch));
     return out;
   }
 
   /** `x + y`. */
   add(x: Tensor, y: Tensor): Tensor {
     const out = this.#tensor(x, "add");
-    this.launch(this.family.add(x, y, out));
+    this.#perform(memoryWork("add", "one shader", out, x, y), () => this.launch(this.family.add(x, y, out)));
     return out;
   }
 
   /** The channels of `x`, then those of `y`. */
   concat(x: Tensor, y: Tensor): Tensor {
     const out = this.#tensor({ ...x, channels: x.channels + y.channels }, "concat");
-    this.launch(this.family.concat(x, y, out));
+    this.#perform(memoryWork("concat", "one shader", out, x, y), () => this.launch(this.family.concat(x, y, out)));
     return out;
   }
 
@@ -271,60 +304,21 @@ export class Ops {
    * `q [batch, heads x width, queries]`, `k` and `v [batch, heads x width, keys]`.
    */
   attention(q: Tensor, k: Tensor, v: Tensor, options: { heads: number; causal?: boolean }): Tensor {
+    const { family, optimizations } = this;
     const { heads, causal = false } = options;
     const out = this.#tensor(q, "attention");
-    const flash = causal || !flashPays(pixels(q), pixels(k))
-      ? undefined
-      : this.family.flashAttention({ q, k, v, out, heads });
-    if (flash) this.launch(flash);
-    else this.#storedAttention(q, k, v, out, heads, causal);
+    const spec = { q, k, v, out, heads };
+    const shape = { width: q.channels / heads, queries: pixels(q), keys: pixels(k) };
+    const flash = !causal && flashRuns(optimizations, shape) ? family.flashAttention(spec) : undefined;
+    if (flash) {
+      this.#perform(attentionWork("flash", q, k, heads), () => this.launch(flash));
+    } else {
+      const fused = !causal && softmaxFuses(optimizations, family.name);
+      const launches = scoredAttention(family, { ...spec, causal, fused });
+      const kernels = fused ? "partially fused softmax" : "stored softmax";
+      this.#perform(attentionWork(kernels, q, k, heads), () => this.launch(...launches));
+    }
     return out;
-  }
-
-  /** Attention with its scores in memory `[batch x heads x keys, queries]`. */
-  #storedAttention(q: Tensor, k: Tensor, v: Tensor, out: Tensor, heads: number, causal: boolean): void {
-    const width = q.channels / heads;
-    const keys = pixels(k);
-    const paddedKeys = Math.ceil(keys / 4) * 4;
-    const count = q.batch * heads;
-    const matrix = (rows: number, columns: number, label: string) =>
-      this.#tensor({ batch: 1, channels: rows, height: columns, width: 1 }, label);
-    const scores = matrix(count * paddedKeys, pixels(q), "scores");
-    const perSample = (pixels: number): Stride => ({ rows: 0, columns: this.family.sampleColumns(pixels) });
-    const perHead: Stride = { rows: width, columns: 0 };
-    const perScores: readonly [Stride, Stride] = [
-      { rows: heads * paddedKeys, columns: 0 },
-      { rows: paddedKeys, columns: 0 },
-    ];
-    const batch = { outer: q.batch, inner: heads };
-    this.launch(...this.family.product({
-      a: k,
-      b: q,
-      out: scores,
-      m: keys,
-      n: pixels(q),
-      k: width,
-      batch: { ...batch, a: [perSample(keys), perHead], b: [perSample(pixels(q)), perHead], out: perScores },
-    }));
-    const probabilities = matrix(count * paddedKeys, pixels(q), "probabilities");
-    const scale = 1 / Math.sqrt(width);
-    this.launch(this.family.softmax({ scores, out: probabilities, count, keys, paddedKeys, scale, causal }));
-    const turned = matrix(q.batch * paddedKeys, v.channels, "v, transposed");
-    this.launch(this.family.transpose(v, turned));
-    this.launch(...this.family.product({
-      a: turned,
-      b: probabilities,
-      out,
-      m: width,
-      n: pixels(q),
-      k: keys,
-      batch: {
-        ...batch,
-        a: [{ rows: paddedKeys, columns: 0 }, { rows: 0, columns: width }],
-        b: perScores,
-        out: [perSample(pixels(q)), perHead],
-      },
-    }));
   }
 }
 

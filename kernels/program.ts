@@ -2,7 +2,8 @@
  * A recorded sequence of launches: its memory is planned from lifetimes once, then it is replayed without JavaScript.
  * @module
  */
-import type { Launch } from "./family.ts";
+import { NoGpuError } from "./errors.ts";
+import type { Launch, Work } from "./family.ts";
 import { bindingOf, bytesOf, type Gpu, type Resource } from "./gpu.ts";
 import type { Layout, Memory } from "./tensor.ts";
 
@@ -12,6 +13,7 @@ const UNIFORM_ALIGNMENT = 256;
 /** One launch, ready to encode. */
 interface Command {
   readonly name: string;
+  readonly work: Work | undefined;
   readonly pipeline: GPUComputePipeline;
   readonly bindings: GPUBindGroup;
   readonly workgroups: readonly [number, number, number];
@@ -21,10 +23,12 @@ interface Command {
 export interface LaunchTime {
   readonly name: string;
   readonly milliseconds: number;
+  /** The operation that it is part of, the same object for all of its launches. */
+  readonly work: Work | undefined;
 }
 
-/** Launches of one {@link Program.profile} submit: a query set holds at most 4,096 timestamps. */
-const PROFILED_AT_ONCE = 1024;
+/** Passes that are measured in one submit: a query set holds at most 4,096 timestamps. */
+const MEASURED_AT_ONCE = 1024;
 
 /** Launches ready to run, with the memory they pass values through. */
 export class Program {
@@ -36,15 +40,15 @@ export class Program {
   /** Plans the memory of `launches`, compiles their kernels and makes their bind groups. */
   constructor(gpu: Gpu, launches: readonly Launch[]) {
     this.#gpu = gpu;
-    const { resources, homes } = planMemory(gpu, launches);
-    this.#memory = resources;
+    const homes = planMemory(gpu, launches);
+    this.#memory = [...new Set([...homes.values()].map(({ resource }) => resource))];
     this.#uniforms = gpu.device.createBuffer({
       label: "sizes",
       size: Math.max(1, launches.length) * UNIFORM_ALIGNMENT,
       usage: GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST,
     });
     const uniforms = new Uint8Array(this.#uniforms.size);
-    this.#commands = launches.map(({ kernel, memory }, i) => {
+    this.#commands = launches.map(({ kernel, memory, work }, i) => {
       uniforms.set(kernel.uniform, i * UNIFORM_ALIGNMENT);
       const pipeline = gpu.pipeline(kernel);
       const bindings = gpu.device.createBindGroup({
@@ -53,7 +57,7 @@ export class Program {
         entries: [
           ...memory.map((memory, binding) => ({
             binding,
-            resource: bindingOf(homes.get(memory) ?? gpu.resource(memory)),
+            resource: bindingOf(homes.get(memory)?.resource ?? gpu.resource(memory)),
           })),
           {
             binding: memory.length,
@@ -61,7 +65,7 @@ export class Program {
           },
         ],
       });
-      return { name: kernel.name, pipeline, bindings, workgroups: kernel.workgroups };
+      return { name: kernel.name, work, pipeline, bindings, workgroups: kernel.workgroups };
     });
     gpu.device.queue.writeBuffer(this.#uniforms, 0, uniforms);
   }
@@ -89,21 +93,37 @@ export class Program {
    * Runs all launches, each in a pass of its own, and measures them on the GPU's clock. A pass costs 5-25 microseconds
    * that a launch in {@link run} does not.
    *
-   * @throws {RangeError} when the GPU has no timestamps.
+   * @throws {NoGpuError} when the GPU has no timestamps.
    */
   async profile(): Promise<readonly LaunchTime[]> {
-    const { device } = this.#gpu;
-    if (!device.features.has("timestamp-query")) throw new RangeError("This GPU has no timestamps");
-    const times: LaunchTime[] = [];
-    for (let first = 0; first < this.#commands.length; first += PROFILED_AT_ONCE) {
-      times.push(...await this.#profile(this.#commands.slice(first, first + PROFILED_AT_ONCE)));
+    const times = await this.#measure(this.#commands.map((command) => [command]));
+    return this.#commands.map(({ name, work }, i) => ({ name, milliseconds: times[i]!, work }));
+  }
+
+  /**
+   * Runs all launches `count` times, each time in one pass, and measures the passes on the GPU's clock, in
+   * milliseconds.
+   *
+   * @throws {NoGpuError} when the GPU has no timestamps.
+   */
+  time(count: number): Promise<readonly number[]> {
+    return this.#measure(Array.from({ length: count }, () => this.#commands));
+  }
+
+  async #measure(passes: readonly (readonly Command[])[]): Promise<readonly number[]> {
+    const times: number[] = [];
+    for (let first = 0; first < passes.length; first += MEASURED_AT_ONCE) {
+      times.push(...await this.#measureSome(passes.slice(first, first + MEASURED_AT_ONCE)));
     }
     return times;
   }
 
-  async #profile(commands: readonly Command[]): Promise<readonly LaunchTime[]> {
-    const { device } = this.#gpu;
-    const count = 2 * commands.length;
+  async #measureSome(passes: readonly (readonly Command[])[]): Promise<readonly number[]> {
+    const { device, adapter } = this.#gpu;
+    if (!device.features.has("timestamp-query")) {
+      throw new NoGpuError(`The GPU ${adapter.description} has no timestamps to measure with`);
+    }
+    const count = 2 * passes.length;
     const querySet = device.createQuerySet({ type: "timestamp", count });
     const bytes = 8 * count;
     const resolved = device.createBuffer({
@@ -112,10 +132,10 @@ export class Program {
     });
     const staging = device.createBuffer({ size: bytes, usage: GPUBufferUsage.COPY_DST | GPUBufferUsage.MAP_READ });
     const encoder = device.createCommandEncoder();
-    commands.forEach((command, i) => {
+    passes.forEach((commands, i) => {
       const timestampWrites = { querySet, beginningOfPassWriteIndex: 2 * i, endOfPassWriteIndex: 2 * i + 1 };
       const pass = encoder.beginComputePass({ timestampWrites });
-      encode(pass, command);
+      for (const command of commands) encode(pass, command);
       pass.end();
     });
     encoder.resolveQuerySet(querySet, 0, count, resolved, 0);
@@ -125,7 +145,7 @@ export class Program {
     this.#gpu.check();
     const ticks = new BigUint64Array(staging.getMappedRange().slice(0));
     for (const object of [querySet, resolved, staging]) object.destroy();
-    return commands.map(({ name }, i) => ({ name, milliseconds: Number(ticks[2 * i + 1]! - ticks[2 * i]!) / 1e6 }));
+    return passes.map((_, i) => Number(ticks[2 * i + 1]! - ticks[2 * i]!) / 1e6);
   }
 
   /** Gives the memory back. */
@@ -141,6 +161,13 @@ function encode(pass: GPUComputePassEncoder, { pipeline, bindings, workgroups }:
   pass.dispatchWorkgroups(...workgroups);
 }
 
+/** Where values of one recording live, one after the other. */
+export interface Home {
+  /** What it was made for: it may hold less. */
+  readonly layout: Layout;
+  readonly resource: Resource;
+}
+
 /** Whether memory of one layout can hold values of another: textures are only reused at their own size. */
 function sameHome(a: Layout, b: Layout): boolean {
   if (a.kind === "texture" && b.kind === "texture") {
@@ -153,29 +180,20 @@ function sameHome(a: Layout, b: Layout): boolean {
  * Gives every memory that lives only within the recording a home, shared by those whose lives do not overlap: the
  * smallest free home that fits, or a new one.
  */
-function planMemory(
-  gpu: Gpu,
-  launches: readonly Launch[],
-): { readonly resources: readonly Resource[]; readonly homes: ReadonlyMap<Memory, Resource> } {
+export function planMemory(gpu: Pick<Gpu, "allocate">, launches: readonly Launch[]): ReadonlyMap<Memory, Home> {
   const last = new Map<Memory, number>();
   launches.forEach(({ memory }, i) => memory.forEach((memory) => last.set(memory, i)));
-  const free: { layout: Layout; resource: Resource }[] = [];
-  const homes = new Map<Memory, Resource>();
-  const resources: Resource[] = [];
+  const free: Home[] = [];
+  const homes = new Map<Memory, Home>();
   launches.forEach(({ memory }, i) => {
     for (const wanted of memory) {
       if (wanted.kept || homes.has(wanted)) continue;
       const fits = free.filter((home) => sameHome(home.layout, wanted.layout));
       const best = fits.sort((a, b) => bytesOf(a.layout) - bytesOf(b.layout))[0];
       if (best) free.splice(free.indexOf(best), 1);
-      const resource = best?.resource ?? gpu.allocate(wanted.layout, wanted.label);
-      if (!best) resources.push(resource);
-      homes.set(wanted, resource);
+      homes.set(wanted, best ?? { layout: wanted.layout, resource: gpu.allocate(wanted.layout, wanted.label) });
     }
-    for (const done of new Set(memory)) {
-      // A reused home keeps the layout it was made for: what matters next is what fits into it.
-      if (!done.kept && last.get(done) === i) free.push({ layout: done.layout, resource: homes.get(done)! });
-    }
+    for (const done of new Set(memory)) if (!done.kept && last.get(done) === i) free.push(homes.get(done)!);
   });
-  return { resources, homes };
+  return homes;
 }

@@ -18,13 +18,13 @@ export interface LayerShape {
 
 /** Reads one part of a model. */
 export class Parameters {
-  readonly #ops: Ops;
+  readonly #ops: Pick<Ops, "layer" | "affine">;
   readonly #source: TensorSource;
   readonly #precision: Precision;
   readonly #used = new Set<string>();
 
   /** Reads `source` for `ops`. */
-  constructor(ops: Ops, source: TensorSource, precision: Precision = "auto") {
+  constructor(ops: Pick<Ops, "layer" | "affine">, source: TensorSource, precision: Precision = "auto") {
     this.#ops = ops;
     this.#source = source;
     this.#precision = precision;

@@ -4,35 +4,19 @@
  */
 import { GpuFailedError } from "../kernels/errors.ts";
 import type { Gpu } from "../kernels/gpu.ts";
-import { chooseFamily } from "../kernels/mod.ts";
 import { Ops } from "../kernels/ops.ts";
+import type { Optimizations } from "../kernels/optimizations.ts";
 import type { Program } from "../kernels/program.ts";
 import type { Tensor } from "../kernels/tensor.ts";
-import { type Model, ModelFileError } from "../weights/mod.ts";
-import {
-  readTextConfig,
-  readUnetConfig,
-  readVaeConfig,
-  type TextConfig,
-  type UnetConfig,
-  type VaeConfig,
-} from "./config.ts";
-import { type Denoiser, type DenoiserShape, type DenoiserWeights, recordDenoiser } from "./denoiser.ts";
+import type { Model } from "../weights/mod.ts";
+import { type Denoiser, type DenoiserShape, recordDenoiser } from "./denoiser.ts";
 import { toImage } from "./image.ts";
-import { Parameters, type Precision } from "./parameters.ts";
-import { createNoiseSource } from "./random/mod.ts";
+import { loadParts, type Parts, type PipelineOptions } from "./load.ts";
+import { createNoiseSource, type NoiseSource } from "./random/mod.ts";
 import type { GenerateEvent, Request } from "./request.ts";
+import type { Schedule } from "./schedulers/schedule.ts";
 import { scheduleFor } from "./schedulers/mod.ts";
-import { readTextEncoder } from "./text_encoder.ts";
-import { loadTokenizer, type Tokenizer } from "./tokenizer.ts";
-import { readUnet } from "./unet.ts";
-import { decode, readDecoder, type VaeWeights } from "./vae.ts";
-
-/** How a pipeline is loaded. */
-export interface PipelineOptions {
-  /** How weights are stored; default `auto`. */
-  readonly precision?: Precision;
-}
+import { decode } from "./vae.ts";
 
 /** What {@link Pipeline.generate} does beside the picture. */
 export interface GenerateOptions {
@@ -48,20 +32,12 @@ interface Decoding {
 
 /** A model on a GPU. What it records for one size it keeps for the next request of that size. */
 export class Pipeline implements AsyncDisposable {
-  readonly #ops: Ops;
-  readonly #model: Model;
-  readonly #tokenizer: Tokenizer;
-  readonly #weights: DenoiserWeights;
-  readonly #decoder: VaeWeights;
+  readonly #parts: Parts;
   #denoiser: Denoiser | undefined;
   #decoding: Decoding | undefined;
 
-  private constructor(ops: Ops, model: Model, tokenizer: Tokenizer, weights: DenoiserWeights, decoder: VaeWeights) {
-    this.#ops = ops;
-    this.#model = model;
-    this.#tokenizer = tokenizer;
-    this.#weights = weights;
-    this.#decoder = decoder;
+  private constructor(parts: Parts) {
+    this.#parts = parts;
   }
 
   /**
@@ -70,21 +46,7 @@ export class Pipeline implements AsyncDisposable {
    * @throws {ModelFileError} when a tensor is missing or misshapen, or the model is of a kind that is not supported.
    */
   static async load(gpu: Gpu, model: Model, options: PipelineOptions = {}): Promise<Pipeline> {
-    const ops = new Ops(gpu, await chooseFamily(gpu));
-    const { config } = model;
-    const text = readTextConfig(config.textEncoder);
-    const unet = readUnetConfig(config.unet);
-    const vae = readVaeConfig(config.vae);
-    checkParts(unet, vae, text);
-    const parameters = (part: "textEncoder" | "unet" | "vae") => new Parameters(ops, model[part], options.precision);
-    const weights = {
-      text: readTextEncoder(parameters("textEncoder"), text),
-      unet: readUnet(parameters("unet"), unet),
-    };
-    const decoder = readDecoder(parameters("vae"), vae);
-    const tokenizer = await loadTokenizer(model.tokenizer);
-    gpu.check();
-    return new Pipeline(ops, model, tokenizer, weights, decoder);
+    return new Pipeline(await loadParts(gpu, model, options));
   }
 
   /**
@@ -98,18 +60,18 @@ export class Pipeline implements AsyncDisposable {
     options: GenerateOptions = {},
   ): AsyncGenerator<GenerateEvent & { readonly latent?: Float32Array }> {
     const started = performance.now();
-    const { factor, latentChannels, scalingFactor } = this.#decoder.config;
+    const { factor, latentChannels, scalingFactor } = this.#parts.decoder.config;
     const { width, height, guidance } = request;
     if (width % factor !== 0 || height % factor !== 0) {
       throw new RangeError(
         `A picture of ${width}x${height} is not made of whole latents of ${factor}x${factor} pixels`,
       );
     }
-    const schedule = scheduleFor(this.#model.config.scheduler, { steps: request.steps, name: request.scheduler });
+    const schedule = scheduleFor(this.#parts.model.config.scheduler, { steps: request.steps, name: request.scheduler });
     // As in diffusers: a scale of 1 or less is the conditional prediction alone.
     const guided = guidance > 1;
     const prompts = guided ? [request.negativePrompt, request.prompt] : [request.prompt];
-    const ids = await Promise.all(prompts.map(async (prompt) => (await this.#tokenizer.encode(prompt)).ids));
+    const ids = await Promise.all(prompts.map(async (prompt) => (await this.#parts.tokenizer.encode(prompt)).ids));
     const denoiser = this.#denoise({
       height: height / factor,
       width: width / factor,
@@ -124,7 +86,7 @@ export class Pipeline implements AsyncDisposable {
     const elements = latentChannels * denoiser.shape.height * denoiser.shape.width;
     const sample = noise.normal(elements).map((value) => value * schedule.initNoiseSigma);
     denoiser.start(schedule, { sample, guidance, finalScale: 1 / scalingFactor });
-    await this.#ops.gpu.finish();
+    await this.#parts.ops.gpu.finish();
     const denoising = performance.now();
 
     let previous = denoising;
@@ -135,7 +97,7 @@ export class Pipeline implements AsyncDisposable {
     submit(0);
     for (let i = 0; i < schedule.steps.length; i++) {
       // Deno waits for the GPU inside the call and sleeps 10 ms inside the await: the next step is submitted between.
-      const finished = this.#ops.gpu.finish();
+      const finished = this.#parts.ops.gpu.finish();
       if (!options.latents) submit(i + 1);
       await finished;
       const now = performance.now();
@@ -158,7 +120,7 @@ export class Pipeline implements AsyncDisposable {
       type: "image",
       image,
       timings: { text: denoising - started, denoise: decoding - denoising, decode: ended - decoding },
-      peakBytes: this.#ops.gpu.peakBytes,
+      peakBytes: this.#parts.ops.gpu.peakBytes,
     };
   }
 
@@ -167,7 +129,7 @@ export class Pipeline implements AsyncDisposable {
     if (JSON.stringify(this.#denoiser?.shape) !== JSON.stringify(shape)) {
       this.#denoiser?.dispose();
       this.#releaseDecoding();
-      this.#denoiser = recordDenoiser(this.#ops, this.#weights, shape);
+      this.#denoiser = recordDenoiser(this.#parts.ops, this.#parts.weights, shape);
     }
     return this.#denoiser!;
   }
@@ -180,7 +142,7 @@ export class Pipeline implements AsyncDisposable {
   async #decode(denoiser: Denoiser, width: number, height: number): Promise<Float32Array> {
     this.#decoding ??= this.#recordDecoding(denoiser.latent, width, height);
     this.#decoding.program.run();
-    const values = await this.#ops.read(this.#decoding.image);
+    const values = await this.#parts.vaeOps.read(this.#decoding.image);
     if (values.some(Number.isNaN) && (await denoiser.sample()).some(Number.isNaN)) {
       throw new GpuFailedError("The UNet's latent holds values that are not numbers");
     }
@@ -188,15 +150,16 @@ export class Pipeline implements AsyncDisposable {
   }
 
   #recordDecoding(latent: Tensor, width: number, height: number): Decoding {
-    const image = this.#ops.keep({ batch: 1, channels: this.#decoder.config.imageChannels, height, width }, "image");
-    const program = this.#ops.record(() => this.#ops.copy(decode(this.#ops, this.#decoder, latent), image));
+    const image = this.#parts.vaeOps.keep({ batch: 1, channels: this.#parts.decoder.config.imageChannels, height, width }, "image");
+    const ops = this.#parts.vaeOps;
+    const program = ops.record(() => ops.copy(decode(ops, this.#parts.decoder, latent), image));
     return { image, program };
   }
 
   #releaseDecoding(): void {
     if (!this.#decoding) return;
     this.#decoding.program.dispose();
-    this.#ops.gpu.free(this.#decoding.image.memory);
+    this.#parts.ops.gpu.free(this.#decoding.image.memory);
     this.#decoding = undefined;
   }
 
@@ -206,18 +169,5 @@ export class Pipeline implements AsyncDisposable {
     this.#denoiser = undefined;
     this.#releaseDecoding();
     return Promise.resolve();
-  }
-}
-
-/** Refuses parts that do not fit together. */
-function checkParts(unet: UnetConfig, vae: VaeConfig, text: TextConfig): void {
-  const { inChannels, outChannels, contextWidth } = unet;
-  if (inChannels !== vae.latentChannels || outChannels !== vae.latentChannels) {
-    const shape = `${inChannels} channels to ${outChannels}`;
-    throw new ModelFileError("unet/config.json", `maps ${shape}, but the VAE's latents have ${vae.latentChannels}`);
-  }
-  if (contextWidth !== text.width) {
-    const widths = `${contextWidth}, and the text encoder writes ${text.width}`;
-    throw new ModelFileError("unet/config.json", `reads a context of width ${widths}`);
   }
 }

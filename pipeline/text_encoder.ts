@@ -66,7 +66,9 @@ export function embedTokens(weights: TextWeights, ids: readonly (readonly number
   const embedded = new Float32Array(ids.length * width * length);
   ids.forEach((prompt, sample) =>
     prompt.forEach((id, token) => {
-      if (!(id >= 0 && id < vocabulary)) throw new RangeError(`Token ${id} is not in a vocabulary of ${vocabulary}`);
+      if (!Number.isInteger(id) || id < 0 || id >= vocabulary) {
+        throw new RangeError(`Token ${id} is not in a vocabulary of ${vocabulary}`);
+      }
       for (let c = 0; c < width; c++) {
         embedded[(sample * width + c) * length + token] = weights.tokens[id * width + c]! +
           weights.positions[token * width + c]!;

@@ -8,6 +8,7 @@ export { openFormula } from "./formula.ts";
 export type { JsonObject } from "./json.ts";
 export { listEmbedded, type Model, type ModelConfig, openModel } from "./model.ts";
 export { openSafetensors, type SafetensorsOptions } from "./safetensors.ts";
+export { sd14Config, sd14Defaults, sd14Tokenizer } from "./sd14.ts";
 export {
   BYTES_PER_ELEMENT,
   type DType,

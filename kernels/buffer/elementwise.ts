@@ -13,8 +13,20 @@ const THREADS = 256;
 /** Quads of a thread, all read before the first is written: memory is the limit, and it answers late. */
 const READS = 4;
 
+/** Numbers that the text of {@link elementwise} reads beside its own. */
+export interface Numbers {
+  readonly sizes?: Readonly<Record<string, number>>;
+  readonly values?: Readonly<Record<string, number>>;
+}
+
 /** A launch that stores `value(row, quad)`, a function in `text`, everywhere in `out`. */
-function build(name: string, inputs: Readonly<Record<string, Tensor>>, out: Tensor, text: string): Launch {
+export function elementwise(
+  name: string,
+  inputs: Readonly<Record<string, Tensor>>,
+  out: Tensor,
+  text: string,
+  numbers: Numbers = {},
+): Launch {
   const rowQuads = out.batch * sampleColumns(pixels(out)) / 4;
   const quads = out.channels * rowQuads;
   const body = `
@@ -44,9 +56,10 @@ fn main(
       name: `${name} ${out.channels}x${columns(out)}`,
       ports: [...Object.entries(inputs).map(([name, x]) => port(name, x)), port("out", out, "read_write")],
       sizes: Object.assign(
-        { row_quads: rowQuads, quads, x_rows: inputs.x?.channels ?? 0, out_rows: out.channels },
+        { row_quads: rowQuads, quads, x_rows: inputs.x?.channels ?? 0, out_rows: out.channels, ...numbers.sizes },
         ...Object.entries({ ...inputs, out }).map(([name, x]) => addressSizes(name, x)),
       ),
+      values: numbers.values ?? {},
       body,
       workgroups: workgroupGrid(Math.ceil(quads / (READS * THREADS))),
     }),
@@ -62,7 +75,7 @@ export function activate(x: Tensor, out: Tensor, activation: Activation): Launch
     : activation === "none"
     ? value
     : `${activation}(${value})`;
-  return build(
+  return elementwise(
     activation,
     { x },
     out,
@@ -73,7 +86,7 @@ fn value(row: i32, quad: i32) -> vec4<f32> { return ${result}; }`,
 
 /** See {@link Family.add}. */
 export function add(x: Tensor, y: Tensor, out: Tensor): Launch {
-  return build(
+  return elementwise(
     "add",
     { x, y },
     out,
@@ -81,9 +94,19 @@ export function add(x: Tensor, y: Tensor, out: Tensor): Launch {
   );
 }
 
+/** See {@link Family.multiply}. */
+export function multiply(x: Tensor, y: Tensor, out: Tensor): Launch {
+  return elementwise(
+    "multiply",
+    { x, y },
+    out,
+    "fn value(row: i32, quad: i32) -> vec4<f32> { return x_load(row, quad) * y_load(row, quad); }",
+  );
+}
+
 /** See {@link Family.concat}. */
 export function concat(x: Tensor, y: Tensor, out: Tensor): Launch {
-  return build(
+  return elementwise(
     "concat",
     { x, y },
     out,

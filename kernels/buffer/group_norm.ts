@@ -7,7 +7,7 @@
 import { activationFunction } from "../activations.ts";
 import type { GroupNormSpec, Launch } from "../family.ts";
 import { kernel, unroll } from "../kernel.ts";
-import { pixels } from "../tensor.ts";
+import { pixels, type Tensor } from "../tensor.ts";
 import { access, addressSizes, memoryOf, port, sampleColumns } from "./layout.ts";
 import { reductions } from "./reduction.ts";
 
@@ -22,6 +22,32 @@ function threadsFor(quads: number, limit: number): number {
   return quads >= READS * 1024 && limit >= 1024 ? 1024 : 256;
 }
 
+/** How a workgroup reads the group that starts at `first_row` and `first_quad`. */
+export const GROUP_TEXT = `
+var<private> first_row: i32;
+var<private> first_quad: i32;
+/** Quad \`i\` of the group; past its end the last one again. */
+fn value(i: i32) -> vec4<f32> {
+  let at = min(i, size.quads - 1);
+  return x_load(first_row + at / size.x_sample, first_quad + at % size.x_sample);
+}
+/** \`v\` with zeros for the columns of quad \`i\` that are not pixels of the group. */
+fn known(i: i32, v: vec4<f32>) -> vec4<f32> {
+  let pixel = vec4<i32>(i % size.x_sample * 4) + vec4<i32>(0, 1, 2, 3);
+  return select(vec4<f32>(), v, pixel < vec4<i32>(select(0, size.pixels, i < size.quads)));
+}`;
+
+/**
+ * Channels of a group.
+ *
+ * @throws {RangeError} when the channels are not a multiple of the groups.
+ */
+export function groupSize(x: Tensor, groups: number): number {
+  const size = x.channels / groups;
+  if (Number.isInteger(size)) return size;
+  throw new RangeError(`${x.channels} channels cannot be normalised in ${groups} groups`);
+}
+
 /**
  * See {@link Family.groupNorm}. Two-pass variance.
  *
@@ -29,10 +55,7 @@ function threadsFor(quads: number, limit: number): number {
  */
 export function groupNorm(spec: GroupNormSpec, limit = WORKGROUP_THREADS): Launch {
   const { x, out, affine, groups, epsilon, silu } = spec;
-  const size = x.channels / groups;
-  if (!Number.isInteger(size)) {
-    throw new RangeError(`${x.channels} channels cannot be normalised in ${groups} groups`);
-  }
+  const size = groupSize(x, groups);
   const quads = size * sampleColumns(pixels(x)) / 4;
   const threads = threadsFor(quads, limit);
   const terms = (term: (i: number) => string) => Array.from({ length: READS }, (_, i) => term(i)).join(" + ");
@@ -45,18 +68,7 @@ ${access("out", out, "read_write")}
 ${access("affine", affine)}
 ${reductions({ threads, lanes: 1, type: "f32" }, { total: "a + b" })}
 ${activationFunction(silu ? "silu" : "none", "vec4<f32>")}
-var<private> first_row: i32;
-var<private> first_quad: i32;
-/** Quad \`i\` of the group; past its end the last one again. */
-fn value(i: i32) -> vec4<f32> {
-  let at = min(i, size.quads - 1);
-  return x_load(first_row + at / size.x_sample, first_quad + at % size.x_sample);
-}
-/** \`v\` with zeros for the columns of quad \`i\` that are not pixels of the group. */
-fn known(i: i32, v: vec4<f32>) -> vec4<f32> {
-  let pixel = vec4<i32>(i % size.x_sample * 4) + vec4<i32>(0, 1, 2, 3);
-  return select(vec4<f32>(), v, pixel < vec4<i32>(select(0, size.pixels, i < size.quads)));
-}
+${GROUP_TEXT}
 @compute @workgroup_size(${threads})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
   let t = i32(thread);

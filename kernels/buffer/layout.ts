@@ -58,11 +58,15 @@ export function pack(weights: RawWeights): Packed {
   const layout = bufferLayout(taps * weights.in, 1, out, half ? "f16" : "f32");
   const elements = taps * weights.in * layout.stride;
   const packed = half ? new Uint16Array(elements) : new Float32Array(elements);
-  for (let row = 0; row < out; row++) {
+  // 32 outputs at a time: then reads and writes both go along cache lines.
+  for (let first = 0; first < out; first += 32) {
+    const end = Math.min(first + 32, out);
     for (let channel = 0; channel < weights.in; channel++) {
-      const from = (row * weights.in + channel) * taps;
-      for (let tap = 0; tap < taps; tap++) {
-        packed[(tap * weights.in + channel) * layout.stride + row] = data[from + tap]!;
+      for (let row = first; row < end; row++) {
+        const from = (row * weights.in + channel) * taps;
+        for (let tap = 0; tap < taps; tap++) {
+          packed[(tap * weights.in + channel) * layout.stride + row] = data[from + tap]!;
+        }
       }
     }
   }

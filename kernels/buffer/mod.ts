@@ -2,10 +2,11 @@
  * The kernels for real GPUs: storage buffers and workgroup memory.
  * @module
  */
-import type { Family } from "../family.ts";
-import { activate, add, concat } from "./elementwise.ts";
-import { flashAttention } from "./flash_attention.ts";
+import type { AttentionSpec, Family, Launch } from "../family.ts";
+import { activate, add, concat, multiply } from "./elementwise.ts";
+import { chooseFlashTile, flashAttention } from "./flash_attention.ts";
 import { groupNorm } from "./group_norm.ts";
+import { groupNormParts } from "./group_norm_parts.ts";
 import { layerNorm } from "./layer_norm.ts";
 import { bufferLayout, decode, encode, pack, sampleColumns } from "./layout.ts";
 import { product } from "./product.ts";
@@ -22,13 +23,15 @@ export interface Capabilities {
   readonly threads: number;
   /** Most memory of a workgroup in bytes. */
   readonly workgroupBytes: number;
+  /** Whether float16 arithmetic may be used where its error is small against that of float16 weights. */
+  readonly half: boolean;
 }
 
 /** What every WebGPU adapter offers. */
-const LEAST: Capabilities = { subgroups: false, threads: 256, workgroupBytes: 16384 };
+const LEAST: Capabilities = { subgroups: false, threads: 256, workgroupBytes: 16384, half: false };
 
 /** Storage buffers and workgroup memory. */
-export function bufferFamily({ subgroups, threads, workgroupBytes }: Capabilities = LEAST): Family {
+export function bufferFamily({ subgroups, threads, workgroupBytes, half }: Capabilities = LEAST): Family {
   return {
     name: "buffer",
     layout: (rows, batch, pixels) => bufferLayout(rows, batch, pixels),
@@ -36,14 +39,16 @@ export function bufferFamily({ subgroups, threads, workgroupBytes }: Capabilitie
     encode,
     decode,
     pack,
-    product: (spec) => product(spec, workgroupBytes),
+    product: (spec) => product(spec, { half, workgroupBytes }),
     softmax,
     softmaxRows,
-    flashAttention: (spec) => subgroups ? flashAttention(spec, workgroupBytes) : undefined,
+    flashAttention: (spec) => subgroups ? flash(spec, workgroupBytes, half) : undefined,
     groupNorm: (spec) => groupNorm(spec, threads),
+    groupNormParts,
     layerNorm,
     activate,
     add,
+    multiply,
     concat,
     sample,
     transpose,
@@ -51,4 +56,11 @@ export function bufferFamily({ subgroups, threads, workgroupBytes }: Capabilitie
     winogradInput,
     winogradOutput,
   };
+}
+
+/** Flash attention where the head's width and the workgroup's memory allow it. */
+function flash(spec: AttentionSpec, workgroupBytes: number, half: boolean): Launch | undefined {
+  const width = spec.q.channels / spec.heads;
+  const tile = width % 8 === 0 ? chooseFlashTile(width, workgroupBytes, half) : undefined;
+  return tile && flashAttention(spec, tile);
 }

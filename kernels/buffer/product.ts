@@ -13,45 +13,63 @@ import { type Memory, pixels, type Tensor } from "../tensor.ts";
 import { type EpilogueOperands, epilogueOperands } from "./epilogue.ts";
 import { access, addressSizes, indexAccess, layoutOf, memoryOf, port, sampleColumns, scalarPort } from "./layout.ts";
 
-/** Warps of a workgroup: 32 `rows` by 64 `columns` outputs each. */
+/** How a product is cut into workgroups. */
 export interface ProductTile {
+  /** Warps of a workgroup along the rows of the output, 32 rows each. */
   readonly rows: number;
+  /** Warps along its columns, 64 columns each. */
   readonly columns: number;
+  /** Summed rows that are in workgroup memory at once. */
+  readonly depth: number;
+  /** Whether tiles and products are float16; sums over tiles are float32 in any case. */
+  readonly half: boolean;
 }
-
-/** Summed rows of a tile. */
-const DEPTH = 16;
 
 /** Threads that keep a large GPU busy: four warps for each scheduler of an H100. */
 const ENOUGH_THREADS = 1 << 16;
 
-/** How a product is cut into workgroups. */
-interface Cut {
+/** A tile, and how far the sum is split. */
+export interface Cut {
   readonly tile: ProductTile;
   /** Parts of the summed rows, added up by a second launch. */
   readonly splits: number;
 }
 
 /** Workgroup memory of both operands' tiles, twice each. */
-function tileBytes({ rows, columns }: ProductTile): number {
-  return 2 * DEPTH * (32 * rows + 64 * columns) * 4;
+function tileBytes({ rows, columns, depth, half }: ProductTile): number {
+  return 2 * depth * (32 * rows + 64 * columns) * (half ? 2 : 4);
 }
 
-/** The largest tile that still gives enough threads, and a split of the sum when none does. */
-export function chooseCut(
-  shape: { m: number; n: number; k: number; batches: number; splittable: boolean },
-  workgroupBytes: number,
-): Cut {
-  const { m, n, k, batches, splittable } = shape;
+/** What decides how a product is cut. */
+export interface CutShape {
+  readonly m: number;
+  readonly n: number;
+  /** Summed rows of all taps. */
+  readonly k: number;
+  readonly batches: number;
+  /** Whether parts of the sum may be added up later. */
+  readonly splittable: boolean;
+  /** Whether products may be float16. */
+  readonly half: boolean;
+  /** Most memory of a workgroup in bytes. */
+  readonly workgroupBytes: number;
+}
+
+/**
+ * The largest tile that still gives enough threads, and a split of the sum when none does. Float16 gains nothing from
+ * larger tiles (H100), float32 up to a fifth.
+ */
+export function chooseCut({ m, n, k, batches, splittable, half, workgroupBytes }: CutShape): Cut {
   const threads = ({ rows, columns }: ProductTile) =>
     32 * rows * columns * Math.ceil(m / (32 * rows)) * Math.ceil(n / (64 * columns)) * batches;
-  const wide = { rows: 2, columns: 2 };
-  if (tileBytes(wide) <= workgroupBytes && threads(wide) >= ENOUGH_THREADS) return { tile: wide, splits: 1 };
-  const square = { rows: 2, columns: 1 };
-  if (!splittable) return { tile: square, splits: 1 };
+  const large = [[4, 2], [2, 2]].map(([rows, columns]) => ({ rows: rows!, columns: columns!, depth: 16, half }));
+  const fitting = large.find((tile) => !half && tileBytes(tile) <= workgroupBytes && threads(tile) >= ENOUGH_THREADS);
+  if (fitting) return { tile: fitting, splits: 1 };
+  const tile = { rows: 2, columns: 1, depth: 16, half };
+  if (!splittable) return { tile, splits: 1 };
   // At least eight turns of the loop a part: shorter ones do not pay for the addition.
-  const most = Math.max(1, Math.floor(k / (8 * DEPTH)));
-  return { tile: square, splits: Math.min(most, 16, Math.ceil(ENOUGH_THREADS / threads(square))) };
+  const most = Math.max(1, Math.floor(k / (8 * tile.depth)));
+  return { tile, splits: Math.min(most, 16, Math.ceil(ENOUGH_THREADS / threads(tile))) };
 }
 
 const NO_STRIDE: Stride = { rows: 0, columns: 0 };
@@ -124,6 +142,7 @@ interface Loader {
  */
 function loader(operand: {
   readonly name: "a" | "b";
+  readonly depth: number;
   readonly count: number;
   readonly apart: number;
   readonly zero: string;
@@ -132,7 +151,7 @@ function loader(operand: {
   readonly value: (index: string) => string;
   readonly store: (row: string, value: string) => string;
 }): Loader {
-  const { name, count, apart, zero, ragged, declare, value, store } = operand;
+  const { name, depth, count, apart, zero, ragged, declare, value, store } = operand;
   const row = (i: number) => i === 0 ? `${name}k` : `${name}k + ${i * apart}`;
   const index = (i: number) => i === 0 ? `${name}_index` : `${name}_index + ${i * apart} * size.${name}_pitch`;
   return {
@@ -142,7 +161,7 @@ function loader(operand: {
       return `r${name}${i} = ${ragged ? `select(${zero}, ${loaded}, k + ${row(i)} < size.k)` : loaded};`;
     }),
     store: unroll(count, (i) => store(row(i), `r${name}${i}`)),
-    advance: `${name}_index += ${DEPTH} * size.${name}_pitch;`,
+    advance: `${name}_index += ${depth} * size.${name}_pitch;`,
   };
 }
 
@@ -153,14 +172,15 @@ function loadA(tile: ProductTile, ragged: boolean, geglu: boolean): Loader {
   const quad = geglu ? "m0 / 8 + (ax / 8) * 4 + ax % 4 + select(0, size.m / 4, ax % 8 >= 4)" : "m0 / 4 + ax";
   return loader({
     name: "a",
-    count: DEPTH * quads / threads,
+    depth: tile.depth,
+    count: tile.depth * quads / threads,
     apart: threads / quads,
     zero: "vec4<f32>()",
     ragged,
     declare: `let ax = t % ${quads}; let ak = t / ${quads};
 var a_index = (size.a_row + z.a_row + tap * size.k + k + ak) * size.a_pitch + z.a_quad + ${quad};`,
     value: (index) => `a_at(${index})`,
-    store: (row, value) => `a_tile[s][${row}][ax] = ${value};`,
+    store: (row, value) => `a_tile[s][${row}][ax] = V(${value});`,
   });
 }
 
@@ -169,7 +189,8 @@ function loadB(tile: ProductTile, ragged: boolean, softmax: boolean): Loader {
   const threads = 32 * tile.rows * tile.columns;
   return loader({
     name: "b",
-    count: DEPTH * quads / threads,
+    depth: tile.depth,
+    count: tile.depth * quads / threads,
     apart: threads / quads,
     zero: "vec4<f32>()",
     ragged,
@@ -177,7 +198,7 @@ function loadB(tile: ProductTile, ragged: boolean, softmax: boolean): Loader {
 ${softmax ? "let maximum = rows_load(4 * i32(group.z), n0 / 4 + bx);" : ""}
 var b_index = (size.b_row + z.b_row + k + bk) * size.b_pitch + z.b_quad + n0 / 4 + bx;`,
     value: (index) => softmax ? `exp(b_at(${index}) * size.scale - maximum)` : `b_at(${index})`,
-    store: (row, value) => `b_tile[s][${row}][bx] = ${value};`,
+    store: (row, value) => `b_tile[s][${row}][bx] = V(${value});`,
   });
 }
 
@@ -187,7 +208,8 @@ function loadWindow(tile: ProductTile, ragged: boolean): Loader {
   const parts = 32 * tile.rows * tile.columns / columns;
   return loader({
     name: "b",
-    count: DEPTH / parts,
+    depth: tile.depth,
+    count: tile.depth / parts,
     apart: parts,
     zero: "0.0",
     ragged,
@@ -195,22 +217,28 @@ function loadWindow(tile: ProductTile, ragged: boolean): Loader {
 let b_first = (size.b_row + bk) * size.b_pitch;
 var b_index = b_first + k * size.b_pitch + column;`,
     value: (index) => `select(0.0, b_at(${index}), column >= 0)`,
-    store: (row, value) => `b_tile[s][${row}][bx >> 2u][bx & 3] = ${value};`,
+    store: (row, value) => `b_tile[s][${row}][bx >> 2u][bx & 3] = E(${value});`,
   });
 }
 
-/** The products of one tile: 16 summed rows, 8 x 8 outputs a thread. */
-function multiplyText(): string {
-  return unroll(DEPTH, (k) =>
+/** The products of one tile, 8 x 8 outputs a thread; in float16 summed for one tile, then added in float32. */
+function multiplyText({ depth, half }: ProductTile): string {
+  const sum = half ? "h" : "c";
+  const eachSum = (text: (name: string) => string) => unroll(8, (r) => text(`${r}_0`) + " " + text(`${r}_1`));
+  const products = unroll(depth, (k) =>
     `{
 let a0 = a_tile[s][${k}][xa]; let a1 = a_tile[s][${k}][xa + 4]; let b0 = b_tile[s][${k}][xb]; let b1 = b_tile[s][${k}][xb + 8];
 ${
       unroll(
         8,
-        (r) => [0, 1].map((j) => `c${r}_${j} = fma(vec4<f32>(a${r >> 2}[${r & 3}]), b${j}, c${r}_${j});`).join(" "),
+        (r) => [0, 1].map((j) => `${sum}${r}_${j} = fma(V(a${r >> 2}[${r & 3}]), b${j}, ${sum}${r}_${j});`).join(" "),
       )
     }
 }`);
+  if (!half) return products;
+  return `${eachSum((name) => `var h${name} = V();`)}
+${products}
+${eachSum((name) => `c${name} += vec4<f32>(h${name});`)}`;
 }
 
 /** What happens to the sums: softmax sums, bias, activation, residual, store; or, of a split product, the store alone. */
@@ -259,8 +287,28 @@ function nextTapText(window: boolean, ragged: boolean): string {
 }`;
 }
 
-/** See {@link Family.product}; `workgroupBytes` is the most memory of a workgroup. */
-export function product(spec: ProductSpec, workgroupBytes: number): readonly Launch[] {
+/**
+ * See {@link Family.product}. Products are float16 only where the weights are: their rounding is of the same size.
+ */
+export function product(
+  spec: ProductSpec,
+  { half, workgroupBytes }: Pick<CutShape, "half" | "workgroupBytes">,
+): readonly Launch[] {
+  const { a, out, window } = spec;
+  const cut = chooseCut({
+    m: spec.activation === "geglu" ? 2 * spec.m : spec.m,
+    n: spec.batch ? spec.n : layoutOf(out).stride,
+    k: spec.k * (window ? window.size ** 2 : 1),
+    batches: spec.batch ? spec.batch.outer * spec.batch.inner : 1,
+    splittable: !spec.batch && spec.activation !== "geglu" && !spec.softmax,
+    half: half && layoutOf(a).element === "f16",
+    workgroupBytes,
+  });
+  return cutProduct(spec, cut);
+}
+
+/** {@link product} with a given cut. */
+export function cutProduct(spec: ProductSpec, { tile, splits }: Cut): readonly Launch[] {
   const { a, b, out, window, softmax } = spec;
   const batch = spec.batch ?? SINGLE;
   const geglu = spec.activation === "geglu";
@@ -268,8 +316,6 @@ export function product(spec: ProductSpec, workgroupBytes: number): readonly Lau
   const m = geglu ? 2 * spec.m : spec.m;
   const batches = batch.outer * batch.inner;
   const taps = window ? window.size ** 2 : 1;
-  const splittable = batches === 1 && !geglu && !softmax;
-  const { tile, splits } = chooseCut({ m, n, k: spec.k * taps, batches, splittable }, workgroupBytes);
   const split = splits > 1;
   const quads = Math.ceil(n / 4);
   const operands = split ? NO_OPERANDS : epilogueOperands(spec);
@@ -287,7 +333,7 @@ export function product(spec: ProductSpec, workgroupBytes: number): readonly Lau
     ...(softmax ? [port("rows", softmax.rows)] : []),
     ...operands.ports,
   ];
-  const ragged = spec.k % DEPTH !== 0;
+  const ragged = spec.k % tile.depth !== 0;
   const loaders = [
     loadA(tile, ragged, geglu),
     window ? loadWindow(tile, ragged) : loadB(tile, ragged, softmax !== undefined),
@@ -302,8 +348,10 @@ fn offsets(z: i32) -> Offsets {
     o * size.b_outer_rows + i * size.b_inner_rows, o * size.b_outer_quads + i * size.b_inner_quads,
     o * size.out_outer_rows + i * size.out_inner_rows, o * size.out_outer_quads + i * size.out_inner_quads);
 }
-var<workgroup> a_tile: array<array<array<vec4<f32>, ${8 * tile.rows}>, ${DEPTH}>, 2>;
-var<workgroup> b_tile: array<array<array<vec4<f32>, ${16 * tile.columns}>, ${DEPTH}>, 2>;
+alias E = ${tile.half ? "f16" : "f32"};
+alias V = vec4<E>;
+var<workgroup> a_tile: array<array<array<V, ${8 * tile.rows}>, ${tile.depth}>, 2>;
+var<workgroup> b_tile: array<array<array<V, ${16 * tile.columns}>, ${tile.depth}>, 2>;
 ${indexAccess("a", a)}
 ${indexAccess("b", b, window !== undefined)}
 ${window ? WINDOW_TEXT : ""}
@@ -322,12 +370,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let xb = (warp % ${tile.columns}) * 16 + t % 8;
   ${unroll(8, (r) => `var c${r}_0 = vec4<f32>(); var c${r}_1 = vec4<f32>();`)}
   // The summed rows of all taps, in blocks that never cross a tap; this part's share of the blocks.
-  let blocks_of_tap = (size.k + ${DEPTH - 1}) / ${DEPTH};
+  let blocks_of_tap = (size.k + ${tile.depth - 1}) / ${tile.depth};
   let share = (blocks_of_tap * size.taps + size.splits - 1) / size.splits;
   var block = part * share;
   let end = min(block + share, blocks_of_tap * size.taps);
   var tap = block / blocks_of_tap;
-  var k = (block % blocks_of_tap) * ${DEPTH};
+  var k = (block % blocks_of_tap) * ${tile.depth};
   var s = 0;
   ${each("declare")}
   if (block < end) {
@@ -337,13 +385,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   workgroupBarrier();
   loop {
     block += 1;
-    k += ${DEPTH};
+    k += ${tile.depth};
     ${each("advance")}
     ${nextTapText(window !== undefined, ragged)}
     if (block < end) {
       ${each("load")}
     }
-    ${multiplyText()}
+    ${multiplyText(tile)}
     if (block >= end) { break; }
     s = 1 - s;
     ${each("store")}
@@ -376,6 +424,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         splits,
       },
       values: softmax ? { scale: softmax.scale } : {},
+      enable: tile.half ? ["f16"] : [],
       body,
       workgroups: [
         Math.ceil(m / (32 * tile.rows)),

@@ -11,7 +11,20 @@ import { addressing, addressSizes, memoryOf, readPort, writePort } from "./layou
 /** Columns of a workgroup: enough to hide its start (150 ns). */
 const LANES = 64;
 
-function build(name: string, inputs: Readonly<Record<string, Tensor>>, out: Tensor, text: string): Launch {
+/** Numbers that the text of {@link elementwise} reads beside its own. */
+export interface Numbers {
+  readonly sizes?: Readonly<Record<string, number>>;
+  readonly values?: Readonly<Record<string, number>>;
+}
+
+/** A launch that stores `value(slice, column)`, a function in `text`, everywhere in `out`. */
+export function elementwise(
+  name: string,
+  inputs: Readonly<Record<string, Tensor>>,
+  out: Tensor,
+  text: string,
+  numbers: Numbers = {},
+): Launch {
   const tensors = { ...inputs, out };
   const body = `
 ${Object.keys(tensors).map(addressing).join("\n")}
@@ -31,9 +44,11 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
           columns: columns(out),
           x_slices: Math.ceil((inputs.x?.channels ?? 0) / 4),
           out_slices: Math.ceil(out.channels / 4),
+          ...numbers.sizes,
         },
         ...Object.entries(tensors).map(([name, x]) => addressSizes(name, x)),
       ),
+      values: numbers.values ?? {},
       body,
       workgroups: [Math.ceil(columns(out) / LANES), Math.ceil(out.channels / 4), 1],
     }),
@@ -50,7 +65,7 @@ export function activate(x: Tensor, out: Tensor, activation: Activation): Launch
     : activation === "none"
     ? load("slice")
     : `${activation}(${load("slice")})`;
-  return build(
+  return elementwise(
     activation,
     { x },
     out,
@@ -63,12 +78,24 @@ fn value(slice: i32, column: i32) -> vec4<f32> {
 
 /** See {@link Family.add}. */
 export function add(x: Tensor, y: Tensor, out: Tensor): Launch {
-  return build(
+  return elementwise(
     "add",
     { x, y },
     out,
     `fn value(slice: i32, column: i32) -> vec4<f32> {
   return textureLoad(x, x_at(slice, column)) + textureLoad(y, y_at(slice, column));
+}`,
+  );
+}
+
+/** See {@link Family.multiply}. */
+export function multiply(x: Tensor, y: Tensor, out: Tensor): Launch {
+  return elementwise(
+    "multiply",
+    { x, y },
+    out,
+    `fn value(slice: i32, column: i32) -> vec4<f32> {
+  return textureLoad(x, x_at(slice, column)) * textureLoad(y, y_at(slice, column));
 }`,
   );
 }
@@ -82,7 +109,7 @@ export function concat(x: Tensor, y: Tensor, out: Tensor): Launch {
   if (x.channels % 4 !== 0) {
     throw new RangeError(`Channels cannot be appended after ${x.channels}, not a multiple of 4`);
   }
-  return build(
+  return elementwise(
     "concat",
     { x, y },
     out,

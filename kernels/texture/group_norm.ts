@@ -8,11 +8,11 @@
 import { activationFunction } from "../activations.ts";
 import type { GroupNormSpec, Launch } from "../family.ts";
 import { kernel, unroll } from "../kernel.ts";
-import { pixels } from "../tensor.ts";
+import { pixels, type Tensor } from "../tensor.ts";
 import { addressing, addressSizes, memoryOf, readPort, writePort } from "./layout.ts";
 
 /** Texels a lane reads in one iteration: llvmpipe stops an invocation after 65,535 iterations, silently. */
-function texelsPerIteration(count: number): number {
+export function texelsPerIteration(count: number): number {
   return count > 1 << 17 ? 16 : 4;
 }
 
@@ -21,36 +21,26 @@ function groupsPerBundle(size: number): number {
   return [1, 2, 4].find((groups) => groups * size % 4 === 0)!;
 }
 
-/**
- * See {@link Family.groupNorm}. Two-pass variance.
- *
- * @throws {RangeError} when the channels are not a multiple of the groups, or the groups not of their bundles.
- */
-export function groupNorm(spec: GroupNormSpec): Launch {
-  const { x, out, affine, groups, epsilon, silu } = spec;
-  const size = x.channels / groups;
-  const bundle = groupsPerBundle(size);
-  if (!Number.isInteger(size) || groups % bundle !== 0) {
-    throw new RangeError(`${x.channels} channels cannot be normalised in ${groups} groups`);
-  }
-  const reads = texelsPerIteration(pixels(x));
-  const step = reads * 8;
-  const column = (i: number) => `column + ${i * 8}`;
-  const body = `
-${addressing("x")}
-${addressing("out")}
-${addressing("affine")}
-${activationFunction(silu ? "silu" : "none", "vec4<f32>")}
+/** Which component of a vector of four groups belongs to each channel of a slice of a bundle. */
+export const GROUP_CHOICE = `
+/** Which group of the bundle each channel of a slice belongs to. */
+fn groups_of(slice: i32) -> vec4<i32> {
+  return (vec4<i32>(slice * 4) + vec4<i32>(0, 1, 2, 3)) / vec4<i32>(size.group_size);
+}
+/** Each channel's value of its group. */
+fn by_channel(v: vec4<f32>, owner: vec4<i32>) -> vec4<f32> {
+  return select(select(select(vec4<f32>(v.w), vec4<f32>(v.z), owner == vec4<i32>(2)),
+    vec4<f32>(v.y), owner == vec4<i32>(1)), vec4<f32>(v.x), owner == vec4<i32>(0));
+}`;
+
+/** How a subgroup reads and sums its bundle. */
+export const GROUP_TEXT = `${GROUP_CHOICE}
 var<private> first_column: i32;
 fn value(slice: i32, column: i32) -> vec4<f32> { return textureLoad(x, x_at(slice, first_column + column)); }
 /** The same value in all lanes: the sum over the 8 lanes. */
 fn over_lanes(v: vec4<f32>) -> vec4<f32> {
   return ((subgroupBroadcast(v, 0u) + subgroupBroadcast(v, 1u)) + (subgroupBroadcast(v, 2u) + subgroupBroadcast(v, 3u)))
        + ((subgroupBroadcast(v, 4u) + subgroupBroadcast(v, 5u)) + (subgroupBroadcast(v, 6u) + subgroupBroadcast(v, 7u)));
-}
-/** Which group of the bundle each channel of a slice belongs to. */
-fn groups_of(slice: i32) -> vec4<i32> {
-  return (vec4<i32>(slice * 4) + vec4<i32>(0, 1, 2, 3)) / vec4<i32>(size.group_size);
 }
 /** Adds each channel's sum to its group's. */
 fn by_group(sum: vec4<f32>, owner: vec4<i32>) -> vec4<f32> {
@@ -59,12 +49,49 @@ fn by_group(sum: vec4<f32>, owner: vec4<i32>) -> vec4<f32> {
        + select(vec4<f32>(), vec4<f32>(sum.y), group == vec4<i32>(owner.y))
        + select(vec4<f32>(), vec4<f32>(sum.z), group == vec4<i32>(owner.z))
        + select(vec4<f32>(), vec4<f32>(sum.w), group == vec4<i32>(owner.w));
+}`;
+
+/** How `x` is cut into bundles of groups. */
+export interface Bundles {
+  /** Channels of a group. */
+  readonly size: number;
+  /** Texels of one column of a bundle. */
+  readonly slices: number;
+  /** Bundles of a sample. */
+  readonly count: number;
 }
-/** Each channel's value of its group. */
-fn by_channel(v: vec4<f32>, owner: vec4<i32>) -> vec4<f32> {
-  return select(select(select(vec4<f32>(v.w), vec4<f32>(v.z), owner == vec4<i32>(2)),
-    vec4<f32>(v.y), owner == vec4<i32>(1)), vec4<f32>(v.x), owner == vec4<i32>(0));
+
+/**
+ * The bundles of a normalisation in `groups` groups.
+ *
+ * @throws {RangeError} when the channels are not a multiple of the groups, or the groups not of their bundles.
+ */
+export function bundlesOf(x: Tensor, groups: number): Bundles {
+  const size = x.channels / groups;
+  const bundle = groupsPerBundle(size);
+  if (!Number.isInteger(size) || groups % bundle !== 0) {
+    throw new RangeError(`${x.channels} channels cannot be normalised in ${groups} groups`);
+  }
+  return { size, slices: size * bundle / 4, count: groups / bundle };
 }
+
+/**
+ * See {@link Family.groupNorm}. Two-pass variance.
+ *
+ * @throws {RangeError} as {@link bundlesOf} does.
+ */
+export function groupNorm(spec: GroupNormSpec): Launch {
+  const { x, out, affine, epsilon, silu } = spec;
+  const { size, slices, count } = bundlesOf(x, spec.groups);
+  const reads = texelsPerIteration(pixels(x));
+  const step = reads * 8;
+  const column = (i: number) => `column + ${i * 8}`;
+  const body = `
+${addressing("x")}
+${addressing("out")}
+${addressing("affine")}
+${activationFunction(silu ? "silu" : "none", "vec4<f32>")}
+${GROUP_TEXT}
 @compute @workgroup_size(8)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
   let first_slice = i32(group.x) * size.slices;
@@ -128,11 +155,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         ...addressSizes("affine", affine),
         pixels: pixels(x),
         group_size: size,
-        slices: size * bundle / 4,
+        slices,
       },
       values: { epsilon },
       body,
-      workgroups: [groups / bundle, x.batch, 1],
+      workgroups: [count, x.batch, 1],
     }),
     memory: memoryOf(x, out, affine),
   };

@@ -83,11 +83,15 @@ export function pack(weights: RawWeights): Packed {
   const layout = textureLayout(taps * slices * 4, width, half ? "rgba16float" : "rgba32float");
   const elements = layout.width * layout.height * 4;
   const packed = half ? new Uint16Array(elements) : new Float32Array(elements);
-  for (let row = 0; row < out; row++) {
+  // Eight outputs at a time: then reads and writes both go along cache lines.
+  for (let first = 0; first < out; first += 8) {
+    const end = Math.min(first + 8, out);
     for (let channel = 0; channel < weights.in; channel++) {
-      const from = (row * weights.in + channel) * taps;
-      const to = ((channel >> 2) * width + row) * 4 + (channel & 3);
-      for (let tap = 0; tap < taps; tap++) packed[to + tap * slices * width * 4] = data[from + tap]!;
+      for (let row = first; row < end; row++) {
+        const from = (row * weights.in + channel) * taps;
+        const to = ((channel >> 2) * width + row) * 4 + (channel & 3);
+        for (let tap = 0; tap < taps; tap++) packed[to + tap * slices * width * 4] = data[from + tap]!;
+      }
     }
   }
   return { layout, data: packed };

@@ -4,9 +4,10 @@
  */
 import type { Family } from "../family.ts";
 import type { Layout, TextureLayout } from "../tensor.ts";
-import { activate, add, concat } from "./elementwise.ts";
+import { activate, add, concat, multiply } from "./elementwise.ts";
 import { flashAttention } from "./flash_attention.ts";
 import { groupNorm } from "./group_norm.ts";
+import { groupNormParts } from "./group_norm_parts.ts";
 import { layerNorm } from "./layer_norm.ts";
 import { decode, encode, pack, textureLayout } from "./layout.ts";
 import { product } from "./product.ts";
@@ -33,9 +34,11 @@ export const textureFamily: Family = {
   softmaxRows,
   flashAttention,
   groupNorm,
+  groupNormParts,
   layerNorm,
   activate,
   add,
+  multiply,
   concat,
   sample,
   transpose,

@@ -19,11 +19,13 @@ export interface ProductTile {
   readonly groups: number;
 }
 
-/** The tile for a shape: as large as fits, because every load then serves more products. */
+/**
+ * The tile for a shape: as large as fits, because every load then serves more products. Only a few sizes, because
+ * each is another shader to compile (20-50 ms even from the driver's cache).
+ */
 export function chooseTile(spec: Pick<ProductSpec, "m" | "n" | "activation">): ProductTile {
-  const groups = [1, 2, 4].find((groups) => spec.n <= groups * 8) ?? 8;
-  if (spec.activation === "geglu") return { rows: 16, groups };
-  return { rows: [4, 8].find((rows) => spec.m <= rows) ?? 16, groups };
+  const groups = spec.n <= 64 ? 4 : 8;
+  return { rows: spec.m <= 4 && spec.activation !== "geglu" ? 4 : 16, groups };
 }
 
 const NO_STRIDE: Stride = { rows: 0, columns: 0 };

@@ -3,6 +3,7 @@
  * @module
  */
 import type { Activation, Family, Launch, Window } from "../../kernels/family.ts";
+import { planTensor } from "../../kernels/planned.ts";
 import { columns, type Memory, pixels, type Tensor } from "../../kernels/tensor.ts";
 import { POINTS, tiles } from "../../kernels/winograd.ts";
 
@@ -27,8 +28,7 @@ const STILL = { rows: 0, columns: 0 };
 
 function tensorOf(family: Family, channels: number, shape: Pick<Tensor, "batch" | "height" | "width">): Tensor {
   const { batch, height, width } = shape;
-  const layout = family.layout(channels, batch, height * width);
-  return { batch, channels, height, width, memory: { layout, label: "tensor", kept: false }, firstRow: 0 };
+  return planTensor(family, { batch, channels, height, width }, "tensor");
 }
 
 function matrixOf(family: Family, rows: number, columns: number): Tensor {
@@ -146,8 +146,10 @@ export function others(family: Family, { batch, channels, height, width, groups 
   return [
     family.groupNorm({ ...norm, silu: false }),
     family.groupNorm({ ...norm, silu: true }),
+    ...family.groupNormParts(norm),
     ...(["none", "silu", "gelu", "quick_gelu"] as const).map((activation) => family.activate(x, x, activation)),
     family.add(x, x, x),
+    family.multiply(x, x, x),
     family.concat(x, x, tensorOf(family, 2 * channels, { batch, height, width })),
     ...[1, 2, 3, 4, 5].map((slots) => family.sample({ ...buffers, prediction: latent, input: latent, slots })),
     family.sample({ ...buffers, prediction: single, input: single, slots: 1 }),

@@ -1,5 +1,6 @@
+import { planTensor } from "../../kernels/planned.ts";
 import { transpose } from "../../kernels/reference/attention.ts";
-import { map, zeros } from "../../kernels/reference/array.ts";
+import { map } from "../../kernels/reference/array.ts";
 import { concat, gelu, quickGelu, silu } from "../../kernels/reference/elementwise.ts";
 import type { Activation } from "../../kernels/family.ts";
 import { activationTolerance, assertClose, EPSILON, highest, random, testFamilies } from "./harness.ts";
@@ -51,13 +52,20 @@ testFamilies("activations of large and small numbers are finite and right", asyn
   }
 });
 
-testFamilies("sums equal the reference", async (bench, t) => {
+testFamilies("sums and products equal the reference", async (bench, t) => {
   for (const shape of SHAPES) {
     await t.step(`${shape}`, async () => {
       const [x, y] = [random(2, ...shape), random(3, ...shape)];
       const [left, right] = [bench.tensor(x), bench.tensor(y)];
-      const got = await bench.run(() => bench.ops.add(left, right));
-      assertClose(got, map(x, (i) => x.values[i]! + y.values[i]!), 2 * EPSILON, "sum");
+      const { family } = bench.ops;
+      const sum = await bench.run(() => bench.ops.add(left, right));
+      assertClose(sum, map(x, (i) => x.values[i]! + y.values[i]!), 2 * EPSILON, "sum");
+      const product = await bench.run(() => {
+        const out = planTensor(family, left, "product");
+        bench.ops.launch(family.multiply(left, right, out));
+        return out;
+      });
+      assertClose(product, map(x, (i) => x.values[i]! * y.values[i]!), EPSILON, "product");
     });
   }
 });
@@ -82,9 +90,7 @@ testFamilies("transposition is exact", async (bench, t) => {
       const want = transpose(x);
       const input = bench.tensor(x);
       const got = await bench.run(() => {
-        const layout = bench.ops.family.layout(want.channels, 1, want.height);
-        const out = { ...zeros(1, want.channels, want.height, 1), firstRow: 0 };
-        const turned = { ...out, memory: { layout, label: "transposed", kept: false } };
+        const turned = planTensor(bench.ops.family, want, "transposed");
         bench.ops.launch(bench.ops.family.transpose(input, turned));
         return turned;
       });

@@ -6,6 +6,7 @@ import { bufferFamily } from "../../kernels/buffer/mod.ts";
 import type { Family, Launch } from "../../kernels/family.ts";
 import { Gpu } from "../../kernels/gpu.ts";
 import { type Layer, Ops } from "../../kernels/ops.ts";
+import { AUTO, type Optimizations } from "../../kernels/optimizations.ts";
 import { Program } from "../../kernels/program.ts";
 import type { NumberArray } from "../../kernels/reference/array.ts";
 import { textureFamily } from "../../kernels/texture/mod.ts";
@@ -14,9 +15,12 @@ import { type Layout, type Memory, shapeText, type Tensor } from "../../kernels/
 /** Half the distance from 1 to the next float32. */
 export const EPSILON = 2 ** -24;
 
-/** The error that `4 epsilon sqrt(K) |a| |b|` allows a dot product of `length` values with the given deviations. */
-export function dotTolerance(length: number, deviation = 1 / 3): number {
-  return 4 * EPSILON * Math.sqrt(length) * length * deviation;
+/**
+ * The error that `4 epsilon sqrt(K) |a| |b|` allows a dot product of `length` terms, each about as large as `size`: a
+ * third for numbers uniform in -1 to 1.
+ */
+export function dotTolerance(length: number, size = 1 / 3): number {
+  return 4 * EPSILON * Math.sqrt(length) * length * size;
 }
 
 /**
@@ -51,8 +55,11 @@ export function randomValues(seed: number, count: number): Float64Array {
   return Float64Array.from({ length: count }, uniform(seed));
 }
 
-/** Every family, for tests that run on each. */
-export const FAMILIES: readonly Family[] = [textureFamily, bufferFamily];
+/** Every family, for tests that run on each; what the second may use is what llvmpipe has. */
+export const FAMILIES: readonly Family[] = [
+  textureFamily,
+  bufferFamily({ subgroups: true, threads: 1024, workgroupBytes: 32768, half: false }),
+];
 
 /** What a kernel test is given. */
 export interface Bench {
@@ -76,12 +83,16 @@ export interface LayerParts {
   readonly half?: boolean;
 }
 
-/** Defines a test for each family; its steps share a device. */
-export function testFamilies(name: string, test: (bench: Bench, t: Deno.TestContext) => Promise<void>): void {
+/** Defines a test for each family, with the optimizations that are `on`; its steps share a device. */
+export function testFamilies(
+  name: string,
+  test: (bench: Bench, t: Deno.TestContext) => Promise<void>,
+  on: Optimizations = AUTO,
+): void {
   for (const family of FAMILIES) {
     Deno.test(`${family.name}: ${name}`, async (t) => {
       await using gpu = await Gpu.open();
-      await test(createBench(gpu, family), t);
+      await test(createBench(new Recorder(gpu, family, on)), t);
       await gpu.finish();
     });
   }
@@ -100,8 +111,8 @@ class Recorder extends Ops {
   }
 }
 
-function createBench(gpu: Gpu, family: Family): Bench {
-  const ops = new Recorder(gpu, family);
+function createBench(ops: Recorder): Bench {
+  const { gpu, family } = ops;
   return {
     ops,
     tensor(x) {
@@ -175,7 +186,6 @@ export function assertClose(got: NumberArray, want: NumberArray, allowed: number
       distance = Number.isNaN(difference) ? Infinity : difference;
     }
   });
-  if (Deno.env.get("RATIO")) console.log("   RATIO", what, (distance / allowed).toFixed(3));
   if (distance > allowed) {
     throw new Error(
       `${what}: at ${worst} of ${shapeText(want)} got ${got.values[worst]}, want ${

@@ -1,4 +1,5 @@
 import { assertThrows } from "@std/assert";
+import { AUTO } from "../../kernels/optimizations.ts";
 import { map, type NumberArray } from "../../kernels/reference/array.ts";
 import { silu } from "../../kernels/reference/elementwise.ts";
 import { groupNorm, layerNorm } from "../../kernels/reference/normalization.ts";
@@ -31,26 +32,27 @@ const GROUPS: readonly (readonly [number, number, number, number, number])[] = [
   [1, 8, 130, 130, 2], // More pixels than a texture is wide.
 ];
 
-testFamilies("group normalisation equals the reference", async (bench, t) => {
-  for (const [batch, channels, height, width, groups] of GROUPS) {
-    await t.step(`${[batch, channels, height, width]} in ${groups} groups`, async () => {
-      const x = random(1, batch, channels, height, width);
-      const [weight, bias] = [randomValues(2, channels), randomValues(3, channels)];
-      const [input, affine] = [bench.tensor(x), bench.affine(weight, bias)];
-      const want = groupNorm(x, weight, bias, { ...NORM, groups });
-      const allowed = tolerance(channels / groups * height * width, highest(want));
-      assertClose(
-        await bench.run(() => bench.ops.groupNorm(input, affine, { ...NORM, groups })),
-        want,
-        allowed,
-        "plain",
-      );
-      const active = map(want, (i) => silu(want.values[i]!));
-      const got = await bench.run(() => bench.ops.groupNorm(input, affine, { ...NORM, groups, silu: true }));
-      assertClose(got, active, 1.13 * allowed + activationTolerance(highest(want)), "SiLU");
-    });
-  }
-});
+for (const normalization of [true, false]) {
+  testFamilies(
+    `group normalisation in ${normalization ? "one launch" : "several"} equals the reference`,
+    async (bench, t) => {
+      for (const [batch, channels, height, width, groups] of GROUPS) {
+        await t.step(`${[batch, channels, height, width]} in ${groups} groups`, async () => {
+          const x = random(1, batch, channels, height, width);
+          const [weight, bias] = [randomValues(2, channels), randomValues(3, channels)];
+          const [input, affine] = [bench.tensor(x), bench.affine(weight, bias)];
+          const want = groupNorm(x, weight, bias, { ...NORM, groups });
+          const allowed = tolerance(channels / groups * height * width, highest(want));
+          const run = (silu: boolean) => bench.run(() => bench.ops.groupNorm(input, affine, { ...NORM, groups, silu }));
+          assertClose(await run(false), want, allowed, "alone");
+          const active = map(want, (i) => silu(want.values[i]!));
+          assertClose(await run(true), active, 1.13 * allowed + activationTolerance(highest(want)), "with SiLU");
+        });
+      }
+    },
+    { ...AUTO, normalization },
+  );
+}
 
 /** `[batch, channels, tokens]`. */
 const LAYERS: readonly (readonly [number, number, number])[] = [

@@ -1,3 +1,4 @@
+import { planTensor } from "../../kernels/planned.ts";
 import { softmax } from "../../kernels/reference/attention.ts";
 import { map, type NumberArray, zeros } from "../../kernels/reference/array.ts";
 import { assertClose, type Bench, dotTolerance, EPSILON, random, testFamilies } from "./harness.ts";
@@ -64,8 +65,7 @@ function tolerance({ keys }: Case): number {
 function launchSoftmax(bench: Bench, shape: Case, name: "softmax" | "softmaxRows", scores: Tensor): Tensor {
   const { ops } = bench;
   const channels = name === "softmax" ? scores.channels : 4 * shape.count;
-  const layout = ops.family.layout(channels, 1, shape.queries);
-  const out = { ...scores, channels, memory: { layout, label: name, kept: false } };
+  const out = planTensor(ops.family, { ...scores, channels }, name);
   ops.launch(ops.family[name]({ causal: false, ...shape, scores, out, paddedKeys: paddedKeys(shape), scale: SCALE }));
   return out;
 }
@@ -140,8 +140,7 @@ testFamilies("a product with raw scores and softmax rows is one with probabiliti
       const [a, b] = [bench.tensor(values), bench.tensor(scores)];
       const got = await bench.run(() => {
         const rows = launchSoftmax(bench, shape, "softmaxRows", b);
-        const layout = bench.ops.family.layout(count * width, 1, queries);
-        const out = { ...b, channels: count * width, memory: { layout, label: "product", kept: false } };
+        const out = planTensor(bench.ops.family, { ...b, channels: count * width }, "product");
         const none = { rows: 0, columns: 0 };
         const [perKeys, perWidth] = [{ rows: padded, columns: 0 }, { rows: width, columns: 0 }];
         bench.ops.launch(...bench.ops.family.product({

@@ -1,0 +1,87 @@
+/**
+ * A model's files to what a pipeline works with.
+ * @module
+ */
+import type { Gpu } from "../kernels/gpu.ts";
+import { chooseFamilies } from "../kernels/mod.ts";
+import { Ops } from "../kernels/ops.ts";
+import type { Optimizations } from "../kernels/optimizations.ts";
+import { type Model, ModelFileError, type TensorSource } from "../weights/mod.ts";
+import {
+  readTextConfig,
+  readUnetConfig,
+  readVaeConfig,
+  type TextConfig,
+  type UnetConfig,
+  type VaeConfig,
+} from "./config.ts";
+import type { DenoiserWeights } from "./denoiser.ts";
+import { Parameters, type Precision } from "./parameters.ts";
+import { readTextEncoder } from "./text_encoder.ts";
+import { loadTokenizer, type Tokenizer } from "./tokenizer.ts";
+import { readUnet } from "./unet.ts";
+import { readDecoder, type VaeWeights } from "./vae.ts";
+
+/** How a pipeline is loaded. */
+export interface PipelineOptions {
+  /** How weights are stored and whether the UNet may compute in float16; default `auto`: as the model's files are. */
+  readonly precision?: Precision;
+  /** Which of the paper's optimizations run; default {@link AUTO}. */
+  readonly kernels?: Optimizations;
+}
+
+/** A model on a GPU: its weights, and the operations that record with them. */
+export interface Parts {
+  readonly ops: Ops;
+  /** Operations of the VAE. */
+  readonly vaeOps: Ops;
+  readonly model: Model;
+  readonly tokenizer: Tokenizer;
+  readonly weights: DenoiserWeights;
+  readonly decoder: VaeWeights;
+}
+
+/**
+ * Reads a model's weights onto the GPU.
+ *
+ * @throws {ModelFileError} when a tensor is missing or misshapen, or the model is of a kind that is not supported.
+ */
+export async function loadParts(gpu: Gpu, model: Model, options: PipelineOptions): Promise<Parts> {
+  const families = await chooseFamilies(gpu);
+  const ops = new Ops(gpu, halfPrecision(model, options.precision) ? families.half : families.exact, options.kernels);
+  // The VAE's activations can leave float16's range.
+  const vaeOps = new Ops(gpu, families.exact, options.kernels);
+  const { config } = model;
+  const text = readTextConfig(config.textEncoder);
+  const unet = readUnetConfig(config.unet);
+  const vae = readVaeConfig(config.vae);
+  checkParts(unet, vae, text);
+  const parameters = (ops: Ops, part: TensorSource) => new Parameters(ops, part, options.precision);
+  const weights = {
+    text: readTextEncoder(parameters(ops, model.textEncoder), text),
+    unet: readUnet(parameters(ops, model.unet), unet),
+  };
+  const decoder = readDecoder(parameters(vaeOps, model.vae), vae);
+  const tokenizer = await loadTokenizer(model.tokenizer);
+  gpu.check();
+  return { ops, vaeOps, model, tokenizer, weights, decoder };
+}
+
+/** Whether float16 arithmetic is wanted: asked for, or what the UNet's weights are stored in. */
+function halfPrecision(model: Model, precision: Precision = "auto"): boolean {
+  if (precision !== "auto") return precision === "f16";
+  return [...model.unet.tensors.values()].every(({ dtype }) => dtype === "F16");
+}
+
+/** Refuses parts that do not fit together. */
+function checkParts(unet: UnetConfig, vae: VaeConfig, text: TextConfig): void {
+  const { inChannels, outChannels, contextWidth } = unet;
+  if (inChannels !== vae.latentChannels || outChannels !== vae.latentChannels) {
+    const shape = `${inChannels} channels to ${outChannels}`;
+    throw new ModelFileError("unet/config.json", `maps ${shape}, but the VAE's latents have ${vae.latentChannels}`);
+  }
+  if (contextWidth !== text.width) {
+    const widths = `${contextWidth}, and the text encoder writes ${text.width}`;
+    throw new ModelFileError("unet/config.json", `reads a context of width ${widths}`);
+  }
+}

@@ -1,0 +1,107 @@
+import { assertThrows } from "@std/assert";
+import { planTensor } from "../../kernels/planned.ts";
+import { attention } from "../../kernels/reference/attention.ts";
+import { map, type NumberArray } from "../../kernels/reference/array.ts";
+import { groupNorm } from "../../kernels/reference/normalization.ts";
+import { scoredAttention } from "../../kernels/scored_attention.ts";
+import type { Tensor } from "../../kernels/tensor.ts";
+import {
+  assertClose,
+  type Bench,
+  dotTolerance,
+  EPSILON,
+  highest,
+  random,
+  randomValues,
+  testFamilies,
+} from "./harness.ts";
+
+/** `[batch, channels, height, width]` and the groups. */
+const GROUPS: readonly (readonly [number, number, number, number, number])[] = [
+  [1, 4, 1, 2, 1],
+  [1, 4, 3, 3, 4], // Groups of one channel: four in a texel.
+  [1, 20, 4, 4, 4], // Of five: a texel spans two groups.
+  [2, 40, 6, 7, 4], // Of ten, as in Stable Diffusion 1.4.
+  [2, 32, 16, 16, 16], // tiny-sd1.
+  [3, 96, 8, 8, 32], // Of three: four groups are three texels.
+  [1, 8, 130, 130, 2], // More pixels than a texture is wide.
+];
+
+function normalise(bench: Bench, x: Tensor, affine: Tensor, groups: number): Tensor {
+  const out = planTensor(bench.ops.family, x, "normalised");
+  bench.ops.launch(...bench.ops.family.groupNormParts({ x, out, affine, groups, epsilon: 1e-5 }));
+  return out;
+}
+
+testFamilies("group normalisation in parts equals the reference", async (bench, t) => {
+  for (const [batch, channels, height, width, groups] of GROUPS) {
+    await t.step(`${[batch, channels, height, width]} in ${groups} groups`, async () => {
+      const x = random(1, batch, channels, height, width);
+      const [weight, bias] = [randomValues(2, channels), randomValues(3, channels)];
+      const want = groupNorm(x, weight, bias, { groups, epsilon: 1e-5 });
+      const [input, affine] = [bench.tensor(x), bench.affine(weight, bias)];
+      const got = await bench.run(() => normalise(bench, input, affine, groups));
+      // Mean and variance are dot products; subtracting, scaling and shifting round five times.
+      const count = channels / groups * height * width;
+      const allowed = 4 * EPSILON * Math.sqrt(count) * (1 + highest(want) / 2) + 5 * EPSILON * highest(want);
+      assertClose(got, want, allowed, "group norm");
+    });
+  }
+});
+
+testFamilies("parts of channels that are not whole groups are refused", (bench) => {
+  const [x, affine] = [bench.tensor(random(1, 1, 12, 2, 2)), bench.affine(randomValues(2, 12), randomValues(3, 12))];
+  assertThrows(() => normalise(bench, x, affine, 5), RangeError, "12 channels cannot be normalised in 5 groups");
+  return Promise.resolve();
+});
+
+testFamilies("a product of values equals the reference", async (bench) => {
+  for (const [batch, channels, height, width] of [[1, 1, 1, 1], [2, 6, 5, 3], [1, 16, 130, 130]] as const) {
+    const [x, y] = [random(1, batch, channels, height, width), random(2, batch, channels, height, width)];
+    const [a, b] = [bench.tensor(x), bench.tensor(y)];
+    const got = await bench.run(() => {
+      const out = planTensor(bench.ops.family, x, "product");
+      bench.ops.launch(bench.ops.family.multiply(a, b, out));
+      return out;
+    });
+    assertClose(got, map(x, (i) => x.values[i]! * y.values[i]!), EPSILON, `${[batch, channels, height, width]}`);
+  }
+});
+
+/** `[batch, heads, width of a head, queries, keys]`. */
+const ATTENTIONS: readonly (readonly [number, number, number, number, number])[] = [
+  [1, 1, 8, 1, 1],
+  [2, 3, 8, 33, 9], // A tail in every direction.
+  [2, 4, 8, 64, 77], // The context of tiny-sd1.
+  [1, 2, 40, 64, 64], // Stable Diffusion 1.4.
+  [1, 1, 512, 17, 17], // The middle of the VAE.
+];
+
+testFamilies("attention with scores in memory equals the reference", async (bench, t) => {
+  for (const [batch, heads, width, queries, keys] of ATTENTIONS) {
+    const channels = heads * width;
+    const [q, k, v] = [queries, keys, keys].map((tokens, i) => random(i, batch, channels, tokens, 1)) as [
+      NumberArray,
+      NumberArray,
+      NumberArray,
+    ];
+    const want = attention(q, k, v, { heads });
+    // Scores are off as dot products are, weights by as much and by what `exp` is; their mean adds a dot product.
+    const most = 4 / 3 * Math.sqrt(width);
+    const scores = dotTolerance(width) / Math.sqrt(width);
+    const allowed = 2 * (scores + 2 * EPSILON * (3 + 2 * most)) + 4 * EPSILON * Math.sqrt(keys);
+    for (const fused of [false, true]) {
+      const name = fused ? "partially fused" : "stored";
+      await t.step(`${name} ${[batch, heads, width, queries, keys]}`, async () => {
+        const [a, b, c] = [bench.tensor(q), bench.tensor(k), bench.tensor(v)];
+        const got = await bench.run(() => {
+          const out = planTensor(bench.ops.family, q, "attention");
+          const spec = { q: a, k: b, v: c, out, heads, causal: false, fused };
+          bench.ops.launch(...scoredAttention(bench.ops.family, spec));
+          return out;
+        });
+        assertClose(got, want, allowed, name);
+      });
+    }
+  }
+});

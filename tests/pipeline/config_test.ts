@@ -1,0 +1,80 @@
+import { assertEquals, assertThrows } from "@std/assert";
+import { readTextConfig, readUnetConfig, readVaeConfig } from "../../pipeline/config.ts";
+import { type JsonObject, ModelFileError } from "../../weights/mod.ts";
+import { openTinyModel } from "../tiny_model.ts";
+
+using model = openTinyModel();
+const { textEncoder, unet, vae } = model.config;
+
+/** A change to a configuration, and what is said about it. */
+type Refusal = readonly [change: JsonObject, message: string];
+
+function assertRefused(read: (json: JsonObject) => unknown, json: JsonObject, refusals: readonly Refusal[]): void {
+  for (const [change, message] of refusals) assertThrows(() => read({ ...json, ...change }), ModelFileError, message);
+}
+
+Deno.test("the UNet's configuration is read", () => {
+  const config = readUnetConfig(unet);
+  assertEquals(config.down.map(({ channels }) => channels), [32, 64, 96, 96]);
+  assertEquals(config.down.map(({ attention }) => attention), [true, true, true, false]);
+  assertEquals(config.up.map(({ channels }) => channels), [96, 96, 64, 32]);
+  assertEquals(config.up.map(({ attention }) => attention), [false, true, true, true]);
+  assertEquals(config.middle, { channels: 96, attention: true, heads: 4, depth: 1 });
+  assertEquals([config.layers, config.contextWidth, config.groups, config.epsilon], [2, 32, 16, 1e-5]);
+});
+
+Deno.test("what a UNet may leave out has diffusers' defaults", () => {
+  const { in_channels: _in, out_channels: _out, norm_num_groups: _groups, attention_head_dim: _heads, ...rest } = unet;
+  const config = readUnetConfig(rest);
+  assertEquals([config.inChannels, config.outChannels, config.groups, config.down[0]!.heads], [4, 4, 32, 8]);
+});
+
+Deno.test("heads and depths may differ from block to block, and the middle may be missing or plain", () => {
+  const config = readUnetConfig({
+    ...unet,
+    attention_head_dim: [1, 2, 3, 4],
+    transformer_layers_per_block: [4, 3, 2, 1],
+  });
+  assertEquals(config.down.map(({ heads }) => heads), [1, 2, 3, 4]);
+  assertEquals(config.up.map(({ depth }) => depth), [1, 2, 3, 4]);
+  assertEquals(config.middle?.heads, 4);
+  assertEquals(readUnetConfig({ ...unet, mid_block_type: null }).middle, undefined);
+  assertEquals(readUnetConfig({ ...unet, mid_block_type: "UNetMidBlock2D" }).middle?.attention, false);
+});
+
+Deno.test("a UNet that is not supported is refused with the key and the value", () => {
+  const up = ["UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "AttnUpBlock2D"];
+  assertRefused(readUnetConfig, unet, [
+    [{ down_block_types: ["DownBlock2D"] }, "down_block_types has 1 entries for 4 blocks"],
+    [{ up_block_types: up }, "up_block_types names AttnUpBlock2D; supported are UpBlock2D, CrossAttnUpBlock2D"],
+    [{ down_block_types: [1, 2, 3, 4] }, "down_block_types is [1,2,3,4], not a list of names"],
+    [{ mid_block_type: "MidBlock" }, 'mid_block_type is "MidBlock"; supported is "UNetMidBlock2DCrossAttn"'],
+    [{ block_out_channels: [] }, "block_out_channels is [], not a list of whole numbers"],
+    [{ block_out_channels: [32, 64.5] }, "block_out_channels is [32,64.5]"],
+    [{ layers_per_block: 0 }, "layers_per_block is 0, not a whole number above 0"],
+    [{ norm_eps: "small" }, 'norm_eps is "small", not a number'],
+    [{ attention_head_dim: [1, 2] }, "attention_head_dim has 2 entries for 4 blocks"],
+    [{ class_embed_type: "timestep" }, 'class_embed_type is "timestep"; supported is null'],
+    [{ act_fn: "relu" }, 'act_fn is "relu"; supported is "silu", "swish"'],
+  ]);
+});
+
+Deno.test("a text encoder that is not supported is refused with the key and the value", () => {
+  assertEquals(readTextConfig(textEncoder).activation, "quick_gelu");
+  const { hidden_size: _, ...narrow } = textEncoder;
+  assertThrows(() => readTextConfig(narrow), ModelFileError, "hidden_size is undefined, not a number");
+  assertRefused(readTextConfig, textEncoder, [
+    [{ hidden_act: "relu" }, 'hidden_act is "relu"; supported is "quick_gelu", "gelu"'],
+    [{ num_hidden_layers: -1 }, "num_hidden_layers is -1"],
+  ]);
+});
+
+Deno.test("a VAE that is not supported is refused with the key and the value", () => {
+  assertEquals([readVaeConfig(vae).factor, readVaeConfig(vae).scalingFactor], [8, 0.18215]);
+  assertRefused(readVaeConfig, vae, [
+    [{ up_block_types: ["AttnUpDecoderBlock2D"] }, "up_block_types names AttnUpDecoderBlock2D"],
+    [{ down_block_types: ["DownBlock2D"] }, "down_block_types names DownBlock2D; supported is DownEncoderBlock2D"],
+    [{ shift_factor: 0.1 }, "shift_factor is 0.1; supported is null, 0"],
+    [{ scaling_factor: null, norm_num_groups: "many" }, 'norm_num_groups is "many", not a number'],
+  ]);
+});

@@ -1,0 +1,74 @@
+import { assert, assertEquals } from "@std/assert";
+import type { Family } from "../../kernels/family.ts";
+import { Gpu } from "../../kernels/mod.ts";
+import { AUTO, BASELINE, OPTIMIZATIONS, type Optimizations, PAPER } from "../../kernels/optimizations.ts";
+import { Ops } from "../../kernels/ops.ts";
+import { readUnetConfig } from "../../pipeline/config.ts";
+import { Parameters } from "../../pipeline/parameters.ts";
+import { embedTimesteps, prepareUnet, readUnet, unet } from "../../pipeline/unet.ts";
+import { FAMILIES } from "../kernels/harness.ts";
+import { openTinyModel } from "../tiny_model.ts";
+import { assertStage, channelMajor, readStages } from "./stages.ts";
+
+/** Every preset; every optimization alone, on all shapes that it can run; and all of them so. */
+const CASES: readonly (readonly [name: string, on: Optimizations])[] = [
+  ["baseline", BASELINE],
+  ...OPTIMIZATIONS.map((name) => [name, { ...BASELINE, shapes: "all", [name]: true }] as const),
+  ["everything", { ...AUTO, shapes: "all" }],
+  ["paper", PAPER],
+  ["auto", AUTO],
+];
+
+async function testFamily(t: Deno.TestContext, gpu: Gpu, family: Family): Promise<void> {
+  const golden = readStages();
+  using model = openTinyModel();
+  const weights = readUnet(new Parameters(new Ops(gpu, family), model.unet), readUnetConfig(model.config.unet));
+  const seen = new Map<string, readonly string[]>();
+  for (const [name, on] of CASES) {
+    await t.step(`${family.name}: ${name}`, async () => {
+      const ops = new Ops(gpu, family, on);
+      const [context, timesteps, x] = [
+        ops.keep({ batch: 2, channels: 32, height: 77, width: 1 }, "context"),
+        ops.keep({ batch: 1, channels: 32, height: 1, width: 1 }, "timesteps"),
+        ops.keep({ batch: 2, channels: 4, height: 16, width: 16 }, "sample"),
+      ];
+      ops.write(context, channelMajor(golden.get("unet.context")!));
+      ops.write(timesteps, embedTimesteps(weights.config, [981]));
+      ops.write(x, golden.get("unet.sample")!.data);
+      const [step, out] = [ops.buffer(1, "step", "u32"), ops.keep(x, "output")];
+      const program = ops.record(() => {
+        const conditions = prepareUnet(ops, weights, { timesteps, step, context });
+        ops.copy(unet(ops, weights, x, conditions), out);
+      });
+      program.run();
+      assertStage(name, await ops.read(out), golden.get("unet.out.t981")!.data);
+      const kernels = (await program.profile()).flatMap(({ work }) => work?.kernels ?? []);
+      seen.set(name, [...new Set(kernels)]);
+      program.dispose();
+    });
+  }
+  const common = ["product", "one shader"];
+  const baseline = ["separate GEGLU", "separate launches", "stored softmax"];
+  const instead: Readonly<Record<string, readonly [without: string, by: string]>> = {
+    softmax: ["stored softmax", "partially fused softmax"],
+    normalization: ["separate launches", "one shader"],
+    gelu: ["separate GEGLU", "product"],
+    flash: ["stored softmax", "flash"],
+    winograd: ["", "Winograd"],
+  };
+  assertEquals(seen.get("baseline")!.toSorted(), [...common, ...baseline].toSorted());
+  for (const name of OPTIMIZATIONS) {
+    const [without, by] = instead[name]!;
+    const want = new Set([...common, ...baseline.filter((kernels) => kernels !== without), by]);
+    assertEquals(seen.get(name)!.toSorted(), [...want].toSorted(), name);
+  }
+  assert(!["paper", "auto"].some((name) => seen.get(name)!.some((kernels) => baseline.slice(0, 2).includes(kernels))));
+}
+
+for (const family of FAMILIES) {
+  Deno.test(`${family.name}: every choice of kernels gives PyTorch's UNet`, async (t) => {
+    await using gpu = await Gpu.open();
+    await testFamily(t, gpu, family);
+    await gpu.finish();
+  });
+}

@@ -1,0 +1,244 @@
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { Gpu, GpuFailedError } from "../../kernels/mod.ts";
+import { type GenerateEvent, Pipeline, type Request } from "../../pipeline/mod.ts";
+import { type JsonObject, type Model, ModelFileError, type TensorSource } from "../../weights/mod.ts";
+import { openTinyModel } from "../tiny_model.ts";
+import { ALLOWED, assertStage, psnr, readStages } from "./stages.ts";
+
+const golden = readStages();
+
+interface Case {
+  readonly kind: string;
+  readonly scheduler: string;
+  readonly seed: number;
+  readonly prompt: string;
+  readonly negative_prompt?: string;
+  readonly num_inference_steps: number;
+  readonly guidance_scale: number;
+  readonly width: number;
+  readonly height: number;
+}
+
+const cases = Object.entries<Case>(
+  JSON.parse(Deno.readTextFileSync(new URL("../../fixtures/tiny-sd1/cases.json", import.meta.url))),
+).filter(([, { kind }]) => kind === "txt2img");
+
+/** Decibels that a run in float32 must reach. */
+const QUALITY = 45;
+
+const REQUEST: Request = {
+  prompt: "a red fox",
+  negativePrompt: "",
+  seed: 1n,
+  steps: 2,
+  guidance: 5,
+  width: 64,
+  height: 64,
+  rng: "cpu",
+};
+
+/** Runs `test` with the tiny model, changed or as it is. */
+async function withPipeline(test: (pipeline: Pipeline, gpu: Gpu) => Promise<void>, change: Partial<Model> = {}) {
+  await using gpu = await Gpu.open();
+  using model = openTinyModel();
+  await using pipeline = await Pipeline.load(gpu, { ...model, ...change });
+  await test(pipeline, gpu);
+}
+
+/** The picture of a request, with everything else that happened before. */
+async function draw(pipeline: Pipeline, request: Request, latents = false) {
+  const steps: (GenerateEvent & { readonly latent?: Float32Array })[] = [];
+  for await (const event of pipeline.generate(request, { latents })) {
+    if (event.type === "image") return { ...event, steps };
+    steps.push(event);
+  }
+  throw new Error("There was no picture");
+}
+
+async function pixels(pipeline: Pipeline, change: Partial<Request> = {}): Promise<Uint8Array> {
+  return (await draw(pipeline, { ...REQUEST, ...change })).image.pixels;
+}
+
+Deno.test("whole runs equal diffusers, latent by latent", (t) =>
+  withPipeline(async (pipeline) => {
+    assertEquals(cases.length, 5);
+    for (const [name, c] of cases) {
+      await t.step(name, async () => {
+        const request: Request = {
+          prompt: c.prompt,
+          negativePrompt: c.negative_prompt ?? "",
+          seed: BigInt(c.seed),
+          steps: c.num_inference_steps,
+          guidance: c.guidance_scale,
+          width: c.width,
+          height: c.height,
+          scheduler: c.scheduler,
+          rng: "cpu",
+        };
+        const { image, steps } = await draw(pipeline, request, true);
+        const { shape, data } = golden.get(`${name}.latents`)!;
+        assertEquals(steps.length, shape[0]);
+        const length = data.length / shape[0]!;
+        for (const [i, step] of steps.entries()) {
+          const want = data.subarray(i * length, (i + 1) * length);
+          assertStage(`${name}, latent behind step ${i + 1}`, step.latent!, want, ALLOWED.unet);
+        }
+        const quality = psnr(image.pixels, golden.get(`${name}.image`)!);
+        assert(quality >= QUALITY, `${name} reaches ${quality} dB`);
+      });
+    }
+  }));
+
+Deno.test("events count the steps and end with a picture", () =>
+  withPipeline(async (pipeline, gpu) => {
+    const { image, steps, timings, peakBytes } = await draw(pipeline, { ...REQUEST, scheduler: "heun" });
+    // Heun evaluates the UNet twice a step, but for the last.
+    assertEquals(steps.map((event) => event.type === "step" && [event.step, event.steps]), [[1, 3], [2, 3], [3, 3]]);
+    assert(steps.every((event) => event.latent === undefined));
+    assertEquals([image.width, image.height, image.pixels.length], [64, 64, 64 * 64 * 3]);
+    assert(Object.values(timings).every((milliseconds) => milliseconds > 0), JSON.stringify(timings));
+    assert(peakBytes >= gpu.bytes && gpu.bytes > 0);
+  }));
+
+Deno.test("one request is one picture, whatever was drawn between", () =>
+  withPipeline(async (pipeline) => {
+    const first = await pixels(pipeline, { scheduler: "euler-ancestral" });
+    await pixels(pipeline, { width: 128, guidance: 1, seed: 9n });
+    assertEquals(await pixels(pipeline, { scheduler: "euler-ancestral" }), first);
+    assertEquals((await draw(pipeline, { ...REQUEST, scheduler: "euler-ancestral" }, true)).image.pixels, first);
+  }));
+
+Deno.test("every setting changes the picture", () =>
+  withPipeline(async (pipeline) => {
+    const changes: readonly Partial<Request>[] = [
+      {},
+      { prompt: "a blue fox" },
+      { negativePrompt: "blurry" },
+      { seed: 2n },
+      { steps: 3 },
+      { guidance: 6 },
+      { guidance: 1 },
+      { scheduler: "euler" },
+      { rng: "cuda" },
+    ];
+    const seen = new Map<string, string>();
+    for (const change of changes) {
+      const hex = (await pixels(pipeline, change)).toHex();
+      const name = Deno.inspect(change);
+      assertEquals(seen.get(hex), undefined, `${name} draws what ${seen.get(hex)} draws`);
+      seen.set(hex, name);
+    }
+  }));
+
+Deno.test("a latent of odd size becomes a picture", () =>
+  withPipeline(async (pipeline) => {
+    const { image, steps } = await draw(pipeline, { ...REQUEST, width: 136, height: 120 }, true);
+    const { latent } = steps.at(-1)!;
+    assertEquals([latent!.length, image.pixels.length], [4 * 17 * 15, 136 * 120 * 3]);
+    assert(latent!.every(Number.isFinite));
+    assert(new Set(image.pixels).size > 16, "the picture has hardly a colour");
+  }));
+
+Deno.test("what cannot be drawn is refused before the GPU works", () =>
+  withPipeline(async (pipeline, gpu) => {
+    const { bytes } = gpu;
+    const refusals: readonly (readonly [Partial<Request>, string])[] = [
+      [{ width: 60 }, "A picture of 60x64 is not made of whole latents of 8x8 pixels"],
+      [{ height: 65 }, "64x65"],
+      [{ steps: 0 }, "0 steps are not possible"],
+      [{ scheduler: "magic" }, "Scheduler magic is not known"],
+    ];
+    for (const [change, message] of refusals) await assertRejects(() => pixels(pipeline, change), RangeError, message);
+    assertEquals(gpu.bytes, bytes);
+  }));
+
+/** The same source with all values of one tensor replaced. */
+function filled(source: TensorSource, name: string, value: number): TensorSource {
+  return {
+    ...source,
+    read(wanted) {
+      const bytes = source.read(wanted);
+      if (wanted !== name) return bytes;
+      assertEquals(source.tensors.get(name)!.dtype, "F16");
+      return new Uint8Array(new Float16Array(bytes.length / 2).fill(value).buffer);
+    },
+  };
+}
+
+Deno.test("numbers that are none become an error, never a picture", async (t) => {
+  using model = openTinyModel();
+  const unet = (value: number) => ({ unet: filled(model.unet, "conv_out.bias", value) });
+  const vae = { vae: filled(model.vae, "decoder.conv_out.bias", NaN) };
+  const failures: readonly (readonly [string, Partial<Model>, string])[] = [
+    ["NaN from the UNet", unet(NaN), "The UNet's latent holds values that are not numbers"],
+    ["infinity from the UNet", unet(Infinity), "values that are not numbers"],
+    ["NaN from the VAE", vae, "The VAE's picture holds values that are not numbers"],
+  ];
+  for (const [name, change, message] of failures) {
+    await t.step(name, () =>
+      withPipeline(async (pipeline) => {
+        await assertRejects(() => pixels(pipeline, { steps: 1 }), GpuFailedError, message);
+      }, change));
+  }
+});
+
+Deno.test("fifty pictures take no more memory than one", () =>
+  withPipeline(async (pipeline, gpu) => {
+    // Every fifth is without guidance, so that programs are recorded over and over.
+    const draw = (i: number) => pixels(pipeline, { steps: 1, seed: BigInt(i), guidance: i % 5 === 0 ? 1 : 5 });
+    // Ten fill the heap and the driver's pools.
+    for (let i = 0; i < 10; i++) await draw(i);
+    const before = { gpu: gpu.bytes, peak: gpu.peakBytes, resident: Deno.memoryUsage().rss };
+    for (let i = 10; i < 60; i++) await draw(i);
+    assertEquals(gpu.bytes, before.gpu);
+    assertEquals(gpu.peakBytes, before.peak);
+    const growth = (Deno.memoryUsage().rss - before.resident) / 2 ** 20;
+    assert(growth < 64, `${growth.toFixed(0)} MiB more than before`);
+  }));
+
+Deno.test("a pipeline gives back what it recorded", () =>
+  withPipeline(async (pipeline, gpu) => {
+    // What the larger picture leaves behind are weights, transformed once for all.
+    const left: number[] = [];
+    for (const size of [128, 64]) {
+      await pixels(pipeline, { width: size, steps: 1 });
+      const used = gpu.bytes;
+      await pipeline[Symbol.asyncDispose]();
+      assert(gpu.bytes < used);
+      left.push(gpu.bytes);
+    }
+    assertEquals(left[1], left[0]);
+  }));
+
+/** The same source with one tensor's shape changed, or without the tensor. */
+function reshaped(source: TensorSource, name: string, shape?: readonly number[]): TensorSource {
+  const tensors = new Map(source.tensors);
+  const info = tensors.get(name)!;
+  if (shape) tensors.set(name, { ...info, shape });
+  else tensors.delete(name);
+  return { ...source, tensors };
+}
+
+Deno.test("a model that does not fit its configuration is refused with the tensor's name", async () => {
+  using model = openTinyModel();
+  const { unet, vae, textEncoder, config } = model;
+  const configured = (part: keyof typeof config, change: JsonObject) => ({
+    config: { ...config, [part]: { ...config[part], ...change } },
+  });
+  const refusals: readonly (readonly [Partial<Model>, string])[] = [
+    [{ unet: reshaped(unet, "conv_in.weight") }, "has no tensor conv_in.weight [32, 4, 3, 3]"],
+    [
+      { unet: reshaped(unet, "conv_in.weight", [32, 5, 3, 3]) },
+      "tensor conv_in.weight is [32, 5, 3, 3], and the configuration asks for [32, 4, 3, 3]",
+    ],
+    [{ vae: reshaped(vae, "decoder.conv_norm_out.bias") }, "has no tensor decoder.conv_norm_out.bias [32]"],
+    [{ textEncoder: reshaped(textEncoder, "final_layer_norm.weight", [31]) }, "tensor final_layer_norm.weight is [31]"],
+    [configured("unet", { in_channels: 9 }), "maps 9 channels to 4, but the VAE's latents have 4"],
+    [configured("unet", { cross_attention_dim: 64 }), "reads a context of width 64, and the text encoder writes 32"],
+    [configured("unet", { mid_block_type: "Other" }), 'mid_block_type is "Other"'],
+  ];
+  await using gpu = await Gpu.open();
+  for (const [change, message] of refusals) {
+    await assertRejects(() => Pipeline.load(gpu, { ...model, ...change }), ModelFileError, message);
+  }
+});

@@ -1,0 +1,65 @@
+/**
+ * What tests of the model's stages share: the operations of this machine's GPU and comparisons with golden data.
+ * @module
+ */
+import { assert, assertEquals } from "@std/assert";
+import { chooseFamilies, Gpu } from "../../kernels/mod.ts";
+import { Ops } from "../../kernels/ops.ts";
+import { type Golden, readGolden } from "../golden.ts";
+
+/** Relative error that float32 kernels may have behind a block, and at the end of the UNet. */
+export const ALLOWED = { block: 1e-4, unet: 1e-3 } as const;
+
+/** What PyTorch computed with the tiny model. */
+export function readStages(): ReadonlyMap<string, Golden> {
+  return readGolden("fixtures/tiny-sd1/cases.safetensors");
+}
+
+/** Runs `test` with the float32 kernels that suit this machine. */
+export async function withOps(test: (ops: Ops) => Promise<void>): Promise<void> {
+  await using gpu = await Gpu.open();
+  await test(new Ops(gpu, (await chooseFamilies(gpu)).exact));
+  await gpu.finish();
+}
+
+/** Values as our tensors have them: `[batch, tokens, width]` becomes `[batch, width, tokens]`, images stay. */
+export function channelMajor({ shape, data }: Golden): Float32Array {
+  if (shape.length !== 3) return data;
+  const [batch, tokens, width] = shape as [number, number, number];
+  const turned = new Float32Array(data.length);
+  for (let b = 0; b < batch; b++) {
+    for (let t = 0; t < tokens; t++) {
+      for (let c = 0; c < width; c++) turned[(b * width + c) * tokens + t] = data[(b * tokens + t) * width + c]!;
+    }
+  }
+  return turned;
+}
+
+/** `|got - want| / |want|`, 2-norms. */
+function relativeError(got: ArrayLike<number>, want: ArrayLike<number>): number {
+  let [difference, size] = [0, 0];
+  for (let i = 0; i < want.length; i++) {
+    difference += (got[i]! - want[i]!) ** 2;
+    size += want[i]! ** 2;
+  }
+  return Math.sqrt(difference / size);
+}
+
+/** Fails with the stage's name where `got` is relatively further from `want` than `allowed`. */
+export function assertStage(
+  stage: string,
+  got: ArrayLike<number>,
+  want: ArrayLike<number>,
+  allowed: number = ALLOWED.block,
+): void {
+  assertEquals(got.length, want.length, `${stage} has ${got.length} values, want ${want.length}`);
+  const error = relativeError(got, want);
+  assert(error <= allowed, `${stage} is off by ${error}, allowed is ${allowed}`);
+}
+
+/** Peak signal-to-noise ratio of 8-bit pictures in dB; `want [height, width, 3]` is 0 to 1. */
+export function psnr(pixels: Uint8Array, want: Golden): number {
+  assertEquals(pixels.length, want.data.length);
+  const squares = want.data.reduce((sum, value, i) => sum + (pixels[i]! - Math.round(value * 255)) ** 2, 0);
+  return 10 * Math.log10(255 ** 2 / (squares / pixels.length));
+}

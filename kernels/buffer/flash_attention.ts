@@ -15,12 +15,16 @@ import { access, addressSizes, memoryOf, port } from "./layout.ts";
 /** Keys of one turn. */
 const KEYS = 32;
 
+/** Threads that share a row of scores. Four, each with twice the keys and channels, were half as fast (H100). */
+const LANES = 8;
+
+/** Quads of queries of a thread. Four were 30 % slower (H100). */
+const QUADS = 2;
+
 /** How attention is cut into workgroups. */
 export interface FlashTile {
   /** Queries of a workgroup. */
   readonly queries: number;
-  /** Quads of queries of a thread. */
-  readonly quads: number;
   /** Whether tiles and products are float16; maxima, sums and the output's sums over turns stay float32. */
   readonly half: boolean;
 }
@@ -30,9 +34,12 @@ function tileBytes(width: number, { queries, half }: FlashTile): number {
   return (half ? 2 : 4) * (width * queries + 2 * width * KEYS + KEYS * queries);
 }
 
-/** The largest tile that fits. */
+/**
+ * The largest tile that fits. Below 128 queries too few share each key: scores in memory are then three times faster
+ * (H100, heads 160 wide, and 80 wide in float32).
+ */
 export function chooseFlashTile(width: number, limit: number, half: boolean): FlashTile | undefined {
-  const tiles = [256, 128, 64, 32].map((queries): FlashTile => ({ queries, quads: 2, half }));
+  const tiles = [256, 128].map((queries): FlashTile => ({ queries, half }));
   return tiles.find((tile) => tileBytes(width, tile) <= limit && tile.queries <= (half ? 256 : 128));
 }
 
@@ -62,30 +69,37 @@ function copyTile(
 export function flashAttention(spec: AttentionSpec, tile: FlashTile): Launch {
   const { q, k, v, out, heads } = spec;
   const width = q.channels / heads;
-  const { queries, quads, half } = tile;
-  const threads = queries * 2 / quads;
-  const share = width / 8;
-  /** Quads from one of a thread's quads to its next. */
-  const apart = queries / 4 / quads;
-  const rowCount = 4 * quads;
+  const { queries, half } = tile;
+  const threads = queries / 4 / QUADS * LANES;
+  const share = width / LANES;
+  /** Quads from one of a thread's quads of queries to its next. */
+  const apart = queries / 4 / QUADS;
+  const rowCount = 4 * QUADS;
   const acrossRow = (name: string, operation: (a: string, b: string) => string) =>
     [1, 2, 4].map((lane) => `${name} = ${operation(name, `subgroupShuffleXor(${name}, ${lane}u)`)};`).join(" ");
   const rows = (h: number) => [0, 1, 2, 3].map((i) => 4 * h + i);
-  const eachQuad = (text: (h: number) => string) => unroll(quads, text);
+  const eachQuad = (text: (h: number) => string) => unroll(QUADS, text);
   const eachOutput = (text: (c: number, h: number) => string) => unroll(share, (c) => eachQuad((h) => text(c, h)));
+
+  const eachScore = (text: (r: number) => string) => unroll(rowCount, text);
+  /** The scores of row `r`, joined by `operation`. */
+  const overKeys = (r: number, operation: (a: string, b: string) => string) =>
+    operation(operation(`e${r}.x`, `e${r}.y`), operation(`e${r}.z`, `e${r}.w`));
+  const maximumOf = (a: string, b: string) => `max(${a}, ${b})`;
+  const sumOf = (a: string, b: string) => `(${a} + ${b})`;
 
   const scores = unroll(
     width,
     (c) =>
       `{ let keys = k_tile[${c}][x]; ${eachQuad((h) => `let q${h} = q_tile[${c}][y + ${h * apart}];`)}
-${unroll(rowCount, (r) => `s${r} = fma(V(q${r >> 2}[${r & 3}]), keys, s${r});`)} }`,
+${eachScore((r) => `s${r} = fma(V(q${r >> 2}[${r & 3}]), keys, s${r});`)} }`,
   );
   const values = unroll(KEYS / 4, (j) =>
-    `{ let row = (y + ${4 * j}) & ${apart - 1}; let quad = (x + ${j}) & 7;
+    `{ let row = (y + ${4 * j}) & ${apart - 1}; let turned_quad = (x + ${j}) & 7;
 ${unroll(4, (i) => eachQuad((h) => `let p${i}_${h} = p_tile[${4 * j + i}][row + ${h * apart}];`))}
 ${
       unroll(share, (c) =>
-        `{ let values = v_tile[x + ${8 * c}][quad];
+        `{ let values = v_tile[x + ${LANES * c}][turned_quad];
 ${unroll(4, (i) => eachQuad((h) => `n${c}_${h} = fma(p${i}_${h}, V(values[${i}]), n${c}_${h});`))} }`)
     } }`);
   const body = `
@@ -102,8 +116,8 @@ var<workgroup> p_tile: array<array<V, ${queries / 4}>, ${KEYS}>;
 @compute @workgroup_size(${threads})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
   let t = i32(thread);
-  let y = t / 8;
-  let x = t % 8;
+  let y = t / ${LANES};
+  let x = t % ${LANES};
   let head = i32(group.y) * ${width};
   let first_quad = i32(group.x) * ${queries / 4};
   let turned = (y + 4 * x) & ${apart - 1};
@@ -142,26 +156,23 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     })
   }
     workgroupBarrier();
-    ${unroll(rowCount, (r) => `var s${r} = V();`)}
+    ${eachScore((r) => `var s${r} = V();`)}
     ${scores}
     let known = vec4<i32>(key + x * 4) + vec4<i32>(0, 1, 2, 3) < vec4<i32>(size.keys);
-    ${unroll(rowCount, (r) => `var e${r} = select(vec4<f32>(NOTHING), vec4<f32>(s${r}), known);`)}
+    ${eachScore((r) => `var e${r} = select(vec4<f32>(NOTHING), vec4<f32>(s${r}), known);`)}
     ${
     eachQuad((h) =>
-      `var top${h} = vec4<f32>(${rows(h).map((r) => `max(max(e${r}.x, e${r}.y), max(e${r}.z, e${r}.w))`).join(", ")});
-${acrossRow(`top${h}`, (a, b) => `max(${a}, ${b})`)}
+      `var top${h} = vec4<f32>(${rows(h).map((r) => overKeys(r, maximumOf)).join(", ")});
+${acrossRow(`top${h}`, maximumOf)}
 top${h} = max(top${h}, maximum${h});
 let keep${h} = exp2(maximum${h} - top${h});
 maximum${h} = top${h};`
     )
   }
-    ${unroll(rowCount, (r) => `e${r} = exp2(e${r} - vec4<f32>(maximum${r >> 2}[${r & 3}]));`)}
+    ${eachScore((r) => `e${r} = exp2(e${r} - vec4<f32>(maximum${r >> 2}[${r & 3}]));`)}
+    // Sums of the thread's own keys; those of the row are added up at the end.
     ${
-    eachQuad((h) =>
-      `var turn${h} = vec4<f32>(${rows(h).map((r) => `(e${r}.x + e${r}.y) + (e${r}.z + e${r}.w)`).join(", ")});
-${acrossRow(`turn${h}`, (a, b) => `${a} + ${b}`)}
-sum${h} = sum${h} * keep${h} + turn${h};`
-    )
+    eachQuad((h) => `sum${h} = sum${h} * keep${h} + vec4<f32>(${rows(h).map((r) => overKeys(r, sumOf)).join(", ")});`)
   }
     ${
     unroll(4, (i) =>
@@ -177,11 +188,12 @@ sum${h} = sum${h} * keep${h} + turn${h};`
     ${eachOutput((c, h) => `o${c}_${h} = o${c}_${h} * keep${h} + vec4<f32>(n${c}_${h});`)}
     workgroupBarrier();
   }
+  ${eachQuad((h) => acrossRow(`sum${h}`, sumOf))}
   ${
     eachQuad((h) =>
       `if (first_quad + y + ${h * apart} < size.q_sample) {
   let quad = i32(group.z) * size.out_sample + first_quad + y + ${h * apart};
-${unroll(share, (c) => `  out_store(head + x + ${8 * c}, quad, o${c}_${h} / sum${h});`)}
+${unroll(share, (c) => `  out_store(head + x + ${LANES * c}, quad, o${c}_${h} / sum${h});`)}
 }`
     )
   }

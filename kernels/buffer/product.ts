@@ -12,84 +12,13 @@ import { kernel, type Port, unroll } from "../kernel.ts";
 import { type Memory, pixels, type Tensor } from "../tensor.ts";
 import { type EpilogueOperands, epilogueOperands } from "./epilogue.ts";
 import { access, addressSizes, indexAccess, layoutOf, memoryOf, port, sampleColumns, scalarPort } from "./layout.ts";
+import { chooseCut, type Cut, type CutShape } from "./product_cut.ts";
+import { loadA, loadB, type Loader, loadWindow, multiplyText, nextTapText, WINDOW_TEXT } from "./product_tiles.ts";
 
-/** How a product is cut into workgroups. */
-export interface ProductTile {
-  /** Warps of a workgroup along the rows of the output, 32 rows each. */
-  readonly rows: number;
-  /** Warps along its columns, 64 columns each. */
-  readonly columns: number;
-  /** Summed rows that are in workgroup memory at once. */
-  readonly depth: number;
-  /** Whether tiles and products are float16; sums over tiles are float32 in any case. */
-  readonly half: boolean;
-}
-
-/** Threads that keep a large GPU busy: four warps for each scheduler of an H100. */
-const ENOUGH_THREADS = 1 << 16;
-
-/** A tile, and how far the sum is split. */
-export interface Cut {
-  readonly tile: ProductTile;
-  /** Parts of the summed rows, added up by a second launch. */
-  readonly splits: number;
-}
-
-/** Workgroup memory of both operands' tiles, twice each. */
-function tileBytes({ rows, columns, depth, half }: ProductTile): number {
-  return 2 * depth * (32 * rows + 64 * columns) * (half ? 2 : 4);
-}
-
-/** What decides how a product is cut. */
-export interface CutShape {
-  readonly m: number;
-  readonly n: number;
-  /** Summed rows of all taps. */
-  readonly k: number;
-  readonly batches: number;
-  /** Whether parts of the sum may be added up later. */
-  readonly splittable: boolean;
-  /** Whether products may be float16. */
-  readonly half: boolean;
-  /** Most memory of a workgroup in bytes. */
-  readonly workgroupBytes: number;
-}
-
-/**
- * Tiles of float32, with the TFLOP/s that an H100 reaches with them on large products: the fewer workgroups share a
- * tile's edges, the better, but a tile that hangs over the output multiplies for nothing.
- */
-const TILES: readonly { readonly rows: number; readonly columns: number; readonly rate: number }[] = [
-  { rows: 4, columns: 2, rate: 42 },
-  { rows: 2, columns: 2, rate: 37 },
-  { rows: 2, columns: 1, rate: 34 },
-];
-
-/**
- * The tile with which all outputs, those over the edge included, take the shortest, among those that still give enough
- * threads; and a split of the sum when none does. Float16 gains nothing from larger tiles.
- */
-export function chooseCut({ m, n, k, batches, splittable, half, workgroupBytes }: CutShape): Cut {
-  const workgroups = ({ rows, columns }: Pick<ProductTile, "rows" | "columns">) =>
-    Math.ceil(m / (32 * rows)) * Math.ceil(n / (64 * columns)) * batches;
-  const threads = (tile: ProductTile) => 32 * tile.rows * tile.columns * workgroups(tile);
-  const tiles = TILES.map(({ rows, columns, rate }) => ({ tile: { rows, columns, depth: 16, half }, rate }));
-  const cost = ({ tile, rate }: typeof tiles[number]) => threads(tile) / rate;
-  const [best] = tiles
-    .filter(({ tile }) => !half && tileBytes(tile) <= workgroupBytes && threads(tile) >= ENOUGH_THREADS)
-    .sort((a, b) => cost(a) - cost(b));
-  if (best) return { tile: best.tile, splits: 1 };
-  const tile = { rows: 2, columns: 1, depth: 16, half };
-  if (!splittable) return { tile, splits: 1 };
-  // At least eight turns of the loop a part: shorter ones do not pay for the addition.
-  const most = Math.max(1, Math.floor(k / (8 * tile.depth)));
-  return { tile, splits: Math.min(most, 16, Math.ceil(ENOUGH_THREADS / threads(tile))) };
-}
-
-const NO_STRIDE: Stride = { rows: 0, columns: 0 };
 /** A split product leaves its epilogue to the addition. */
 const NO_OPERANDS: EpilogueOperands = { ports: [], memory: [], sizes: {}, text: "" };
 
+const NO_STRIDE: Stride = { rows: 0, columns: 0 };
 const NONE = [NO_STRIDE, NO_STRIDE] as const;
 const SINGLE: ProductBatch = { outer: 1, inner: 1, a: NONE, b: NONE, out: NONE };
 
@@ -124,137 +53,6 @@ function windowSizes(window: Window, input: Tensor, out: Tensor): Record<string,
   };
 }
 
-/** The pixel under one tap, one column a thread: its place is computed once a tap, not once a channel. */
-const WINDOW_TEXT = `
-/** Column of the input under a tap of output column n, or -1 outside the image. */
-fn input_column(n: i32, tap: i32) -> i32 {
-  let sample = n / size.output_sample;
-  let pixel = n % size.output_sample;
-  let row = (pixel / size.output_width) * size.stride + tap / size.window - size.pad;
-  let column = (pixel % size.output_width) * size.stride + tap % size.window - size.pad;
-  let inside = pixel < size.output_pixels && n < size.n
-    && row >= 0 && column >= 0 && row < size.image_height && column < size.image_width;
-  let at = (row >> u32(size.upsample_shift)) * size.input_row + (column >> u32(size.upsample_shift));
-  return select(-1, sample * size.input_sample + at, inside);
-}`;
-
-/** Text of one operand's way into workgroup memory: through registers, so that loads overlap products. */
-interface Loader {
-  /** Indices and registers, before the loop; `first` is the first summed row of this part. */
-  readonly declare: string;
-  /** Registers from memory, for summed rows `k` on of the current tap. */
-  readonly load: string;
-  /** Workgroup memory from registers. */
-  readonly store: string;
-  /** Indices on to the next block. */
-  readonly advance: string;
-}
-
-/**
- * Loads `count` values a thread, `apart` summed rows apart. Rows past the last of a tap are zeros where taps are
- * `ragged`, that is not whole blocks.
- */
-function loader(operand: {
-  readonly name: "a" | "b";
-  readonly depth: number;
-  readonly count: number;
-  readonly apart: number;
-  readonly zero: string;
-  readonly ragged: boolean;
-  readonly declare: string;
-  readonly value: (index: string) => string;
-  readonly store: (row: string, value: string) => string;
-}): Loader {
-  const { name, depth, count, apart, zero, ragged, declare, value, store } = operand;
-  const row = (i: number) => i === 0 ? `${name}k` : `${name}k + ${i * apart}`;
-  const index = (i: number) => i === 0 ? `${name}_index` : `${name}_index + ${i * apart} * size.${name}_pitch`;
-  return {
-    declare: `${declare}\n${unroll(count, (i) => `var r${name}${i} = ${zero};`)}`,
-    load: unroll(count, (i) => {
-      const loaded = value(index(i));
-      return `r${name}${i} = ${ragged ? `select(${zero}, ${loaded}, k + ${row(i)} < size.k)` : loaded};`;
-    }),
-    store: unroll(count, (i) => store(row(i), `r${name}${i}`)),
-    advance: `${name}_index += ${depth} * size.${name}_pitch;`,
-  };
-}
-
-/** Quads of `a`; GEGLU, whose `m0` counts values and gates, interleaves four quads of values with four of their gates. */
-function loadA(tile: ProductTile, ragged: boolean, geglu: boolean): Loader {
-  const quads = 8 * tile.rows;
-  const threads = 32 * tile.rows * tile.columns;
-  const quad = geglu ? "m0 / 8 + (ax / 8) * 4 + ax % 4 + select(0, size.m / 4, ax % 8 >= 4)" : "m0 / 4 + ax";
-  return loader({
-    name: "a",
-    depth: tile.depth,
-    count: tile.depth * quads / threads,
-    apart: threads / quads,
-    zero: "vec4<f32>()",
-    ragged,
-    declare: `let ax = t % ${quads}; let ak = t / ${quads};
-var a_index = (size.a_row + z.a_row + tap * size.k + k + ak) * size.a_pitch + z.a_quad + ${quad};`,
-    value: (index) => `a_at(${index})`,
-    store: (row, value) => `a_tile[s][${row}][ax] = V(${value});`,
-  });
-}
-
-function loadB(tile: ProductTile, ragged: boolean, softmax: boolean): Loader {
-  const quads = 16 * tile.columns;
-  const threads = 32 * tile.rows * tile.columns;
-  return loader({
-    name: "b",
-    depth: tile.depth,
-    count: tile.depth * quads / threads,
-    apart: threads / quads,
-    zero: "vec4<f32>()",
-    ragged,
-    declare: `let bx = t % ${quads}; let bk = t / ${quads};
-${softmax ? "let maximum = rows_load(4 * i32(group.z), n0 / 4 + bx);" : ""}
-var b_index = (size.b_row + z.b_row + k + bk) * size.b_pitch + z.b_quad + n0 / 4 + bx;`,
-    value: (index) => softmax ? `exp(b_at(${index}) * size.scale - maximum)` : `b_at(${index})`,
-    store: (row, value) => `b_tile[s][${row}][bx] = V(${value});`,
-  });
-}
-
-/** One column a thread, or every `parts`-th summed row of it. */
-function loadWindow(tile: ProductTile, ragged: boolean): Loader {
-  const columns = 64 * tile.columns;
-  const parts = 32 * tile.rows * tile.columns / columns;
-  return loader({
-    name: "b",
-    depth: tile.depth,
-    count: tile.depth / parts,
-    apart: parts,
-    zero: "0.0",
-    ragged,
-    declare: `let bx = t % ${columns}; let bk = t / ${columns}; var column = input_column(n0 + bx, tap);
-let b_first = (size.b_row + bk) * size.b_pitch;
-var b_index = b_first + k * size.b_pitch + column;`,
-    value: (index) => `select(0.0, b_at(${index}), column >= 0)`,
-    store: (row, value) => `b_tile[s][${row}][bx >> 2u][bx & 3] = E(${value});`,
-  });
-}
-
-/** The products of one tile, 8 x 8 outputs a thread; in float16 summed for one tile, then added in float32. */
-function multiplyText({ depth, half }: ProductTile): string {
-  const sum = half ? "h" : "c";
-  const eachSum = (text: (name: string) => string) => unroll(8, (r) => text(`${r}_0`) + " " + text(`${r}_1`));
-  const products = unroll(depth, (k) =>
-    `{
-let a0 = a_tile[s][${k}][xa]; let a1 = a_tile[s][${k}][xa + 4]; let b0 = b_tile[s][${k}][xb]; let b1 = b_tile[s][${k}][xb + 8];
-${
-      unroll(
-        8,
-        (r) => [0, 1].map((j) => `${sum}${r}_${j} = fma(V(a${r >> 2}[${r & 3}]), b${j}, ${sum}${r}_${j});`).join(" "),
-      )
-    }
-}`);
-  if (!half) return products;
-  return `${eachSum((name) => `var h${name} = V();`)}
-${products}
-${eachSum((name) => `c${name} += vec4<f32>(h${name});`)}`;
-}
-
 /** What happens to the sums: softmax sums, bias, activation, residual, store; or, of a split product, the store alone. */
 function epilogueText(spec: ProductSpec, split: boolean): string {
   const geglu = spec.activation === "geglu";
@@ -287,18 +85,6 @@ function epilogueText(spec: ProductSpec, split: boolean): string {
     lines.push("} }");
   }
   return lines.join("\n");
-}
-
-/** What changes when the summed rows of a tap are through: rows of `a` go on, those of `b` start again. */
-function nextTapText(window: boolean, ragged: boolean): string {
-  if (!window) return "";
-  return `if (k >= size.k) {
-  ${ragged ? "a_index += (size.k - k) * size.a_pitch;" : ""}
-  k = 0;
-  tap += 1;
-  column = input_column(n0 + bx, tap);
-  b_index = b_first + column;
-}`;
 }
 
 /**

@@ -43,26 +43,46 @@ export function chooseFlashTile(width: number, limit: number, half: boolean): Fl
   return tiles.find((tile) => tileBytes(width, tile) <= limit && tile.queries <= (half ? 256 : 128));
 }
 
-/** Copies `quads` quads of each of `width` rows into a tile, all threads together. */
-function copyTile(
-  tile: string,
-  source: string,
-  shape: {
-    width: number;
-    quads: number;
-    threads: number;
-    first: string;
-    value: (loaded: string) => string;
-    at: string;
-  },
-): string {
-  const { width, quads, threads, first, value, at } = shape;
+/** Copies the queries' quads of each of `width` rows into their tile, all threads together. */
+function copyQueries(width: number, quads: number, threads: number): string {
   return `for (var i = t; i < ${width * quads}; i += ${threads}) {
-  let row = i / ${quads};
-  let quad = i % ${quads};
-  let from_quad = i32(group.z) * size.${source}_sample + min(${first} + quad, size.${source}_sample - 1);
-  ${tile}[row][${at}] = V(${value(`${source}_load(head + row, from_quad)`)});
+  let at = i32(group.z) * size.q_sample + min(first_quad + i % ${quads}, size.q_sample - 1);
+  q_tile[i / ${quads}][i % ${quads}] = V(q_load(head + i / ${quads}, at) * size.scale);
 }`;
+}
+
+/**
+ * Text that brings keys and values into their tiles through registers, so that those of the next turn are on their way
+ * while this turn's are multiplied. Values past the last key are zero: their probability is, and zero times what lies
+ * there might not be.
+ */
+function loadKeys(width: number, threads: number) {
+  const quads = KEYS / 4;
+  const count = Math.ceil(width * quads / threads);
+  const guarded = (i: number, text: string) =>
+    (i + 1) * threads > width * quads ? `if (t + ${i * threads} < ${width * quads}) { ${text} }` : `{ ${text} }`;
+  return {
+    declare: unroll(
+      count,
+      (i) =>
+        `let row${i} = (t + ${i * threads}) / ${quads}; let quad${i} = (t + ${i * threads}) % ${quads};
+var next_k${i} = V(); var next_v${i} = V();`,
+    ),
+    load: (key: string) =>
+      unroll(count, (i) =>
+        guarded(
+          i,
+          `let at = min(${key} / 4 + quad${i}, size.k_sample - 1);
+let known = vec4<i32>(${key} + quad${i} * 4) + vec4<i32>(0, 1, 2, 3) < vec4<i32>(size.keys);
+next_k${i} = V(k_load(head + row${i}, i32(group.z) * size.k_sample + at));
+next_v${i} = V(select(vec4<f32>(), v_load(head + row${i}, i32(group.z) * size.v_sample + at), known));`,
+        )),
+    store: unroll(count, (i) =>
+      guarded(
+        i,
+        `k_tile[row${i}][quad${i}] = next_k${i}; v_tile[row${i}][(quad${i} + row${i}) & 7] = next_v${i};`,
+      )),
+  };
 }
 
 /** See {@link Family.flashAttention}. Needs subgroups; float16 tiles need `shader-f16`. */
@@ -102,6 +122,7 @@ ${
         `{ let values = v_tile[x + ${LANES * c}][turned_quad];
 ${unroll(4, (i) => eachQuad((h) => `n${c}_${h} = fma(p${i}_${h}, V(values[${i}]), n${c}_${h});`))} }`)
     } }`);
+  const keyLoads = loadKeys(width, threads);
   const body = `
 alias V = vec4<${half ? "f16" : "f32"}>;
 const NOTHING = -3.0e38;
@@ -121,41 +142,17 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let head = i32(group.y) * ${width};
   let first_quad = i32(group.x) * ${queries / 4};
   let turned = (y + 4 * x) & ${apart - 1};
-  ${
-    copyTile("q_tile", "q", {
-      width,
-      quads: queries / 4,
-      threads,
-      first: "first_quad",
-      value: (loaded) => `${loaded} * size.scale`,
-      at: "quad",
-    })
-  }
+  ${copyQueries(width, queries / 4, threads)}
+  ${keyLoads.declare}
+  ${keyLoads.load("0")}
   ${eachOutput((c, h) => `var o${c}_${h} = vec4<f32>();`)}
   ${eachQuad((h) => `var maximum${h} = vec4<f32>(NOTHING); var sum${h} = vec4<f32>();`)}
   for (var key = 0; key < size.keys; key += ${KEYS}) {
-    ${
-    copyTile("k_tile", "k", {
-      width,
-      quads: KEYS / 4,
-      threads,
-      first: "key / 4",
-      value: (loaded) => loaded,
-      at: "quad",
-    })
-  }
-    ${
-    copyTile("v_tile", "v", {
-      width,
-      quads: KEYS / 4,
-      threads,
-      first: "key / 4",
-      value: (loaded) =>
-        `select(vec4<f32>(), ${loaded}, vec4<i32>(key + quad * 4) + vec4<i32>(0, 1, 2, 3) < vec4<i32>(size.keys))`,
-      at: "(quad + row) & 7",
-    })
-  }
+    ${keyLoads.store}
     workgroupBarrier();
+    if (key + ${KEYS} < size.keys) {
+      ${keyLoads.load(`(key + ${KEYS})`)}
+    }
     ${eachScore((r) => `var s${r} = V();`)}
     ${scores}
     let known = vec4<i32>(key + x * 4) + vec4<i32>(0, 1, 2, 3) < vec4<i32>(size.keys);

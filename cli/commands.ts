@@ -29,13 +29,15 @@ export interface Command {
   }>;
 }
 
+const benchOptions: readonly OptionName[] = ["random-weights", "ablation", "list-kernels"];
+
 /** Every command; the first one is meant when none is named. */
 export const commands: readonly [Command, ...Command[]] = [
   {
     name: "generate",
     usage: "denoise [PROMPT] [options]",
     summary: "makes a picture",
-    options: optionNames,
+    options: optionNames.filter((name) => !benchOptions.includes(name)),
     load: () => import("./generate.ts"),
   },
   {
@@ -44,6 +46,26 @@ export const commands: readonly [Command, ...Command[]] = [
     summary: "shows how a model reads a prompt",
     options: ["model", "json", "quiet", "help", "version"],
     load: () => import("./tokens.ts"),
+  },
+  {
+    name: "bench",
+    usage: "denoise bench [options]",
+    summary: "measures this machine",
+    options: [
+      "model",
+      "steps",
+      "width",
+      "height",
+      "precision",
+      "kernels",
+      "output",
+      ...benchOptions,
+      "json",
+      "quiet",
+      "help",
+      "version",
+    ],
+    load: () => import("./bench.ts"),
   },
 ];
 

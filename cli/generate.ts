@@ -40,7 +40,7 @@ export async function execute({ values, positionals }: Given, environment: Envir
   for (const line of await describeCuts(request, await loadTokenizer(model.tokenizer))) stderr.write(`${line}\n`);
 
   await using gpu = await Gpu.open();
-  await using pipeline = await Pipeline.load(gpu, model, { precision: values.precision });
+  await using pipeline = await Pipeline.load(gpu, model, { precision: values.precision, kernels: values.kernels });
   const load = performance.now() - start;
   const { image, timings, peakBytes } = await finish(pipeline.generate(request), createProgress(environment));
   const png = encodePng(image);
@@ -58,6 +58,7 @@ export async function execute({ values, positionals }: Given, environment: Envir
     // A string: most readers of JSON round numbers above 2^53.
     seed: `${seed}`,
     precision: values.precision,
+    kernels: values.kernels,
     adapter: gpu.adapter,
     timings: { load, ...timings, total: performance.now() - start },
     peakBytes,

@@ -2,6 +2,7 @@
  * The option table: parsing, help and README's table are all read from it.
  * @module
  */
+import { readOptimizations } from "../pipeline/optimizations.ts";
 import { schedulerNames } from "../pipeline/schedulers/mod.ts";
 import { finiteNumber, oneOf, seed, size, text, wholeNumber } from "./values.ts";
 
@@ -82,6 +83,14 @@ export const options = {
     default: "auto",
     read: oneOf("auto", "f16", "f32"),
   },
+  "kernels": {
+    value: "NAMES",
+    help:
+      "optimizations that run: auto, paper or baseline, then any of softmax, normalization, gelu, flash, winograd " +
+      "after commas",
+    default: "auto",
+    read: readOptimizations,
+  },
   "long-prompt": {
     value: "NAME",
     help: "truncate cuts a prompt that the model cannot hold",
@@ -90,10 +99,18 @@ export const options = {
   },
   "output": {
     value: "FILE",
-    help: "where the PNG goes, replacing what is there; - is stdout",
+    help: "where the PNG goes, or bench's chart, replacing what is there; - is stdout",
     otherwise: "a new file named after prompt and seed",
     read: text,
   },
+  "random-weights": {
+    value: "NAME",
+    help: "bench: measure a model of full size with computed weights: sd14",
+    otherwise: "the model's",
+    read: oneOf("sd14"),
+  },
+  "ablation": { help: "bench: measure one optimization of the paper after the other" },
+  "list-kernels": { help: "bench: measure every kernel that could run an operation" },
   "json": { help: "print the result, or the error, as JSON" },
   "quiet": { help: "print nothing but the result and errors" },
   "help": { help: "print this help", letter: "h" },

@@ -8,7 +8,9 @@ import { NoGpuError } from "./errors.ts";
 export interface AdapterInfo {
   /** The adapter's own name, such as `NVIDIA H100`. */
   readonly description: string;
+  /** The vendor's name or PCI number. */
   readonly vendor: string;
+  /** The vendor's name of the chip family; often empty. */
   readonly architecture: string;
   /** Whether it runs on the CPU. */
   readonly software: boolean;

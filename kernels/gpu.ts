@@ -24,6 +24,7 @@ export class Gpu implements AsyncDisposable {
   readonly device: GPUDevice;
   #resources = new Map<Memory, Resource>();
   #pipelines = new Map<string, GPUComputePipeline>();
+  #pipelineMilliseconds = 0;
   #bytes = 0;
   #peakBytes = 0;
   #failure: Error | undefined;
@@ -197,6 +198,7 @@ export class Gpu implements AsyncDisposable {
   pipeline(kernel: Kernel): GPUComputePipeline {
     let pipeline = this.#pipelines.get(kernel.wgsl);
     if (!pipeline) {
+      const started = performance.now();
       this.device.pushErrorScope("validation");
       const module = this.device.createShaderModule({ label: kernel.name, code: kernel.wgsl });
       pipeline = this.device.createComputePipeline({
@@ -208,6 +210,7 @@ export class Gpu implements AsyncDisposable {
         if (error) this.#failure ??= new GpuFailedError(`Kernel ${kernel.name} was refused: ${error.message}`);
       });
       this.#pipelines.set(kernel.wgsl, pipeline);
+      this.#pipelineMilliseconds += performance.now() - started;
     }
     return pipeline;
   }
@@ -215,6 +218,11 @@ export class Gpu implements AsyncDisposable {
   /** Pipelines made so far. */
   get pipelines(): number {
     return this.#pipelines.size;
+  }
+
+  /** Time spent making them; a driver may leave some of the work to the first launch. */
+  get pipelineMilliseconds(): number {
+    return this.#pipelineMilliseconds;
   }
 
   /**

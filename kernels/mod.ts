@@ -34,3 +34,5 @@ export async function chooseFamilies(gpu: Gpu): Promise<Families> {
 export type { AdapterInfo } from "./device.ts";
 export { GpuFailedError, GpuMemoryError, NoGpuError } from "./errors.ts";
 export { Gpu } from "./gpu.ts";
+export type { Work } from "./family.ts";
+export type { LaunchTime, Program } from "./program.ts";

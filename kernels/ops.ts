@@ -87,6 +87,12 @@ export class Ops {
     return new Program(this.gpu, launches);
   }
 
+  /** Gives back the weights that it transformed; programs that use them must not run any more. */
+  dispose(): void {
+    for (const { memory } of this.#transformed.values()) this.gpu.free(memory);
+    this.#transformed.clear();
+  }
+
   /** Memory that outlives recordings, for values from the host or for the host. */
   keep(shape: Shape, label: string): Tensor {
     return planTensor(this.family, shape, label, true);
@@ -154,8 +160,11 @@ export class Ops {
   #perform(work: Work, build: () => void): void {
     const outer = this.#work;
     this.#work ??= work;
-    build();
-    this.#work = outer;
+    try {
+      build();
+    } finally {
+      this.#work = outer;
+    }
   }
 
   /** Writes the result into `out` instead of new memory: for results that the host reads or a later program needs. */
@@ -207,7 +216,8 @@ export class Ops {
     } else {
       const sizes = { m: channels, n: columns(out), k: layer.in };
       const spec = { a: layer.weights, b: x, out, ...sizes, ...epilogue, ...(window && { window }) };
-      this.#perform(layerWork("product", x, layer, out), () => this.launch(...family.product(spec)));
+      const kernels = activation === "geglu" ? "fused GEGLU" : window ? "direct" : "product";
+      this.#perform(layerWork(kernels, x, layer, out), () => this.launch(...family.product(spec)));
     }
     return out;
   }
@@ -313,7 +323,7 @@ export class Ops {
     if (flash) {
       this.#perform(attentionWork("flash", q, k, heads), () => this.launch(flash));
     } else {
-      const fused = !causal && softmaxFuses(optimizations, family.name);
+      const fused = !causal && softmaxFuses(optimizations, shape);
       const launches = scoredAttention(family, { ...spec, causal, fused });
       const kernels = fused ? "partially fused softmax" : "stored softmax";
       this.#perform(attentionWork(kernels, q, k, heads), () => this.launch(...launches));

@@ -38,7 +38,7 @@ export const AUTO: Optimizations = { ...ALL, shapes: "measured" };
 /** What the paper runs. */
 export const PAPER: Optimizations = { ...ALL, shapes: "paper" };
 
-const PRESETS: Readonly<Record<string, Optimizations>> = { auto: AUTO, paper: PAPER, baseline: BASELINE };
+const PRESETS = new Map([["auto", AUTO], ["paper", PAPER], ["baseline", BASELINE]]);
 
 /** Names of the optimizations, in the order of the paper's table. */
 export const OPTIMIZATIONS = ["softmax", "normalization", "gelu", "flash", "winograd"] as const;
@@ -50,10 +50,10 @@ export const OPTIMIZATIONS = ["softmax", "normalization", "gelu", "flash", "wino
  */
 export function readOptimizations(text: string): Optimizations {
   const [name = "", ...additions] = text.split(",");
-  const preset = PRESETS[name];
+  const preset = PRESETS.get(name);
   const known: readonly string[] = OPTIMIZATIONS;
   if (!preset || !additions.every((addition) => known.includes(addition))) {
-    const presets = Object.keys(PRESETS).join(", ");
+    const presets = [...PRESETS.keys()].join(", ");
     throw new RangeError(
       `must be one of ${presets}, then any of ${known.join(", ")} after commas, got ${JSON.stringify(text)}`,
     );

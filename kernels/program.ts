@@ -21,7 +21,9 @@ interface Command {
 
 /** What one launch took. */
 export interface LaunchTime {
+  /** The kernel's name. */
   readonly name: string;
+  /** On the GPU's clock. */
   readonly milliseconds: number;
   /** The operation that it is part of, the same object for all of its launches. */
   readonly work: Work | undefined;

@@ -4,6 +4,7 @@
  */
 import { advance } from "../kernels/advance.ts";
 import type { Ops } from "../kernels/ops.ts";
+import type { Program } from "../kernels/program.ts";
 import { firstSample, type Memory, type Tensor } from "../kernels/tensor.ts";
 import type { Schedule } from "./schedulers/schedule.ts";
 import { embedTokens, textEncoder, type TextWeights } from "./text_encoder.ts";
@@ -35,6 +36,12 @@ export interface Denoiser {
   readonly shape: DenoiserShape;
   /** The UNet's next input; after the last step the first sample is the latent, scaled as the schedule's end asks. */
   readonly latent: Tensor;
+  /** Values of a latent. */
+  readonly elements: number;
+  /** The text encoder and everything else that all steps share. */
+  readonly preparation: Program;
+  /** One step. */
+  readonly stepping: Program;
   /** Runs the text encoder on `ids`, one list a sample, and everything else that all steps share. */
   prepare(ids: readonly (readonly number[])[], schedule: Schedule): void;
   /** Sets the sampler's start: `sample [channels, height, width]`. `finalScale` multiplies the last latent. */
@@ -60,9 +67,10 @@ export function recordDenoiser(ops: Ops, weights: DenoiserWeights, shape: Denois
   const layout = ops.family.layout(channels, 1, height * width);
   const matrix = { layout, rows: channels, batch: 1, pixels: height * width };
   const encode = (values: Float32Array) => ops.family.encode(matrix, values);
-  const elements = encode(new Float32Array(channels * height * width)).length;
-  const state = ops.buffer(slots * elements, "sampler state");
-  const noise = ops.buffer(elements, "noise");
+  const elements = channels * height * width;
+  const padded = encode(new Float32Array(elements)).length;
+  const state = ops.buffer(slots * padded, "sampler state");
+  const noise = ops.buffer(padded, "noise");
   const stride = 2 + slots * (slots + 2);
   const coefficients = ops.buffer(evaluations * stride, "sampler coefficients");
 
@@ -87,6 +95,9 @@ export function recordDenoiser(ops: Ops, weights: DenoiserWeights, shape: Denois
   return {
     shape,
     latent: firstSample(latent),
+    elements,
+    preparation,
+    stepping,
     prepare(ids, schedule) {
       ops.write(embedded, embedTokens(text, ids));
       ops.write(timesteps, embedTimesteps(unetWeights.config, schedule.steps.map((step) => step.timestep)));
@@ -95,7 +106,7 @@ export function recordDenoiser(ops: Ops, weights: DenoiserWeights, shape: Denois
     start(schedule, { sample, guidance, finalScale }) {
       ops.gpu.write(coefficients, coefficientTable(schedule, guidance, finalScale));
       ops.gpu.write(step, new Uint32Array(1));
-      const slots = new Float32Array(shape.slots * elements);
+      const slots = new Float32Array(shape.slots * padded);
       slots.set(encode(sample));
       ops.gpu.write(state, slots);
       const input = new Float32Array(batch * sample.length);
@@ -109,7 +120,7 @@ export function recordDenoiser(ops: Ops, weights: DenoiserWeights, shape: Denois
     },
     async sample() {
       const values = await ops.gpu.read(state);
-      return ops.family.decode(matrix, values.subarray(0, elements));
+      return ops.family.decode(matrix, values.subarray(0, padded));
     },
     dispose() {
       preparation.dispose();

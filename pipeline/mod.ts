@@ -21,7 +21,9 @@ export {
   openModel,
 } from "../weights/mod.ts";
 export type { Precision } from "./parameters.ts";
-export { type GenerateOptions, Pipeline, type PipelineOptions } from "./pipeline.ts";
+export type { PipelineOptions } from "./load.ts";
+export { AUTO, BASELINE, type Optimizations, PAPER, readOptimizations } from "./optimizations.ts";
+export { type GenerateOptions, Pipeline, type Stages } from "./pipeline.ts";
 export type { GenerateEvent, Image, Request, Timings } from "./request.ts";
 export { schedulerNames } from "./schedulers/mod.ts";
 export { type Encoding, loadTokenizer, type Tokenizer } from "./tokenizer.ts";

@@ -30,6 +30,25 @@ interface Decoding {
   readonly program: Program;
 }
 
+/** The recorded programs of a request, for measurements. */
+export interface Stages {
+  /** The text encoder, and what else all steps share. */
+  readonly text: Program;
+  /** One denoising step. */
+  readonly step: Program;
+  /** The VAE's decoder. */
+  readonly decode: Program;
+  /** Denoising steps of the request. */
+  readonly steps: number;
+}
+
+/** A request ready for its first step. */
+interface Prepared {
+  readonly denoiser: Denoiser;
+  readonly schedule: Schedule;
+  readonly noise: NoiseSource;
+}
+
 /** A model on a GPU. What it records for one size it keeps for the next request of that size. */
 export class Pipeline implements AsyncDisposable {
   readonly #parts: Parts;
@@ -49,6 +68,13 @@ export class Pipeline implements AsyncDisposable {
     return new Pipeline(await loadParts(gpu, model, options));
   }
 
+  /** The same model with other kernels: the weights are shared. */
+  with(kernels: Optimizations): Pipeline {
+    const again = ({ gpu, family }: Ops) => new Ops(gpu, family, kernels);
+    const { ops, vaeOps } = this.#parts;
+    return new Pipeline({ ...this.#parts, ops: again(ops), vaeOps: again(vaeOps) });
+  }
+
   /**
    * Draws a picture: a `step` event after each evaluation of the UNet, then one `image`.
    *
@@ -60,32 +86,9 @@ export class Pipeline implements AsyncDisposable {
     options: GenerateOptions = {},
   ): AsyncGenerator<GenerateEvent & { readonly latent?: Float32Array }> {
     const started = performance.now();
-    const { factor, latentChannels, scalingFactor } = this.#parts.decoder.config;
-    const { width, height, guidance } = request;
-    if (width % factor !== 0 || height % factor !== 0) {
-      throw new RangeError(
-        `A picture of ${width}x${height} is not made of whole latents of ${factor}x${factor} pixels`,
-      );
-    }
-    const schedule = scheduleFor(this.#parts.model.config.scheduler, { steps: request.steps, name: request.scheduler });
-    // As in diffusers: a scale of 1 or less is the conditional prediction alone.
-    const guided = guidance > 1;
-    const prompts = guided ? [request.negativePrompt, request.prompt] : [request.prompt];
-    const ids = await Promise.all(prompts.map(async (prompt) => (await this.#parts.tokenizer.encode(prompt)).ids));
-    const denoiser = this.#denoise({
-      height: height / factor,
-      width: width / factor,
-      guided,
-      evaluations: schedule.steps.length,
-      slots: schedule.slots,
-      tokens: ids[0]!.length,
-    });
-    denoiser.prepare(ids, schedule);
-
-    const noise = createNoiseSource(request.rng, request.seed);
-    const elements = latentChannels * denoiser.shape.height * denoiser.shape.width;
-    const sample = noise.normal(elements).map((value) => value * schedule.initNoiseSigma);
-    denoiser.start(schedule, { sample, guidance, finalScale: 1 / scalingFactor });
+    const { width, height } = request;
+    const { denoiser, schedule, noise } = await this.#prepare(request);
+    const elements = denoiser.elements;
     await this.#parts.ops.gpu.finish();
     const denoising = performance.now();
 
@@ -124,6 +127,46 @@ export class Pipeline implements AsyncDisposable {
     };
   }
 
+  /**
+   * What {@link generate} runs on the GPU for `request`, its sampler at the start: {@link Stages.step} may run as often
+   * as the request has steps.
+   */
+  async stages(request: Request): Promise<Stages> {
+    const { denoiser, schedule } = await this.#prepare(request);
+    const decode = this.#decoderOf(denoiser, request.width, request.height).program;
+    return { text: denoiser.preparation, step: denoiser.stepping, decode, steps: schedule.steps.length };
+  }
+
+  /** Prompts, timesteps and noise of a request to the GPU. */
+  async #prepare(request: Request): Promise<Prepared> {
+    const { model, tokenizer, decoder } = this.#parts;
+    const { factor, scalingFactor } = decoder.config;
+    const { width, height, guidance } = request;
+    if (width % factor !== 0 || height % factor !== 0) {
+      throw new RangeError(
+        `A picture of ${width}x${height} is not made of whole latents of ${factor}x${factor} pixels`,
+      );
+    }
+    const schedule = scheduleFor(model.config.scheduler, { steps: request.steps, name: request.scheduler });
+    // As in diffusers: a scale of 1 or less is the conditional prediction alone.
+    const guided = guidance > 1;
+    const prompts = guided ? [request.negativePrompt, request.prompt] : [request.prompt];
+    const ids = await Promise.all(prompts.map(async (prompt) => (await tokenizer.encode(prompt)).ids));
+    const denoiser = this.#denoise({
+      height: height / factor,
+      width: width / factor,
+      guided,
+      evaluations: schedule.steps.length,
+      slots: schedule.slots,
+      tokens: ids[0]!.length,
+    });
+    denoiser.prepare(ids, schedule);
+    const noise = createNoiseSource(request.rng, request.seed);
+    const sample = noise.normal(denoiser.elements).map((value) => value * schedule.initNoiseSigma);
+    denoiser.start(schedule, { sample, guidance, finalScale: 1 / scalingFactor });
+    return { denoiser, schedule, noise };
+  }
+
   /** The recorded denoising loop of `shape`; the one before is given up when it was of another. */
   #denoise(shape: DenoiserShape): Denoiser {
     if (JSON.stringify(this.#denoiser?.shape) !== JSON.stringify(shape)) {
@@ -140,20 +183,23 @@ export class Pipeline implements AsyncDisposable {
    * @throws {GpuFailedError} when the latent is not made of numbers.
    */
   async #decode(denoiser: Denoiser, width: number, height: number): Promise<Float32Array> {
-    this.#decoding ??= this.#recordDecoding(denoiser.latent, width, height);
-    this.#decoding.program.run();
-    const values = await this.#parts.vaeOps.read(this.#decoding.image);
+    const { program, image } = this.#decoderOf(denoiser, width, height);
+    program.run();
+    const values = await this.#parts.vaeOps.read(image);
     if (values.some(Number.isNaN) && (await denoiser.sample()).some(Number.isNaN)) {
       throw new GpuFailedError("The UNet's latent holds values that are not numbers");
     }
     return values;
   }
 
-  #recordDecoding(latent: Tensor, width: number, height: number): Decoding {
-    const image = this.#parts.vaeOps.keep({ batch: 1, channels: this.#parts.decoder.config.imageChannels, height, width }, "image");
-    const ops = this.#parts.vaeOps;
-    const program = ops.record(() => ops.copy(decode(ops, this.#parts.decoder, latent), image));
-    return { image, program };
+  #decoderOf({ latent }: Denoiser, width: number, height: number): Decoding {
+    if (!this.#decoding) {
+      const { vaeOps: ops, decoder } = this.#parts;
+      const image = ops.keep({ batch: 1, channels: decoder.config.imageChannels, height, width }, "image");
+      const program = ops.record(() => ops.copy(decode(ops, decoder, latent), image));
+      this.#decoding = { image, program };
+    }
+    return this.#decoding;
   }
 
   #releaseDecoding(): void {
@@ -163,11 +209,13 @@ export class Pipeline implements AsyncDisposable {
     this.#decoding = undefined;
   }
 
-  /** Gives the recorded programs' memory back; the weights go with the {@link Gpu}. */
+  /** Gives back the memory of what it recorded; the weights go with the {@link Gpu}. */
   [Symbol.asyncDispose](): Promise<void> {
     this.#denoiser?.dispose();
     this.#denoiser = undefined;
     this.#releaseDecoding();
+    this.#parts.ops.dispose();
+    this.#parts.vaeOps.dispose();
     return Promise.resolve();
   }
 }

@@ -4,6 +4,7 @@ import { Buffer } from "node:buffer";
 import { OutputError } from "../../cli/errors.ts";
 import { exitCodes } from "../../cli/exit_codes.ts";
 import { run } from "../../cli/mod.ts";
+import { AUTO } from "../../pipeline/optimizations.ts";
 import { GpuFailedError, GpuMemoryError, NoGpuError } from "../../kernels/errors.ts";
 import { ModelFileError, ModelNotFoundError } from "../../weights/mod.ts";
 import { fakeEnvironment, type FakeWorld, type Stage } from "./fake_environment.ts";
@@ -77,6 +78,7 @@ Deno.test("--json prints one document about the picture", () =>
       scheduler: "euler",
       rng: "cpu",
       precision: "auto",
+      kernels: AUTO,
       adapter: { description: "Fake", vendor: "none", architecture: "none", software: true },
       peakBytes: 4096,
     });

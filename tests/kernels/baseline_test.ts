@@ -1,11 +1,16 @@
 import { assertThrows } from "@std/assert";
+import { Ops } from "../../kernels/ops.ts";
+import { BASELINE } from "../../kernels/optimizations.ts";
 import { planTensor } from "../../kernels/planned.ts";
 import { attention } from "../../kernels/reference/attention.ts";
 import { map, type NumberArray } from "../../kernels/reference/array.ts";
+import { convolution } from "../../kernels/reference/convolution.ts";
+import { geglu } from "../../kernels/reference/elementwise.ts";
 import { groupNorm } from "../../kernels/reference/normalization.ts";
 import { scoredAttention } from "../../kernels/scored_attention.ts";
 import type { Tensor } from "../../kernels/tensor.ts";
 import {
+  activationTolerance,
   assertClose,
   type Bench,
   dotTolerance,
@@ -66,6 +71,27 @@ testFamilies("a product of values equals the reference", async (bench) => {
     });
     assertClose(got, map(x, (i) => x.values[i]! * y.values[i]!), EPSILON, `${[batch, channels, height, width]}`);
   }
+});
+
+testFamilies("GEGLU in launches of its own equals the reference", async (bench) => {
+  const ops = new Ops(bench.ops.gpu, bench.ops.family, BASELINE);
+  const [inputs, outputs] = [12, 16];
+  const [x, plus] = [random(1, 2, inputs, 5, 7), random(2, 2, outputs, 5, 7)];
+  const [weights, bias] = [randomValues(3, 2 * outputs * inputs), randomValues(4, 2 * outputs)];
+  const gated = geglu(convolution(x, { weights, bias, out: 2 * outputs, size: 1 }));
+  const want = map(gated, (i) => gated.values[i]! + plus.values[i]!);
+  const [input, residual] = [bench.tensor(x), bench.tensor(plus)];
+  const layer = bench.layer({ weights, bias, out: 2 * outputs, size: 1 });
+  const out = ops.keep(plus, "output");
+  const program = ops.record(() => {
+    ops.copy(ops.linear(input, layer, { activation: "geglu", plus: residual }), out);
+  });
+  program.run();
+  const got = { ...plus, values: Float64Array.from(await ops.read(out)) };
+  program.dispose();
+  // Values and gates are dot products of numbers up to 1 and biases, and GELU is at most 1.13 times as steep.
+  const most = highest(gated) + inputs;
+  assertClose(got, want, 2.13 * most * dotTolerance(inputs) + activationTolerance(most), "GEGLU");
 });
 
 /** `[batch, heads, width of a head, queries, keys]`. */

@@ -202,6 +202,25 @@ testFamilies("a layer reads the channels it is given and no others", async (benc
   }
 });
 
+testFamilies("a layer writes the channels it is given and no others", async (bench) => {
+  const x = random(20, 2, 6, 5, 5);
+  const all = random(21, 2, 16, 5, 5);
+  for (const size of [1, 3]) {
+    const parts = layerParts(22, 6, 8, size);
+    const [input, layer, out] = [bench.tensor(x), bench.layer(parts), bench.tensor(all)];
+    const got = await bench.run(() => {
+      bench.ops.convolve(input, layer, { into: channelsOf(out, 4, 8) });
+      return out;
+    });
+    const { values } = convolution(x, parts);
+    const want = map(all, (i) => {
+      const [sample, channel, pixel] = [Math.floor(i / 25 / 16), Math.floor(i / 25) % 16 - 4, i % 25];
+      return channel < 0 || channel >= 8 ? all.values[i]! : values[(sample * 8 + channel) * 25 + pixel]!;
+    });
+    assertClose(got, want, tolerance(6 * size * size), `${size}x${size}`);
+  }
+});
+
 testFamilies("a centred one is the identity", async (bench) => {
   const x = random(17, 2, 5, 6, 7);
   const weights = new Float64Array(5 * 5 * 9);

@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { Gpu, openModel, Pipeline } from "../../pipeline/mod.ts";
 import { readGolden } from "../golden.ts";
-import { assertStage, psnr } from "./stages.ts";
+import { assertStage, psnr, toPixels } from "./stages.ts";
 
 interface Case {
   readonly prompt: string;
@@ -43,7 +43,7 @@ Deno.test("the embedded model draws what PyTorch draws", async (t) => {
       for await (const event of pipeline.generate(request, { latents: true })) {
         if (event.type === "step") latents.push(event.latent!);
         else {
-          const quality = psnr(event.image.pixels, golden.get(`${name}.image`)!);
+          const quality = psnr(event.image.pixels, toPixels(golden.get(`${name}.image`)!));
           assert(quality >= QUALITY, `${name} reaches ${quality} dB`);
         }
       }

@@ -47,20 +47,23 @@ async function testFamily(t: Deno.TestContext, gpu: Gpu, family: Family): Promis
       program.dispose();
     });
   }
-  const common = ["product", "one shader"];
+  const common = ["product", "direct", "one shader"];
   const baseline = ["separate GEGLU", "separate launches", "stored softmax"];
   const instead: Readonly<Record<string, readonly [without: string, by: string]>> = {
     softmax: ["stored softmax", "partially fused softmax"],
     normalization: ["separate launches", "one shader"],
-    gelu: ["separate GEGLU", "product"],
+    gelu: ["separate GEGLU", "fused GEGLU"],
     flash: ["stored softmax", "flash"],
     winograd: ["", "Winograd"],
   };
   assertEquals(seen.get("baseline")!.toSorted(), [...common, ...baseline].toSorted());
   for (const name of OPTIMIZATIONS) {
     const [without, by] = instead[name]!;
+    const got = new Set(seen.get(name)!);
+    // What flash attention replaces stays for heads of widths that a family cannot hold.
+    if (name === "flash") got.delete(without);
     const want = new Set([...common, ...baseline.filter((kernels) => kernels !== without), by]);
-    assertEquals(seen.get(name)!.toSorted(), [...want].toSorted(), name);
+    assertEquals([...got].toSorted(), [...want].toSorted(), name);
   }
   assert(!["paper", "auto"].some((name) => seen.get(name)!.some((kernels) => baseline.slice(0, 2).includes(kernels))));
 }

@@ -57,9 +57,14 @@ export function assertStage(
   assert(error <= allowed, `${stage} is off by ${error}, allowed is ${allowed}`);
 }
 
-/** Peak signal-to-noise ratio of 8-bit pictures in dB; `want [height, width, 3]` is 0 to 1. */
-export function psnr(pixels: Uint8Array, want: Golden): number {
-  assertEquals(pixels.length, want.data.length);
-  const squares = want.data.reduce((sum, value, i) => sum + (pixels[i]! - Math.round(value * 255)) ** 2, 0);
-  return 10 * Math.log10(255 ** 2 / (squares / pixels.length));
+/** A golden picture `[height, width, 3]` of values 0 to 1, in 8 bits. */
+export function toPixels({ data }: Golden): Uint8Array {
+  return Uint8Array.from(data, (value) => Math.round(value * 255));
+}
+
+/** Peak signal-to-noise ratio of 8-bit pictures in dB. */
+export function psnr(got: Uint8Array, want: Uint8Array): number {
+  assertEquals(got.length, want.length);
+  const squares = want.reduce((sum, value, i) => sum + (got[i]! - value) ** 2, 0);
+  return 10 * Math.log10(255 ** 2 / (squares / want.length));
 }

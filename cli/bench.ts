@@ -1,0 +1,97 @@
+/**
+ * `denoise bench`: what pictures take on this machine.
+ * @module
+ */
+import { resolve } from "@std/path";
+import {
+  measureAblation,
+  measureCeilings,
+  measureChoices,
+  measureOperations,
+  measureStages,
+} from "../pipeline/bench/mod.ts";
+import { Gpu, openModel, Pipeline, type Request } from "../pipeline/mod.ts";
+import { openRandomModel } from "../pipeline/random_model.ts";
+import { drawChart } from "./bench_chart.ts";
+import { type BenchReport, writeReport } from "./bench_report.ts";
+import type { Given } from "./commands.ts";
+import type { Environment } from "./environment.ts";
+import { UsageError } from "./errors.ts";
+import { describeBuild } from "./build.ts";
+import type { OptionValues } from "./options.ts";
+import { checkWritable, writeWhole } from "./whole_file.ts";
+
+/** Measures and prints a report: stages and operations, or what an option asks for instead. */
+export async function execute({ values, positionals }: Given, environment: Environment): Promise<void> {
+  const { stdout, stderr, folder } = environment;
+  checkUsage(values, positionals);
+  const chart = values.output === undefined ? undefined : resolve(folder, values.output);
+  if (chart !== undefined) checkWritable(chart);
+  const say = (text: string) => stderr.write(`${text}\n`);
+
+  using model = values["random-weights"] === undefined ? openModel(values.model ?? "emoji") : openRandomModel();
+  const { defaults } = model;
+  const { precision, kernels, steps = defaults.steps, width = defaults.width, height = defaults.height } = values;
+  const request: Request = {
+    prompt: "",
+    negativePrompt: "",
+    seed: 0n,
+    guidance: defaults.guidance,
+    steps,
+    width,
+    height,
+    rng: "cpu",
+  };
+  say("Measuring what the machine reaches without a model");
+  const before = await measureCeilings();
+  await using gpu = await Gpu.open();
+  say(`Loading ${model.name}`);
+  const start = performance.now();
+  await using pipeline = await Pipeline.load(gpu, model, { precision, kernels });
+  const load = performance.now() - start;
+  say("Measuring the model");
+  const measured = await measure();
+  const report: BenchReport = {
+    schema: 1,
+    ...await describeBuild(),
+    adapter: gpu.adapter,
+    model: model.name,
+    width,
+    height,
+    steps,
+    guidance: request.guidance,
+    precision,
+    kernels,
+    ceilings: { before, after: await measureCeilings() },
+    load,
+    pipelines: { count: gpu.pipelines, milliseconds: gpu.pipelineMilliseconds },
+    peakBytes: gpu.peakBytes,
+    ...measured,
+  };
+  if (chart !== undefined) writeWhole(chart, new TextEncoder().encode(drawChart(report)));
+  stdout.write(values.json ? `${JSON.stringify(report)}\n` : writeReport(report));
+
+  async function measure(): Promise<Pick<BenchReport, "stages" | "operations" | "ablation" | "choices">> {
+    if (values["list-kernels"]) return { choices: await measureChoices(pipeline, request) };
+    if (!values.ablation) {
+      const stages = await measureStages(pipeline, request);
+      return { stages, operations: await measureOperations(pipeline, request) };
+    }
+    const onRow = (name: string, round: number) => say(`Round ${round}: ${name}`);
+    return { ablation: await measureAblation(pipeline, request, { onRow }) };
+  }
+}
+
+function checkUsage(values: OptionValues, positionals: readonly string[]): void {
+  if (positionals.length > 0) throw new UsageError(`bench takes no prompt, got ${JSON.stringify(positionals[0])}`);
+  if (values.model !== undefined && values["random-weights"] !== undefined) {
+    throw new UsageError("--model and --random-weights both name a model: choose one");
+  }
+  if (values.ablation && values["list-kernels"]) {
+    throw new UsageError("--ablation and --list-kernels are two measurements: choose one");
+  }
+  if (values.output !== undefined && !values.ablation) {
+    throw new UsageError("--output needs --ablation, whose chart it is");
+  }
+  if (values.output === "-") throw new UsageError("--output - and the report both want standard output: name a file");
+}

@@ -1,0 +1,64 @@
+/**
+ * The kernels that an operation can choose between, one against the other.
+ * @module
+ */
+import { AUTO, BASELINE, type Optimizations } from "../../kernels/optimizations.ts";
+import type { Pipeline } from "../pipeline.ts";
+import type { Request } from "../request.ts";
+import { measureOperations, type OperationTime } from "./operations.ts";
+
+/** An operation that several kernels can run. */
+export interface Choice {
+  /** What is computed and its shape. */
+  readonly operation: string;
+  /** Floating-point operations of one. */
+  readonly flops: number;
+  /** Bytes of operands and result of one. */
+  readonly bytes: number;
+  /** All that can run it. */
+  readonly kernels: readonly KernelTime[];
+}
+
+/** What one operation takes with certain kernels. */
+export interface KernelTime {
+  /** What {@link Work.kernels} calls them. */
+  readonly name: string;
+  /** At their fastest. */
+  readonly milliseconds: number;
+  /** Whether the pipeline runs them. */
+  readonly chosen: boolean;
+}
+
+const FORCED: Optimizations = { ...AUTO, shapes: "all" };
+
+/** Between them these run every kernel for every shape that it can run. */
+const VARIANTS: readonly Optimizations[] = [BASELINE, { ...FORCED, flash: false }, FORCED];
+
+/**
+ * Measures every kernel that could run an operation of `request`.
+ *
+ * @throws {NoGpuError} when the GPU has no timestamps.
+ */
+export async function measureChoices(pipeline: Pipeline, request: Request): Promise<readonly Choice[]> {
+  const chosen = await operationsOf(pipeline, request);
+  const all = [...chosen];
+  for (const variant of VARIANTS) {
+    await using other = pipeline.with(variant);
+    all.push(...await operationsOf(other, request));
+  }
+  const choices = [...Map.groupBy(all, ({ operation }) => operation)].map(([operation, times]): Choice => {
+    const { flops, bytes, count } = times[0]!;
+    const kernels = [...Map.groupBy(times, ({ kernels }) => kernels)].map(([name, times]): KernelTime => ({
+      name,
+      milliseconds: Math.min(...times.map(({ milliseconds, count }) => milliseconds / count)),
+      chosen: chosen.some((time) => time.operation === operation && time.kernels === name),
+    }));
+    return { operation, flops: flops / count, bytes: bytes / count, kernels };
+  });
+  return choices.filter(({ kernels }) => kernels.length > 1);
+}
+
+async function operationsOf(pipeline: Pipeline, request: Request): Promise<readonly OperationTime[]> {
+  const { step, decode } = await measureOperations(pipeline, request);
+  return [...step, ...decode];
+}

@@ -9,7 +9,9 @@ import type { Layout, Memory, Tensor } from "./tensor.ts";
 
 /** A kernel and the memory behind each of its ports, in order. */
 export interface Launch {
+  /** What to launch. */
   readonly kernel: Kernel;
+  /** The memory behind each of the kernel's ports, in order. */
   readonly memory: readonly Memory[];
   /** The operation that it is part of. */
   readonly work?: Work;
@@ -29,16 +31,23 @@ export interface Work {
 
 /** How far an operand moves from one matrix product of a batch to the next. */
 export interface Stride {
+  /** Rows from one product to the next. */
   readonly rows: number;
+  /** Columns from one product to the next. */
   readonly columns: number;
 }
 
 /** A batch of products: product `(i, j)` offsets each operand by `i` times its outer and `j` times its inner stride. */
 export interface ProductBatch {
+  /** Products along the outer index. */
   readonly outer: number;
+  /** Products along the inner index. */
   readonly inner: number;
+  /** How operand `a` moves. */
   readonly a: readonly [outer: Stride, inner: Stride];
+  /** How operand `b` moves. */
   readonly b: readonly [outer: Stride, inner: Stride];
+  /** How the output moves. */
   readonly out: readonly [outer: Stride, inner: Stride];
 }
 
@@ -46,17 +55,23 @@ export interface ProductBatch {
 export interface Window {
   /** Taps along one side: 1 or 3. */
   readonly size: number;
+  /** Pixels from one output to the next: 1 or 2. */
   readonly stride: number;
   /** Zero pixels around the input on the top and left; what the right and bottom need follows from the output size. */
   readonly pad: number;
   /** Nearest-neighbour upsampling of the input before the convolution: 1 or 2. */
   readonly upsample: number;
+  /** Rows of the input in memory. */
   readonly inputHeight: number;
+  /** Columns of the input in memory. */
   readonly inputWidth: number;
   /** The input after upsampling; an odd size cuts the last row or column of a doubled one. */
   readonly imageHeight: number;
+  /** Columns of the input after upsampling. */
   readonly imageWidth: number;
+  /** Rows of the output. */
   readonly outputHeight: number;
+  /** Columns of the output. */
   readonly outputWidth: number;
 }
 
@@ -69,6 +84,7 @@ export interface ProductSpec extends Epilogue {
   readonly a: Tensor;
   /** `[k, n]`, or the image that `window` reads. */
   readonly b: Tensor;
+  /** Where the result goes, `[m, n]`. */
   readonly out: Tensor;
   /** Output rows; for `geglu` the rows of one half. */
   readonly m: number;
@@ -76,7 +92,9 @@ export interface ProductSpec extends Epilogue {
   readonly n: number;
   /** Summed rows: input channels of one tap. */
   readonly k: number;
+  /** Makes the product a convolution of `b`. */
   readonly window?: Window;
+  /** Makes it many products in one launch. */
   readonly batch?: ProductBatch;
   /** Partially fused softmax (arXiv 2304.11267 section 3.2.1): `b` holds raw scores, `rows` their maxima and sums. */
   readonly softmax?: { readonly rows: Tensor; readonly scale: number };
@@ -90,12 +108,15 @@ export interface Epilogue {
   readonly step?: Memory;
   /** Added after the activation, shaped like `out`. */
   readonly plus?: Tensor;
+  /** Applied before `plus`; default `none`. */
   readonly activation?: Activation;
 }
 
 /** The transforms of a Winograd convolution; `points` is `[batch, 36 x padded channels, tile rows, tile columns]`. */
 export interface WinogradInputSpec {
+  /** The convolution's input `[batch, channels, height, width]`. */
   readonly x: Tensor;
+  /** Where its transformed tiles go. */
   readonly points: Tensor;
   /** Of stride 1. */
   readonly window: Window;
@@ -103,18 +124,25 @@ export interface WinogradInputSpec {
 
 /** See {@link WinogradInputSpec}. */
 export interface WinogradOutputSpec extends Epilogue {
+  /** The products of the 36 points. */
   readonly points: Tensor;
+  /** The convolution's output. */
   readonly out: Tensor;
 }
 
 /** Scores of one attention: `[batch x heads x paddedKeys, queries]`. */
 export interface SoftmaxSpec {
+  /** Raw scores, one softmax above the other. */
   readonly scores: Tensor;
+  /** Where probabilities, or maxima and sums, go. */
   readonly out: Tensor;
   /** Softmaxes in `scores`, one above the other: batch x heads. */
   readonly count: number;
+  /** Keys of each softmax. */
   readonly keys: number;
+  /** Rows of each softmax: keys padded to a multiple of four. */
   readonly paddedKeys: number;
+  /** Factor of the scores: 1 / sqrt(head width). */
   readonly scale: number;
   /** Whether query `q` sees only keys up to `q`. */
   readonly causal: boolean;
@@ -122,30 +150,43 @@ export interface SoftmaxSpec {
 
 /** One attention: `q [batch, heads x width, queries]`, `k` and `v [batch, heads x width, keys]`. */
 export interface AttentionSpec {
+  /** Queries. */
   readonly q: Tensor;
+  /** Keys. */
   readonly k: Tensor;
+  /** Values. */
   readonly v: Tensor;
+  /** Where the result goes, shaped like `q`. */
   readonly out: Tensor;
+  /** Runs of channels that attend on their own. */
   readonly heads: number;
 }
 
 /** Group normalisation, optionally followed by SiLU. */
 export interface GroupNormSpec {
+  /** What is normalised. */
   readonly x: Tensor;
+  /** Where the result goes, shaped like `x`. */
   readonly out: Tensor;
   /** `[channels, 2]`: column 0 the weights, column 1 the biases. */
   readonly affine: Tensor;
+  /** Groups of channels. */
   readonly groups: number;
+  /** Added to the variance. */
   readonly epsilon: number;
+  /** Whether SiLU follows. */
   readonly silu: boolean;
 }
 
 /** Layer normalisation over the channels of each column. */
 export interface LayerNormSpec {
+  /** What is normalised. */
   readonly x: Tensor;
+  /** Where the result goes, shaped like `x`. */
   readonly out: Tensor;
   /** `[channels, 2]`: column 0 the weights, column 1 the biases. */
   readonly affine: Tensor;
+  /** Added to the variance. */
   readonly epsilon: number;
 }
 
@@ -166,33 +207,45 @@ export interface SamplerSpec {
   readonly coefficients: Memory;
   /** One `u32`, advanced by {@link advance} when the step has ended. */
   readonly step: Memory;
+  /** Slots of the sampler's state. */
   readonly slots: number;
 }
 
 /** A weight matrix packed for a family: where it lies and its bytes. */
 export interface Packed {
+  /** Where the weights lie. */
   readonly layout: Layout;
+  /** Their bytes. */
   readonly data: Float32Array<ArrayBuffer> | Uint16Array<ArrayBuffer>;
 }
 
 /** Weights of a linear layer or convolution, `[out, in, taps]` row-major, as float32 or as the bits of float16. */
 export interface RawWeights {
+  /** Outputs. */
   readonly out: number;
+  /** Inputs. */
   readonly in: number;
+  /** Taps of the window: 1 or 9. */
   readonly taps: number;
+  /** The values, `[out, in, taps]` row-major. */
   readonly data: Float32Array | Uint16Array;
 }
 
 /** What the host needs to know of a tensor to fill it or to read it. */
 export interface MatrixShape {
+  /** Where the values lie. */
   readonly layout: Layout;
+  /** Rows: channels. */
   readonly rows: number;
+  /** Samples. */
   readonly batch: number;
+  /** Columns of one sample. */
   readonly pixels: number;
 }
 
 /** The kernels of one way to reach memory. */
 export interface Family {
+  /** What the family reads from. */
   readonly name: "texture" | "buffer";
   /** The layout of `[batch, rows, pixels]` activations. */
   layout(rows: number, batch: number, pixels: number): Layout;
@@ -208,7 +261,9 @@ export interface Family {
   product(spec: ProductSpec): readonly Launch[];
   /** Weights `[9 x in, out]` as {@link product} takes them to points `[36 x padded in, out]`, float32. */
   winogradWeights(weights: Tensor, points: Tensor): Launch;
+  /** Tiles of a convolution's input, transformed. */
   winogradInput(spec: WinogradInputSpec): Launch;
+  /** Products of transformed tiles to a convolution's output. */
   winogradOutput(spec: WinogradOutputSpec): Launch;
   /** Softmax over the keys of every query; pads become 0. */
   softmax(spec: SoftmaxSpec): Launch;
@@ -216,9 +271,11 @@ export interface Family {
   softmaxRows(spec: SoftmaxSpec): Launch;
   /** Attention without stored scores (FlashAttention's online softmax); `undefined` for head widths it cannot hold. */
   flashAttention(spec: AttentionSpec): Launch | undefined;
+  /** Group normalisation in one shader (arXiv 2304.11267 section 3.1). */
   groupNorm(spec: GroupNormSpec): Launch;
   /** {@link groupNorm} without SiLU, a launch each for means, variances and values. */
   groupNormParts(spec: Omit<GroupNormSpec, "silu">): readonly Launch[];
+  /** Layer normalisation in one shader. */
   layerNorm(spec: LayerNormSpec): Launch;
   /** `out = activation(x)`. */
   activate(x: Tensor, out: Tensor, activation: Activation): Launch;
@@ -228,6 +285,7 @@ export interface Family {
   multiply(x: Tensor, y: Tensor, out: Tensor): Launch;
   /** The channels of `x`, then those of `y`. */
   concat(x: Tensor, y: Tensor, out: Tensor): Launch;
+  /** Guidance and the scheduler's step. */
   sample(spec: SamplerSpec): Launch;
   /** `x [batch, channels, columns]` to `out [batch x paddedColumns, channels]`; pads become 0. */
   transpose(x: Tensor, out: Tensor): Launch;

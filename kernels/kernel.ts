@@ -6,16 +6,23 @@
 
 /** A storage texture of four values a texel: what software adapters read fastest. */
 export interface TexturePort {
+  /** A texture. */
   readonly kind: "texture";
+  /** The name that the text uses. */
   readonly name: string;
+  /** What the kernel does with it. */
   readonly access: "read" | "write";
+  /** Its texels. */
   readonly format: TextureFormat;
 }
 
 /** A storage buffer. */
 export interface BufferPort {
+  /** A buffer. */
   readonly kind: "buffer";
+  /** The name that the text uses. */
   readonly name: string;
+  /** What the kernel does with it. */
   readonly access: "read" | "read_write";
   /** WGSL type of one element, such as `vec4<f32>`. */
   readonly element: string;

@@ -33,6 +33,8 @@ export async function chooseFamilies(gpu: Gpu): Promise<Families> {
 
 export type { AdapterInfo } from "./device.ts";
 export { GpuFailedError, GpuMemoryError, NoGpuError } from "./errors.ts";
-export { Gpu } from "./gpu.ts";
-export type { Work } from "./family.ts";
+export type * from "./family.ts";
+export { Gpu, type Resource } from "./gpu.ts";
+export type * from "./kernel.ts";
 export type { LaunchTime, Program } from "./program.ts";
+export type * from "./tensor.ts";

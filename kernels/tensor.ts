@@ -14,25 +14,37 @@ export type Layout = TextureLayout | BufferLayout;
  * texture is wide are folded: `x = column & mask`, `y = slice * fold + (column >> shift)`.
  */
 export interface TextureLayout {
+  /** A texture. */
   readonly kind: "texture";
+  /** Its texels. */
   readonly format: "rgba32float" | "rgba16float";
+  /** Texels along x. */
   readonly width: number;
+  /** Texels along y. */
   readonly height: number;
+  /** Of a column, the bits that are x. */
   readonly mask: number;
+  /** Of a column, how many bits are x. */
   readonly shift: number;
+  /** Texel rows of one slice. */
   readonly fold: number;
 }
 
 /** Row-major, each row padded to `stride` elements (a multiple of four, so that rows can be read four at a time). */
 export interface BufferLayout {
+  /** A buffer. */
   readonly kind: "buffer";
+  /** The type of one value. */
   readonly element: "f32" | "f16" | "u32";
+  /** Values from one row to the next. */
   readonly stride: number;
+  /** Size of the buffer. */
   readonly bytes: number;
 }
 
 /** A piece of GPU memory, planned or real; identity matters, see {@link Recording}. */
 export interface Memory {
+  /** How its values lie. */
   readonly layout: Layout;
   /** What it is, for messages. */
   readonly label: string;
@@ -45,10 +57,15 @@ export interface Memory {
  * and `width` 1: an image becomes tokens without a copy.
  */
 export interface Tensor {
+  /** Samples. */
   readonly batch: number;
+  /** Channels of a sample. */
   readonly channels: number;
+  /** Rows of pixels, or tokens. */
   readonly height: number;
+  /** Columns of pixels; 1 for tokens. */
   readonly width: number;
+  /** Where the values are. */
   readonly memory: Memory;
   /** First row of the memory that belongs to this tensor: a view of some channels. */
   readonly firstRow: number;

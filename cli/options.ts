@@ -79,7 +79,7 @@ export const options = {
   },
   "precision": {
     value: "NAME",
-    help: "numbers stored as f16 or f32; auto takes f16 where the GPU has it",
+    help: "weights as f16 or f32; auto as the model has them",
     default: "auto",
     read: oneOf("auto", "f16", "f32"),
   },

@@ -2,62 +2,20 @@
  * Operations on tensors: each records the launches of a kernel family and returns where the result will be.
  * @module
  */
-import type { Activation, Epilogue, Family, Launch, MatrixShape, RawWeights, Stride, Window, Work } from "./family.ts";
+import type { Activation, Epilogue, Family, Launch, MatrixShape, RawWeights, Window, Work } from "./family.ts";
 import type { Gpu } from "./gpu.ts";
 import { flashRuns, softmaxFuses, winogradRuns } from "./choice.ts";
+import type { Affine, ConvolutionOptions, Layer, ProductOptions, StepBias } from "./layer.ts";
 import { AUTO, type Optimizations } from "./optimizations.ts";
 import { planTensor, type Shape } from "./planned.ts";
 import { Program } from "./program.ts";
 import { scoredAttention } from "./scored_attention.ts";
 import { channelsOf, columns, type Memory, pixels, shapeText, type Tensor } from "./tensor.ts";
-import { POINTS, tiles } from "./winograd.ts";
+import { POINTS } from "./winograd.ts";
+import { winogradConvolution } from "./winograd_convolution.ts";
 import { attentionWork, layerWork, memoryWork } from "./work.ts";
 
-export type { Shape };
-
-/** A linear layer or convolution, packed. */
-export interface Layer {
-  /** `[taps x in, out]`. */
-  readonly weights: Tensor;
-  /** `[out, 1]`. */
-  readonly bias?: Tensor;
-  readonly in: number;
-  readonly out: number;
-  /** Taps along one side of the window: 1 or 3. */
-  readonly window: number;
-}
-
-/** Weights and biases of a normalisation, `[channels, 2]`. */
-export type Affine = Tensor;
-
-/** A bias that changes from step to step: `[out, steps]` and the running step. */
-export interface StepBias {
-  readonly values: Tensor;
-  readonly step: Memory;
-}
-
-/** What may be fused behind a product. */
-export interface ProductOptions {
-  /** Added at the end. */
-  readonly plus?: Tensor;
-  readonly activation?: Activation;
-  /** Takes the place of the layer's own bias. */
-  readonly stepBias?: StepBias;
-}
-
-/** How a 3x3 convolution moves over its input. */
-export interface ConvolutionOptions extends ProductOptions {
-  /** 1 or 2. */
-  readonly stride?: number;
-  /** Zero pixels on the left and top; by default what keeps the size at stride 1. */
-  readonly pad?: number;
-  /** Nearest-neighbour upsampling before the convolution. */
-  readonly upsample?: number;
-  /** Size of the upsampled image, when it is not `upsample` times the input's. */
-  readonly image?: readonly [height: number, width: number];
-  /** Zero pixels on the right and bottom; by default as many as on the left and top. */
-  readonly padEnd?: number;
-}
+export type { Affine, ConvolutionOptions, Layer, ProductOptions, Shape, StepBias };
 
 /** Records operations. Nothing runs before {@link Ops.record} has made a {@link Program}. */
 export class Ops {
@@ -212,7 +170,8 @@ export class Ops {
     if (activation === "geglu" && !optimizations.gelu) {
       this.#perform(layerWork("separate GEGLU", x, layer, out), () => this.#separateGeglu(x, layer, out, options));
     } else if (window && winogradRuns(optimizations, family.name, layer, window, x.batch)) {
-      this.#perform(layerWork("Winograd", x, layer, out), () => this.#winograd(x, layer, out, window, epilogue));
+      const spec = { x, layer, points: this.#winogradWeights(layer), out, window, ...epilogue };
+      this.#perform(layerWork("Winograd", x, layer, out), () => this.launch(...winogradConvolution(family, spec)));
     } else {
       const sizes = { m: channels, n: columns(out), k: layer.in };
       const spec = { a: layer.weights, b: x, out, ...sizes, ...epilogue, ...(window && { window }) };
@@ -229,26 +188,6 @@ export class Ops {
     const gated = plus ? this.#tensor(out, "gated values") : out;
     this.launch(this.family.multiply(value, this.activate(gate, "gelu"), gated));
     if (plus) this.launch(this.family.add(gated, plus, out));
-  }
-
-  /** A 3x3 convolution as 36 products of transformed tiles. */
-  #winograd(x: Tensor, layer: Layer, out: Tensor, window: Window, epilogue: Epilogue): void {
-    const [inputs, outputs] = [layer.in, layer.out].map((channels) => Math.ceil(channels / 4) * 4) as [number, number];
-    const tiled = { batch: x.batch, height: tiles(out.height), width: tiles(out.width) };
-    const input = this.#tensor({ ...tiled, channels: POINTS * inputs }, "winograd input");
-    const products = this.#tensor({ ...tiled, channels: POINTS * outputs }, "winograd products");
-    this.launch(this.family.winogradInput({ x, points: input, window }));
-    const perPoint = (rows: number): readonly [Stride, Stride] => [{ rows: 0, columns: 0 }, { rows, columns: 0 }];
-    this.launch(...this.family.product({
-      a: this.#winogradWeights(layer),
-      b: input,
-      out: products,
-      m: layer.out,
-      n: x.batch * this.family.sampleColumns(pixels(input)),
-      k: layer.in,
-      batch: { outer: 1, inner: POINTS, a: perPoint(inputs), b: perPoint(inputs), out: perPoint(outputs) },
-    }));
-    this.launch(this.family.winogradOutput({ points: products, out, ...epilogue }));
   }
 
   /** A layer's weights transformed for Winograd, once. */

@@ -1,0 +1,50 @@
+/**
+ * Linear layers, convolutions and normalisations as values, and what may be asked of them.
+ * @module
+ */
+import type { Activation } from "./family.ts";
+import type { Memory, Tensor } from "./tensor.ts";
+
+/** A linear layer or convolution, packed. */
+export interface Layer {
+  /** `[taps x in, out]`. */
+  readonly weights: Tensor;
+  /** `[out, 1]`. */
+  readonly bias?: Tensor;
+  readonly in: number;
+  readonly out: number;
+  /** Taps along one side of the window: 1 or 3. */
+  readonly window: number;
+}
+
+/** Weights and biases of a normalisation, `[channels, 2]`. */
+export type Affine = Tensor;
+
+/** A bias that changes from step to step: `[out, steps]` and the running step. */
+export interface StepBias {
+  readonly values: Tensor;
+  readonly step: Memory;
+}
+
+/** What may be fused behind a product. */
+export interface ProductOptions {
+  /** Added at the end. */
+  readonly plus?: Tensor;
+  readonly activation?: Activation;
+  /** Takes the place of the layer's own bias. */
+  readonly stepBias?: StepBias;
+}
+
+/** How a 3x3 convolution moves over its input. */
+export interface ConvolutionOptions extends ProductOptions {
+  /** 1 or 2. */
+  readonly stride?: number;
+  /** Zero pixels on the left and top; by default what keeps the size at stride 1. */
+  readonly pad?: number;
+  /** Nearest-neighbour upsampling before the convolution. */
+  readonly upsample?: number;
+  /** Size of the upsampled image, when it is not `upsample` times the input's. */
+  readonly image?: readonly [height: number, width: number];
+  /** Zero pixels on the right and bottom; by default as many as on the left and top. */
+  readonly padEnd?: number;
+}

@@ -16,6 +16,9 @@ type Resource = { readonly texture: GPUTexture; readonly bytes: number } | {
 /** The largest binding that every backend can address (gfx-rs/wgpu#8105). */
 const LARGEST_BINDING = 2 ** 31 - 4;
 
+/** The longest side of a texture that adapters of the texture family offer. */
+const LARGEST_SIDE = 16384;
+
 /** A device with its pipelines and the memory that outlives a recording. */
 export class Gpu implements AsyncDisposable {
   /** What it runs on. */
@@ -87,7 +90,7 @@ export class Gpu implements AsyncDisposable {
       ? {
         texture: this.device.createTexture({
           label,
-          size: [layout.width, layout.height],
+          size: [unevenSize(layout.width), unevenSize(layout.height)],
           format: layout.format,
           usage: GPUTextureUsage.STORAGE_BINDING | GPUTextureUsage.COPY_DST | GPUTextureUsage.COPY_SRC,
         }),
@@ -242,6 +245,17 @@ export class Gpu implements AsyncDisposable {
     this.device.destroy();
     return Promise.resolve();
   }
+}
+
+/**
+ * A texture's side, one texel longer where it is a power of two: llvmpipe compiles a shader again for each combination
+ * of sides that are and are not (of the embedded model's 36 shaders: 25 s the first time, 14 with one kind of side).
+ * Two is a power as well, so one becomes three.
+ */
+function unevenSize(side: number): number {
+  if (side === 1) return 3;
+  const power = (side & (side - 1)) === 0;
+  return power && side < LARGEST_SIDE ? side + 1 : side;
 }
 
 function texelBytes(format: "rgba32float" | "rgba16float"): number {

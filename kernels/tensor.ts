@@ -102,3 +102,8 @@ export function firstSample(x: Tensor): Tensor {
 export function shapeText(x: Pick<Tensor, "batch" | "channels" | "height" | "width">): string {
   return `[${x.batch}, ${x.channels}, ${x.height}, ${x.width}]`;
 }
+
+/** Memory of tensors, in the order of a kernel's ports. */
+export function memoryOf(...tensors: readonly (Tensor | Memory)[]): readonly Memory[] {
+  return tensors.map((x) => "memory" in x ? x.memory : x);
+}

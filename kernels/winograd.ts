@@ -79,3 +79,8 @@ export function transformText(what: keyof typeof MATRICES, from: string, to: str
 export function tiles(extent: number): number {
   return Math.ceil(extent / TILE);
 }
+
+/** Text made by `text(i, j)` for each value of a patch of `size` x `size`. */
+export function eachPoint(size: number, text: (i: number, j: number) => string): string {
+  return unroll(size, (i) => unroll(size, (j) => text(i, j)));
+}

@@ -5,6 +5,7 @@
 import type { Epilogue, Family, Launch, Stride, Window } from "./family.ts";
 import type { Layer } from "./layer.ts";
 import { planTensor } from "./planned.ts";
+import { NO_STRIDE } from "./product_batch.ts";
 import { pixels, type Tensor } from "./tensor.ts";
 import { POINTS, tiles } from "./winograd.ts";
 
@@ -26,7 +27,7 @@ export function winogradConvolution(family: Family, spec: WinogradConvolutionSpe
   const tiled = { batch: x.batch, height: tiles(out.height), width: tiles(out.width) };
   const input = planTensor(family, { ...tiled, channels: POINTS * inputs }, "winograd input");
   const products = planTensor(family, { ...tiled, channels: POINTS * outputs }, "winograd products");
-  const perPoint = (rows: number): readonly [Stride, Stride] => [{ rows: 0, columns: 0 }, { rows, columns: 0 }];
+  const perPoint = (rows: number): readonly [Stride, Stride] => [NO_STRIDE, { rows, columns: 0 }];
   return [
     family.winogradInput({ x, points: input, window }),
     ...family.product({

@@ -5,8 +5,8 @@
 import { activationFunction } from "../activations.ts";
 import type { Activation, Launch } from "../family.ts";
 import { kernel, unroll } from "../kernel.ts";
-import { columns, pixels, type Tensor } from "../tensor.ts";
-import { access, addressSizes, memoryOf, port, sampleColumns, workgroupGrid } from "./layout.ts";
+import { columns, memoryOf, pixels, type Tensor } from "../tensor.ts";
+import { access, addressSizes, port, sampleColumns, workgroupGrid } from "./layout.ts";
 
 const THREADS = 256;
 

@@ -9,8 +9,8 @@
  */
 import type { AttentionSpec, Launch } from "../family.ts";
 import { kernel, unroll } from "../kernel.ts";
-import { pixels } from "../tensor.ts";
-import { access, addressSizes, memoryOf, port } from "./layout.ts";
+import { memoryOf, pixels } from "../tensor.ts";
+import { access, addressSizes, port } from "./layout.ts";
 
 /** Keys of one turn. */
 const KEYS = 32;

@@ -7,8 +7,8 @@
 import { activationFunction } from "../activations.ts";
 import type { GroupNormSpec, Launch } from "../family.ts";
 import { kernel, unroll } from "../kernel.ts";
-import { pixels, type Tensor } from "../tensor.ts";
-import { access, addressSizes, memoryOf, port, sampleColumns } from "./layout.ts";
+import { memoryOf, pixels, type Tensor } from "../tensor.ts";
+import { access, addressSizes, port, sampleColumns } from "./layout.ts";
 import { reductions } from "./reduction.ts";
 
 /** Quads a thread has on their way at once: with few groups a workgroup has a multiprocessor to itself. */

@@ -5,10 +5,10 @@
  */
 import type { GroupNormSpec, Launch } from "../family.ts";
 import { kernel, unroll } from "../kernel.ts";
-import { pixels, type Tensor } from "../tensor.ts";
+import { memoryOf, pixels, type Tensor } from "../tensor.ts";
 import { elementwise } from "./elementwise.ts";
 import { GROUP_TEXT, groupSize } from "./group_norm.ts";
-import { access, addressSizes, bufferLayout, memoryOf, port, sampleColumns } from "./layout.ts";
+import { access, addressSizes, bufferLayout, port, sampleColumns } from "./layout.ts";
 import { reductions } from "./reduction.ts";
 
 const THREADS = 256;

@@ -5,8 +5,8 @@
  */
 import type { Launch, LayerNormSpec } from "../family.ts";
 import { kernel, unroll } from "../kernel.ts";
-import { columns, pixels } from "../tensor.ts";
-import { access, addressSizes, memoryOf, port, sampleColumns } from "./layout.ts";
+import { columns, memoryOf, pixels } from "../tensor.ts";
+import { access, addressSizes, port, sampleColumns } from "./layout.ts";
 import { reductions } from "./reduction.ts";
 
 /** Quads of columns of a workgroup: 64 bytes of a row, two sectors of a cache line. */

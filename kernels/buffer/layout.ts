@@ -5,7 +5,7 @@
  */
 import type { MatrixShape, Packed, RawWeights } from "../family.ts";
 import type { BufferPort } from "../kernel.ts";
-import { type BufferLayout, type Memory, pixels, type Tensor } from "../tensor.ts";
+import { type BufferLayout, pixels, type Tensor } from "../tensor.ts";
 
 /** Columns from one sample to the next. */
 export function sampleColumns(pixels: number): number {
@@ -134,11 +134,6 @@ export function indexAccess(name: string, x: Tensor, scalar = false): string {
     : `${name}[index]`;
   const single = half ? `unpack2x16float(${name}[index >> 1u])[index & 1]` : `${name}[index]`;
   return `fn ${name}_at(index: i32) -> ${scalar ? "f32" : "vec4<f32>"} { return ${scalar ? single : quad}; }`;
-}
-
-/** Memory of tensors, in the order of a kernel's ports. */
-export function memoryOf(...tensors: readonly (Tensor | Memory)[]): readonly Memory[] {
-  return tensors.map((x) => "memory" in x ? x.memory : x);
 }
 
 /** `count` workgroups as x and y of a launch, which takes no more than 65,535 in each: there may be a few too many. */

@@ -7,20 +7,17 @@
  * clamps every dynamic index (9 % on an H100).
  * @module
  */
-import type { Launch, ProductBatch, ProductSpec, Stride, Window } from "../family.ts";
+import type { Launch, ProductBatch, ProductSpec, Window } from "../family.ts";
+import { SINGLE } from "../product_batch.ts";
 import { kernel, type Port, unroll } from "../kernel.ts";
-import { type Memory, pixels, type Tensor } from "../tensor.ts";
+import { type Memory, memoryOf, pixels, type Tensor } from "../tensor.ts";
 import { type EpilogueOperands, epilogueOperands } from "./epilogue.ts";
-import { access, addressSizes, indexAccess, layoutOf, memoryOf, port, sampleColumns, scalarPort } from "./layout.ts";
+import { access, addressSizes, indexAccess, layoutOf, port, sampleColumns, scalarPort } from "./layout.ts";
 import { chooseCut, type Cut, type CutShape } from "./product_cut.ts";
 import { loadA, loadB, type Loader, loadWindow, multiplyText, nextTapText, WINDOW_TEXT } from "./product_tiles.ts";
 
 /** A split product leaves its epilogue to the addition. */
 const NO_OPERANDS: EpilogueOperands = { ports: [], memory: [], sizes: {}, text: "" };
-
-const NO_STRIDE: Stride = { rows: 0, columns: 0 };
-const NONE = [NO_STRIDE, NO_STRIDE] as const;
-const SINGLE: ProductBatch = { outer: 1, inner: 1, a: NONE, b: NONE, out: NONE };
 
 function batchSizes(batch: ProductBatch): Record<string, number> {
   const sizes: Record<string, number> = { inner: batch.inner };

@@ -4,8 +4,8 @@
  */
 import type { Launch, SamplerSpec } from "../family.ts";
 import { kernel, unroll } from "../kernel.ts";
-import { pixels } from "../tensor.ts";
-import { access, addressSizes, memoryOf, port, sampleColumns } from "./layout.ts";
+import { memoryOf, pixels } from "../tensor.ts";
+import { access, addressSizes, port, sampleColumns } from "./layout.ts";
 
 const THREADS = 64;
 

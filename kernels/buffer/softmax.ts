@@ -5,8 +5,8 @@
  */
 import type { Launch, SoftmaxSpec } from "../family.ts";
 import { kernel, unroll } from "../kernel.ts";
-import { columns } from "../tensor.ts";
-import { access, addressSizes, memoryOf, port, sampleColumns } from "./layout.ts";
+import { columns, memoryOf } from "../tensor.ts";
+import { access, addressSizes, port, sampleColumns } from "./layout.ts";
 import { reductions } from "./reduction.ts";
 
 /** Quads of queries of a workgroup: 128 bytes of a row, a cache line. */

@@ -5,8 +5,8 @@
  */
 import type { Launch } from "../family.ts";
 import { kernel, unroll } from "../kernel.ts";
-import { pixels, type Tensor } from "../tensor.ts";
-import { access, addressSizes, memoryOf, port, sampleColumns } from "./layout.ts";
+import { memoryOf, pixels, type Tensor } from "../tensor.ts";
+import { access, addressSizes, port, sampleColumns } from "./layout.ts";
 
 /** Rows and columns of a tile: one quad a thread. */
 const TILE = 32;

@@ -5,17 +5,12 @@
  */
 import type { Launch, WinogradInputSpec, WinogradOutputSpec } from "../family.ts";
 import { kernel, type Port, unroll } from "../kernel.ts";
-import { pixels, type Tensor } from "../tensor.ts";
-import { PATCH, TILE, transformText } from "../winograd.ts";
+import { memoryOf, pixels, type Tensor } from "../tensor.ts";
+import { eachPoint, PATCH, TILE, transformText } from "../winograd.ts";
 import { epilogueOperands } from "./epilogue.ts";
-import { access, addressSizes, layoutOf, memoryOf, port, scalarAccess, scalarPort } from "./layout.ts";
+import { access, addressSizes, layoutOf, port, scalarAccess, scalarPort } from "./layout.ts";
 
 const THREADS = 128;
-
-/** Calls `text(i, j)` for each value of a patch of `size` x `size`. */
-function eachPoint(size: number, text: (i: number, j: number) => string): string {
-  return unroll(size, (i) => unroll(size, (j) => text(i, j)));
-}
 
 /** See {@link Family.winogradWeights}: a thread owns one filter. */
 export function winogradWeights(weights: Tensor, points: Tensor): Launch {

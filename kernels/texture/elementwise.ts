@@ -5,8 +5,8 @@
 import { activationFunction } from "../activations.ts";
 import type { Activation, Launch } from "../family.ts";
 import { kernel } from "../kernel.ts";
-import { columns, type Tensor } from "../tensor.ts";
-import { addressing, addressSizes, memoryOf, readPort, writePort } from "./layout.ts";
+import { columns, memoryOf, type Tensor } from "../tensor.ts";
+import { addressing, addressSizes, readPort, writePort } from "./layout.ts";
 
 /** Columns of a workgroup: enough to hide its start (150 ns). */
 const LANES = 64;

@@ -7,8 +7,8 @@
  */
 import type { AttentionSpec, Launch } from "../family.ts";
 import { kernel, unroll } from "../kernel.ts";
-import { pixels } from "../tensor.ts";
-import { addressing, addressSizes, memoryOf, readPort, writePort } from "./layout.ts";
+import { memoryOf, pixels } from "../tensor.ts";
+import { addressing, addressSizes, readPort, writePort } from "./layout.ts";
 
 /** Keys of one turn: one a lane. */
 const KEYS = 8;

@@ -8,8 +8,8 @@
 import { activationFunction } from "../activations.ts";
 import type { GroupNormSpec, Launch } from "../family.ts";
 import { kernel, unroll } from "../kernel.ts";
-import { pixels, type Tensor } from "../tensor.ts";
-import { addressing, addressSizes, memoryOf, readPort, writePort } from "./layout.ts";
+import { memoryOf, pixels, type Tensor } from "../tensor.ts";
+import { addressing, addressSizes, readPort, writePort } from "./layout.ts";
 
 /** Texels a lane reads in one iteration: llvmpipe stops an invocation after 65,535 iterations, silently. */
 export function texelsPerIteration(count: number): number {

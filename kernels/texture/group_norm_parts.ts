@@ -5,10 +5,10 @@
  */
 import type { GroupNormSpec, Launch } from "../family.ts";
 import { kernel, unroll } from "../kernel.ts";
-import { columns, pixels, type Tensor } from "../tensor.ts";
+import { columns, memoryOf, pixels, type Tensor } from "../tensor.ts";
 import { elementwise } from "./elementwise.ts";
 import { type Bundles, bundlesOf, GROUP_CHOICE, GROUP_TEXT, texelsPerIteration } from "./group_norm.ts";
-import { addressing, addressSizes, memoryOf, readPort, textureLayout, writePort } from "./layout.ts";
+import { addressing, addressSizes, readPort, textureLayout, writePort } from "./layout.ts";
 
 /**
  * See {@link Family.groupNormParts}.

@@ -4,8 +4,8 @@
  */
 import type { Launch, LayerNormSpec } from "../family.ts";
 import { kernel } from "../kernel.ts";
-import { columns } from "../tensor.ts";
-import { addressing, addressSizes, memoryOf, readPort, writePort } from "./layout.ts";
+import { columns, memoryOf } from "../tensor.ts";
+import { addressing, addressSizes, readPort, writePort } from "./layout.ts";
 
 /**
  * See {@link Family.layerNorm}. Variance in two passes: the one-pass form loses every digit when mean >> deviation.

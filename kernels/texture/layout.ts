@@ -3,7 +3,7 @@
  * @module
  */
 import type { Packed, RawWeights } from "../family.ts";
-import type { Memory, Tensor, TextureLayout } from "../tensor.ts";
+import type { Tensor, TextureLayout } from "../tensor.ts";
 import type { TextureFormat, TexturePort } from "../kernel.ts";
 
 /** The widest texture that every adapter of this family offers. */
@@ -124,9 +124,4 @@ export function addressing(name: string): string {
   return `fn ${name}_at(slice: i32, column: i32) -> vec2<i32> {
   return vec2<i32>(column & size.${name}_mask, (size.${name}_slice + slice) * size.${name}_fold + (column >> u32(size.${name}_shift)));
 }`;
-}
-
-/** Memory of tensors, in the order of a kernel's ports. */
-export function memoryOf(...tensors: readonly (Tensor | Memory)[]): readonly Memory[] {
-  return tensors.map((x) => "memory" in x ? x.memory : x);
 }

@@ -8,7 +8,8 @@
  * @module
  */
 import { activationFunction } from "../activations.ts";
-import type { Launch, ProductBatch, ProductSpec, Stride, Window } from "../family.ts";
+import type { Launch, ProductBatch, ProductSpec, Window } from "../family.ts";
+import { SINGLE } from "../product_batch.ts";
 import { kernel, type Port, unroll } from "../kernel.ts";
 import type { Memory } from "../tensor.ts";
 import { addressing, addressSizes, layoutOf, readPort, writePort } from "./layout.ts";
@@ -27,15 +28,6 @@ export function chooseTile(spec: Pick<ProductSpec, "m" | "n" | "activation">): P
   const groups = spec.n <= 64 ? 4 : 8;
   return { rows: spec.m <= 4 && spec.activation !== "geglu" ? 4 : 16, groups };
 }
-
-const NO_STRIDE: Stride = { rows: 0, columns: 0 };
-const SINGLE: ProductBatch = {
-  outer: 1,
-  inner: 1,
-  a: [NO_STRIDE, NO_STRIDE],
-  b: [NO_STRIDE, NO_STRIDE],
-  out: [NO_STRIDE, NO_STRIDE],
-};
 
 function batchSizes(batch: ProductBatch): Record<string, number> {
   const sizes: Record<string, number> = { inner: batch.inner };

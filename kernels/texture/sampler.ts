@@ -4,8 +4,8 @@
  */
 import type { Launch, SamplerSpec } from "../family.ts";
 import { kernel, unroll } from "../kernel.ts";
-import { pixels } from "../tensor.ts";
-import { addressing, addressSizes, memoryOf, readPort, textureLayout, writePort } from "./layout.ts";
+import { memoryOf, pixels } from "../tensor.ts";
+import { addressing, addressSizes, readPort, textureLayout, writePort } from "./layout.ts";
 
 /** See {@link Family.sample}. State, noise and coefficients are tiny and stay in buffers: they are read and written. */
 export function sample(spec: SamplerSpec): Launch {

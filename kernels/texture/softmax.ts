@@ -5,8 +5,8 @@
  */
 import type { Launch, SoftmaxSpec } from "../family.ts";
 import { kernel } from "../kernel.ts";
-import { columns } from "../tensor.ts";
-import { addressing, addressSizes, memoryOf, readPort, writePort } from "./layout.ts";
+import { columns, memoryOf } from "../tensor.ts";
+import { addressing, addressSizes, readPort, writePort } from "./layout.ts";
 
 const QUERY_TEXT = `
 const NOTHING = -3.0e38;

@@ -4,8 +4,8 @@
  */
 import type { Launch } from "../family.ts";
 import { kernel, unroll } from "../kernel.ts";
-import { pixels, type Tensor } from "../tensor.ts";
-import { addressing, addressSizes, memoryOf, readPort, writePort } from "./layout.ts";
+import { memoryOf, pixels, type Tensor } from "../tensor.ts";
+import { addressing, addressSizes, readPort, writePort } from "./layout.ts";
 
 const LANES = 64;
 const COMPONENTS = ["x", "y", "z", "w"] as const;

@@ -5,16 +5,11 @@
 import { activationFunction } from "../activations.ts";
 import type { Launch, WinogradInputSpec, WinogradOutputSpec } from "../family.ts";
 import { kernel, type Port, unroll } from "../kernel.ts";
-import { columns, pixels, type Tensor } from "../tensor.ts";
-import { PATCH, TILE, transformText } from "../winograd.ts";
-import { addressing, addressSizes, layoutOf, memoryOf, readPort, writePort } from "./layout.ts";
+import { columns, memoryOf, pixels, type Tensor } from "../tensor.ts";
+import { eachPoint, PATCH, TILE, transformText } from "../winograd.ts";
+import { addressing, addressSizes, layoutOf, readPort, writePort } from "./layout.ts";
 
 const LANES = 64;
-
-/** Calls `text(i, j)` for each value of a patch of `size` x `size`. */
-function eachPoint(size: number, text: (i: number, j: number) => string): string {
-  return unroll(size, (i) => unroll(size, (j) => text(i, j)));
-}
 
 /** Stores the transformed patch; the selects keep LLVM from compiling the chains lane by lane. */
 function storePoints(value: string, slice: string, column: string): string {

@@ -1,0 +1,75 @@
+/**
+ * Option values, a prompt and a seed to a complete request, and what of it can be refused without a GPU.
+ * @module
+ */
+import type { Model } from "../pipeline/mod.ts";
+import type { Request } from "../pipeline/request.ts";
+import { scheduleFor } from "../pipeline/schedulers/mod.ts";
+import type { Tokenizer } from "../pipeline/tokenizer.ts";
+import type { PipelineModule } from "./environment.ts";
+import { UsageError } from "./errors.ts";
+import type { OptionValues } from "./options.ts";
+
+/** What a request needs beside the options. */
+export interface Subject {
+  /** What to draw. */
+  readonly prompt: string;
+  /** Seed of the noise, drawn by now. */
+  readonly seed: bigint;
+  /** Fills in what no option says. */
+  readonly model: Model;
+}
+
+/** A seed of 32 bits, which every other tool takes, too. */
+export function drawSeed(): bigint {
+  return BigInt(crypto.getRandomValues(new Uint32Array(1))[0]!);
+}
+
+/** The one place where options become fields of a request. */
+export function completeRequest(values: OptionValues, { prompt, seed, model }: Subject): Request {
+  const { steps, guidance, width, height, scheduler, rng } = values;
+  const { defaults } = model;
+  return {
+    prompt,
+    negativePrompt: values["negative-prompt"],
+    seed,
+    steps: steps ?? defaults.steps,
+    guidance: guidance ?? defaults.guidance,
+    width: width ?? defaults.width,
+    height: height ?? defaults.height,
+    ...(scheduler === undefined ? {} : { scheduler }),
+    rng,
+  };
+}
+
+/**
+ * Refuses a scheduler that cannot do what is asked.
+ *
+ * @throws {UsageError} for a named scheduler, which is the caller's choice.
+ * @throws {ModelFileError} for the model's own.
+ */
+export function checkSchedule(
+  { steps, scheduler }: Request,
+  { config }: Model,
+  { ModelFileError }: PipelineModule,
+): void {
+  try {
+    scheduleFor(config.scheduler, { steps, name: scheduler });
+  } catch (cause) {
+    const { message } = cause as Error;
+    if (scheduler !== undefined) throw new UsageError(`--scheduler ${scheduler}: ${message}`, { cause });
+    throw new ModelFileError("scheduler_config.json", message, { cause });
+  }
+}
+
+/** A line for each text of which the model reads a part only. */
+export async function describeCuts(request: Request, tokenizer: Tokenizer): Promise<string[]> {
+  const texts = [["prompt", request.prompt], ["negative prompt", request.negativePrompt]] as const;
+  const lines = await Promise.all(texts.map(async ([name, text]) => {
+    const { count, cut } = await tokenizer.encode(text);
+    if (cut === "") return [];
+    const limit = tokenizer.maxLength - 2;
+    return [`The ${name} has ${count} tokens and the model reads ${limit}; cut off: ${JSON.stringify(cut)}`];
+  }));
+  return lines.flat();
+}

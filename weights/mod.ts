@@ -2,6 +2,7 @@
  * Models as bytes: files checked and opened, tensors by canonical name.
  * @module
  */
+export { cacheFolder, type ReadVariable } from "./cache_folder.ts";
 export type { ModelDefaults } from "./defaults.ts";
 export { ModelFileError, ModelNotFoundError } from "./errors.ts";
 export { openFormula } from "./formula.ts";

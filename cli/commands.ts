@@ -2,6 +2,7 @@
  * The command table. A command's code is loaded when it runs.
  * @module
  */
+import type { Args } from "@std/cli";
 import type { Environment } from "./environment.ts";
 import { type OptionName, optionNames, type OptionValues } from "./options.ts";
 
@@ -9,6 +10,8 @@ import { type OptionName, optionNames, type OptionValues } from "./options.ts";
 export interface Given {
   /** Values of the options. */
   readonly values: OptionValues;
+  /** The options as they were given, still text. */
+  readonly options: Args;
   /** Arguments that belong to no option. */
   readonly positionals: readonly string[];
 }
@@ -23,13 +26,14 @@ export interface Command {
   readonly summary: string;
   /** The options it knows. */
   readonly options: readonly OptionName[];
-  /** Loads its code. */
+  /** Loads its code; what `execute` returns is an exit code, 0 when it returns nothing. */
   load(): Promise<{
-    execute(given: Given, environment: Environment): Promise<void>;
+    execute(given: Given, environment: Environment): Promise<number | void>;
   }>;
 }
 
 const benchOptions: readonly OptionName[] = ["random-weights", "ablation", "list-kernels"];
+const batchOptions: readonly OptionName[] = ["shard", "continue-on-error"];
 
 /** Every command; the first one is meant when none is named. */
 export const commands: readonly [Command, ...Command[]] = [
@@ -37,8 +41,16 @@ export const commands: readonly [Command, ...Command[]] = [
     name: "generate",
     usage: "denoise [PROMPT] [options]",
     summary: "makes a picture",
-    options: optionNames.filter((name) => !benchOptions.includes(name)),
+    options: optionNames.filter((name) => ![...benchOptions, ...batchOptions].includes(name)),
     load: () => import("./generate.ts"),
+  },
+  {
+    name: "batch",
+    usage: "denoise batch FILE|- [options]",
+    summary: "makes a picture of each line, a prompt or a JSON object such as " +
+      '{"prompt": "a cat", "seed": 7, "steps": 10}; empty lines and those that begin with # are left out',
+    options: optionNames.filter((name) => !benchOptions.includes(name)),
+    load: () => import("./batch.ts"),
   },
   {
     name: "tokens",

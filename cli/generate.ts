@@ -1,61 +1,40 @@
 /**
- * `denoise PROMPT`: one picture.
+ * `denoise PROMPT`: a picture, or several that differ by their seeds.
  * @module
  */
-import { join, resolve } from "@std/path";
+import { resolve } from "@std/path";
 import type { Given } from "./commands.ts";
 import type { Environment } from "./environment.ts";
 import { UsageError } from "./errors.ts";
-import { freeName, slug } from "./picture_name.ts";
+import { checkNames, checkPlaces, throwFirst } from "./job_checks.ts";
+import type { OptionValues } from "./options.ts";
+import { jobsOf } from "./picture_job.ts";
 import { drawSeed } from "./picture_request.ts";
-import { encodePng } from "./png.ts";
-import { createProgress } from "./progress.ts";
+import { Series } from "./picture_series.ts";
 import { readPrompt } from "./prompt.ts";
 import { Studio } from "./studio.ts";
-import { checkWritable, exists, writeWhole } from "./whole_file.ts";
+import { checkWritable } from "./whole_file.ts";
 
-/** Makes the picture, writes it and prints where it is. What can be refused without the GPU is refused first. */
-export async function execute({ values, positionals }: Given, environment: Environment): Promise<void> {
+/** Makes the pictures, writes each and prints where it is. What can be refused without the GPU is refused first. */
+export async function execute({ values, options, positionals }: Given, environment: Environment): Promise<number> {
   const start = performance.now();
-  const { stdout, stderr, folder } = environment;
-  const toStdout = values.output === "-";
-  if (toStdout && values.json) {
-    throw new UsageError("--json and --output - both want standard output: choose one");
-  }
+  checkUsage(values);
   const prompt = await readPrompt(positionals, environment);
   const seed = values.seed ?? drawSeed();
-  if (!toStdout) checkWritable(resolve(folder, choosePath()));
-  stderr.write(`Seed ${seed}\n`);
+  const order = { index: 1, values, options, prompt, seed };
+  // A rerun that leaves out what is there must find it under its own name.
+  const jobs = jobsOf({ ...order, template: "{slug}-{seed}.png", replaces: values["skip-existing"] });
+  checkNames(jobs);
+  throwFirst(checkPlaces(jobs, environment.folder));
+  if (values.grid !== undefined) checkWritable(resolve(environment.folder, values.grid));
+  environment.stderr.write(`Seed ${seed}${values.count === 1 ? "" : ` to ${jobs.at(-1)!.seed}`}\n`);
 
   await using studio = await Studio.open(values, environment);
-  const request = studio.request(values, prompt, seed);
-  for (const line of await studio.warnings(request)) stderr.write(`${line}\n`);
-  const { image, timings, peakBytes, adapter } = await studio.draw(request, createProgress(environment));
-  const png = encodePng(image);
-  if (toStdout) return stdout.write(png);
-  const path = choosePath();
-  writeWhole(resolve(folder, path), png);
-  if (!values.json) return stdout.write(`${path}\n`);
-  const { model } = studio;
-  const document = {
-    schema: 1,
-    path,
-    sha256: new Uint8Array(await crypto.subtle.digest("SHA-256", png)).toHex(),
-    model: model.name,
-    ...request,
-    scheduler: request.scheduler ?? model.config.scheduler._class_name,
-    // A string: most readers of JSON round numbers above 2^53.
-    seed: `${seed}`,
-    precision: values.precision,
-    kernels: values.kernels,
-    adapter,
-    timings: { ...timings, total: performance.now() - start },
-    peakBytes,
-  };
-  stdout.write(`${JSON.stringify(document)}\n`);
+  return await new Series(studio, environment, { values, start }).draw(jobs);
+}
 
-  function choosePath(): string {
-    const taken = (name: string) => exists(join(folder, name));
-    return values.output ?? freeName(`${slug(prompt)}-${seed}`, taken);
-  }
+function checkUsage({ output, json, count }: OptionValues): void {
+  if (output !== "-") return;
+  if (json) throw new UsageError("--json and --output - both want standard output: choose one");
+  if (count > 1) throw new UsageError(`--output - takes one picture, and --count asks for ${count}`);
 }

@@ -4,7 +4,7 @@
  */
 import { readOptimizations } from "../pipeline/optimizations.ts";
 import { schedulerNames } from "../pipeline/schedulers/mod.ts";
-import { finiteNumber, oneOf, seed, size, text, wholeNumber } from "./values.ts";
+import { finiteNumber, oneOf, seed, shard, size, text, wholeNumber } from "./values.ts";
 
 interface OptionEntry {
   /** What it does, in words. */
@@ -19,6 +19,12 @@ interface OptionEntry {
   readonly default?: string;
   /** What help says of an absent option that has no such text. */
   readonly otherwise?: string;
+  /**
+   * What it is said of: a `picture`, which it decides, so that a line of a batch may say it and a picture's metadata
+   * keep it; the `model` that is loaded, kept as well, but the same for all pictures of a run; a `line`, which may say
+   * it, but it decides no pixel. Without a scope it is said of the whole run.
+   */
+  readonly scope?: "picture" | "model" | "line";
 }
 
 /** Every option of every command, in the order of help. */
@@ -28,60 +34,70 @@ export const options = {
     help: "an embedded model, or a folder of a diffusers model",
     otherwise: "emoji",
     read: text,
+    scope: "model",
   },
   "negative-prompt": {
     value: "TEXT",
     help: "what to steer away from",
     default: "",
     read: text,
+    scope: "picture",
   },
   "seed": {
     value: "NUMBER",
     help: "seed of the noise, 0 to 2^64 - 1",
     otherwise: "random, and printed",
     read: seed,
+    scope: "picture",
   },
   "steps": {
     value: "NUMBER",
     help: "denoising steps, 1 to 1000",
     otherwise: "the model's",
     read: wholeNumber(1, 1000),
+    scope: "picture",
   },
   "guidance": {
     value: "NUMBER",
     help: "how closely to follow the prompt; 1 is unguided",
     otherwise: "the model's",
     read: finiteNumber,
+    scope: "picture",
   },
   "width": {
     value: "PIXELS",
     help: "a multiple of 8, 64 to 4096",
     otherwise: "the model's",
     read: size,
+    scope: "picture",
   },
   "height": {
     value: "PIXELS",
     help: "a multiple of 8, 64 to 4096",
     otherwise: "the model's",
     read: size,
+    scope: "picture",
   },
   "scheduler": {
     value: "NAME",
     help: schedulerNames().join(", "),
     otherwise: "the model's",
     read: oneOf(...schedulerNames()),
+    scope: "picture",
   },
   "rng": {
     value: "NAME",
     help: "noise of torch's generator on the cpu or on cuda",
     default: "cpu",
     read: oneOf("cpu", "cuda"),
+    scope: "picture",
   },
   "precision": {
     value: "NAME",
     help: "weights as f16 or f32; auto as the model has them",
     default: "auto",
     read: oneOf("auto", "f16", "f32"),
+    scope: "model",
   },
   "kernels": {
     value: "NAMES",
@@ -90,19 +106,45 @@ export const options = {
       "after commas",
     default: "auto",
     read: readOptimizations,
+    scope: "model",
   },
   "long-prompt": {
     value: "NAME",
     help: "truncate cuts a prompt that the model cannot hold",
     default: "truncate",
     read: oneOf("truncate"),
+    scope: "picture",
   },
   "output": {
     value: "FILE",
-    help: "where the PNG goes, or bench's chart, replacing what is there; - is stdout",
+    help:
+      "where the PNG goes, or bench's chart, replacing what is there; {index}, {seed} and {slug} of the prompt are " +
+      "filled in; - is stdout",
     otherwise: "a new file named after prompt and seed",
     read: text,
+    scope: "line",
   },
+  "count": {
+    value: "NUMBER",
+    help: "pictures of a prompt, with the seeds that follow; 1 to 100000",
+    default: "1",
+    read: wholeNumber(1, 100_000),
+    scope: "line",
+  },
+  "grid": {
+    value: "FILE",
+    help: "a contact sheet of all pictures of the run, as PNG, replacing what is there",
+    otherwise: "none",
+    read: text,
+  },
+  "skip-existing": { help: "make only pictures whose file is not there yet" },
+  "shard": {
+    value: "I/N",
+    help: "batch: make only the I-th of every N lines",
+    otherwise: "all lines",
+    read: shard,
+  },
+  "continue-on-error": { help: "batch: report a picture that fails as a line of JSON and go on" },
   "random-weights": {
     value: "NAME",
     help: "bench: measure a model of full size with computed weights: sd14",

@@ -45,7 +45,7 @@ export function sortArguments(
  *
  * @throws {UsageError} for a value that is missing or not allowed.
  */
-export function readValues({ options }: RawArguments): OptionValues {
+export function readValues({ options }: Pick<RawArguments, "options">): OptionValues {
   const values = optionNames.map((name) => [name, readValue(name, options[name])]);
   return Object.fromEntries(values);
 }

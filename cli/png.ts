@@ -13,3 +13,14 @@ export function encodePng({ width, height, pixels }: Image): Uint8Array<ArrayBuf
   png.data = Buffer.from(pixels.buffer, pixels.byteOffset, pixels.byteLength);
   return new Uint8Array(PNG.sync.write(png, colours));
 }
+
+/**
+ * The pixels of a PNG file, without their transparency.
+ *
+ * @throws {Error} when it is damaged or no PNG file.
+ */
+export function decodePng(bytes: Uint8Array): Image {
+  const { width, height, data } = PNG.sync.read(Buffer.from(bytes));
+  const pixels = new Uint8Array(width * height * 3).map((_, index) => data[Math.floor(index / 3) * 4 + index % 3]!);
+  return { width, height, pixels };
+}

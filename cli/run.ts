@@ -20,8 +20,7 @@ export async function run(
   environment: Environment = systemEnvironment(),
 ): Promise<number> {
   try {
-    await runCommand(args, environment);
-    return 0;
+    return await runCommand(args, environment);
   } catch (thrown) {
     const error = thrown instanceof Error ? thrown : new Error(String(thrown));
     report(error, args.includes("--json"), environment);
@@ -29,7 +28,7 @@ export async function run(
   }
 }
 
-async function runCommand(args: readonly string[], environment: Environment): Promise<void> {
+async function runCommand(args: readonly string[], environment: Environment): Promise<number> {
   const { command, rest } = findCommand(args);
   const given = sortArguments(rest, command.options);
   if (given.options.help) {
@@ -40,8 +39,9 @@ async function runCommand(args: readonly string[], environment: Environment): Pr
     const values = readValues(given);
     const around = values.quiet ? silenced(environment) : environment;
     const { execute } = await command.load();
-    await execute({ values, positionals: given.positionals }, around);
+    return await execute({ values, ...given }, around) ?? 0;
   }
+  return 0;
 }
 
 function report(error: Error, json: boolean, environment: Environment): void {

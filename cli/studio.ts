@@ -7,6 +7,7 @@ import type { GenerateEvent, Image, Request, Timings } from "../pipeline/request
 import type { Tokenizer } from "../pipeline/tokenizer.ts";
 import type { Environment, PipelineModule } from "./environment.ts";
 import type { OptionValues } from "./options.ts";
+import type { Job } from "./picture_job.ts";
 import { checkSchedule, completeRequest, describeCuts } from "./picture_request.ts";
 import type { Step } from "./progress.ts";
 
@@ -14,8 +15,8 @@ import type { Step } from "./progress.ts";
 export interface Drawn {
   /** The pixels. */
   readonly image: Image;
-  /** Time of each stage in milliseconds; `load` is 0 where GPU and weights were there already. */
-  readonly timings: Timings & { readonly load: number };
+  /** Time of each stage. */
+  readonly timings: Timings;
   /** The most GPU memory that was held at once, in bytes. */
   readonly peakBytes: number;
   /** The GPU. */
@@ -26,21 +27,20 @@ export interface Drawn {
 interface Loaded {
   readonly adapter: AdapterInfo;
   readonly pipeline: Pipeline;
+  readonly resources: AsyncDisposableStack;
 }
 
 /** A model ready to draw; disposing of it closes the model's files and the GPU. */
 export class Studio implements AsyncDisposable {
   /** The opened model. */
   readonly model: Model;
-  readonly #resources: AsyncDisposableStack;
   readonly #module: PipelineModule;
   readonly #options: OptionValues;
   #tokenizer: Tokenizer | undefined;
   #loaded: Loaded | undefined;
 
   private constructor(module: PipelineModule, options: OptionValues) {
-    this.#resources = new AsyncDisposableStack();
-    this.model = this.#resources.use(module.openModel(options.model ?? "emoji"));
+    this.model = module.openModel(options.model ?? "emoji");
     this.#module = module;
     this.#options = options;
   }
@@ -61,7 +61,7 @@ export class Studio implements AsyncDisposable {
    *
    * @throws {UsageError | ModelFileError} when its scheduler refuses the settings.
    */
-  request(values: OptionValues, prompt: string, seed: bigint): Request {
+  request({ values, prompt, seed }: Job): Request {
     const request = completeRequest(values, { prompt, seed, model: this.model });
     checkSchedule(request, this.model, this.#module);
     return request;
@@ -74,29 +74,44 @@ export class Studio implements AsyncDisposable {
   }
 
   /**
-   * Draws a picture.
+   * Opens the GPU and brings the model's weights there, where that was not done yet.
    *
+   * @returns the milliseconds it took.
    * @throws {NoGpuError | ModelFileError | GpuMemoryError | GpuFailedError} when GPU or model fail.
    */
-  async draw(request: Request, onStep: (step: Step) => void): Promise<Drawn> {
+  async load(): Promise<number> {
     const start = performance.now();
-    const { adapter, pipeline } = this.#loaded ??= await this.#load();
-    const load = performance.now() - start;
-    const { image, timings, peakBytes } = await finish(pipeline.generate(request), onStep);
-    return { image, timings: { load, ...timings }, peakBytes, adapter };
-  }
-
-  async #load(): Promise<Loaded> {
+    if (this.#loaded !== undefined) return 0;
     const { Gpu, Pipeline } = this.#module;
     const { precision, kernels } = this.#options;
-    const gpu = this.#resources.use(await Gpu.open());
-    const pipeline = this.#resources.use(await Pipeline.load(gpu, this.model, { precision, kernels }));
-    return { adapter: gpu.adapter, pipeline };
+    await using stack = new AsyncDisposableStack();
+    const gpu = stack.use(await Gpu.open());
+    const pipeline = stack.use(await Pipeline.load(gpu, this.model, { precision, kernels }));
+    this.#loaded = { adapter: gpu.adapter, pipeline, resources: stack.move() };
+    return performance.now() - start;
+  }
+
+  /** Gives back the GPU; the next {@link load} opens it again. */
+  async unload(): Promise<void> {
+    await this.#loaded?.resources.disposeAsync();
+    this.#loaded = undefined;
+  }
+
+  /**
+   * Draws a picture, loaded by now.
+   *
+   * @throws {GpuMemoryError | GpuFailedError} when the GPU fails.
+   */
+  async draw(request: Request, onStep: (step: Step) => void): Promise<Drawn> {
+    const { adapter, pipeline } = this.#loaded!;
+    const { image, timings, peakBytes } = await finish(pipeline.generate(request), onStep);
+    return { image, timings, peakBytes, adapter };
   }
 
   /** Gives back what it opened. */
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.#resources.disposeAsync();
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.unload();
+    this.model[Symbol.dispose]();
   }
 }
 

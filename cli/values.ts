@@ -37,7 +37,7 @@ export function size(value: string): number {
 /** A finite number, 0 or more. */
 export function finiteNumber(value: string): number {
   const number = Number(value);
-  if (/^\d+(\.\d+)?$/.test(value) && Number.isFinite(number)) return number;
+  if (/^\d+(\.\d+)?(e[+-]?\d+)?$/.test(value) && Number.isFinite(number)) return number;
   throw new RangeError(
     `must be a finite number, 0 or more, got ${quote(value)}`,
   );
@@ -50,6 +50,21 @@ export function seed(value: string): bigint {
   throw new RangeError(
     `must be a whole number from 0 to ${last}, got ${quote(value)}`,
   );
+}
+
+/** A part of a batch, counted from 1. */
+export interface Shard {
+  /** Which part. */
+  readonly number: number;
+  /** Of how many. */
+  readonly of: number;
+}
+
+/** A part of a batch: `2/4`. */
+export function shard(value: string): Shard {
+  const [number = 0, of = 0] = (/^(\d+)\/(\d+)$/.exec(value)?.slice(1) ?? []).map(Number);
+  if (number >= 1 && number <= of && Number.isSafeInteger(of)) return { number, of };
+  throw new RangeError(`must be I/N with I from 1 to N, such as 2/4, got ${quote(value)}`);
 }
 
 /** One of `names`. */

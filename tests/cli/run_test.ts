@@ -66,6 +66,8 @@ Deno.test("--json prints one document about the picture", () =>
     const { timings, sha256, ...rest } = JSON.parse(stdout);
     assertEquals(rest, {
       schema: 1,
+      status: "ok",
+      index: 1,
       path: `cat-${seed}.png`,
       model: "mine",
       prompt: "cat",
@@ -209,3 +211,17 @@ Deno.test("help names every option and fits 80 columns", async () => {
     assertEquals(stdout.includes("--scheduler NAME"), args[0] !== "tokens");
   }
 });
+
+Deno.test("--count makes pictures of the seeds that follow", () =>
+  withFolder(async (folder) => {
+    const { code, stdout, stderr } = await runFake(["cat", "--count", "3", "--seed", "9"], { folder });
+    assertEquals([code, stdout], [0, "cat-9.png\ncat-10.png\ncat-11.png\n"]);
+    assertStringIncludes(stderr, "Seed 9 to 11\n");
+    const named = await runFake(["cat", "--count", "2", "--seed", "9", "--output", "{index}.png"], { folder });
+    assertEquals(named.stdout, "0001.png\n0002.png\n");
+    for (const [output, words] of [["one.png", "would both go to one.png"], ["-", "takes one picture"]] as const) {
+      const refused = await runFake(["cat", "--count", "2", "--output", output], { folder });
+      assertEquals([refused.code, refused.stages], [2, []]);
+      assertStringIncludes(refused.stderr, words);
+    }
+  }));

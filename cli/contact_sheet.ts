@@ -1,0 +1,53 @@
+/**
+ * Many pictures on one.
+ * @module
+ */
+import type { Image } from "../pipeline/request.ts";
+import { UsageError } from "./errors.ts";
+
+/** Pixels around each picture. */
+const MARGIN = 8;
+const WHITE = 255;
+/** A sheet of 400 MB before it is compressed. */
+const MOST_PIXELS = 2 ** 27;
+
+/** Width and height in pixels. */
+type Size = Pick<Image, "width" | "height">;
+
+/**
+ * Refuses pictures of these sizes that no sheet can hold.
+ *
+ * @throws {UsageError} when their sheet had more than 2^27 pixels.
+ */
+export function checkSheet(sizes: readonly Size[]): void {
+  const { width, height } = layOut(sizes);
+  if (width * height <= MOST_PIXELS) return;
+  throw new UsageError(
+    `--grid: a contact sheet of ${sizes.length} pictures would have ${width}x${height} pixels, more than ${MOST_PIXELS}`,
+  );
+}
+
+/** The pictures row by row on white, none of them scaled; smaller ones stand in the top left of their cells. */
+export function composeSheet(images: readonly Image[]): Image {
+  const { columns, width, height, cellWidth, cellHeight } = layOut(images);
+  const pixels = new Uint8Array(width * height * 3).fill(WHITE);
+  for (const [index, image] of images.entries()) {
+    const left = MARGIN + (index % columns) * (cellWidth + MARGIN);
+    const top = MARGIN + Math.floor(index / columns) * (cellHeight + MARGIN);
+    for (let y = 0; y < image.height; y++) {
+      const row = image.pixels.subarray(y * image.width * 3, (y + 1) * image.width * 3);
+      pixels.set(row, ((top + y) * width + left) * 3);
+    }
+  }
+  return { width, height, pixels };
+}
+
+/** The size of the sheet and of its cells; about as many rows as columns. */
+function layOut(sizes: readonly Size[]) {
+  const columns = Math.ceil(Math.sqrt(sizes.length));
+  const rows = Math.ceil(sizes.length / columns);
+  const cellWidth = sizes.reduce((most, { width }) => Math.max(most, width), 0);
+  const cellHeight = sizes.reduce((most, { height }) => Math.max(most, height), 0);
+  const side = (count: number, cell: number) => count * (cell + MARGIN) + MARGIN;
+  return { columns, width: side(columns, cellWidth), height: side(rows, cellHeight), cellWidth, cellHeight };
+}

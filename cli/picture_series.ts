@@ -1,0 +1,140 @@
+/**
+ * Draws pictures one after the other, writes each and reports it.
+ * @module
+ */
+import { join, resolve } from "@std/path";
+import type { Image } from "../pipeline/request.ts";
+import { checkSheet, composeSheet } from "./contact_sheet.ts";
+import type { Environment } from "./environment.ts";
+import { exitCodeOf } from "./exit_codes.ts";
+import type { OptionValues } from "./options.ts";
+import { refuse, throwFirst } from "./job_checks.ts";
+import { type Entry, isRefusal, type Job } from "./picture_job.ts";
+import { freeName } from "./picture_name.ts";
+import { type Outcome, reportOutcome } from "./picture_report.ts";
+import { decodePng, encodePng } from "./png.ts";
+import { createProgress } from "./progress.ts";
+import type { Studio } from "./studio.ts";
+import { exists, writeWhole } from "./whole_file.ts";
+
+/** What a series runs with. */
+export interface SeriesOptions {
+  /** Options of the whole run. */
+  readonly values: OptionValues;
+  /** When the run began, as `performance.now()` counts. */
+  readonly start: number;
+}
+
+/** A run that makes several pictures with one model. */
+export class Series {
+  readonly #studio: Studio;
+  readonly #environment: Environment;
+  readonly #values: OptionValues;
+  /** Warnings that were given: they say the same of each picture of a prompt. */
+  readonly #told = new Set<string>();
+  readonly #images: Image[] = [];
+  #since: number;
+
+  /** Draws with the model of `studio`. */
+  constructor(studio: Studio, environment: Environment, { values, start }: SeriesOptions) {
+    this.#studio = studio;
+    this.#environment = environment;
+    this.#values = values;
+    this.#since = start;
+  }
+
+  /**
+   * Draws `entries` in their order. The first failure ends the run, unless `--continue-on-error` is given; what keeps
+   * GPU or model from loading always does.
+   *
+   * @returns the exit code: 0, or, after failures that were reported, the code they share, or 1.
+   */
+  async draw(entries: readonly Entry[]): Promise<number> {
+    const codes = new Set<number>();
+    const checked = this.#check(entries);
+    for (const [position, entry] of checked.entries()) {
+      const subject = isRefusal(entry) ? "" : `, seed ${entry.seed}: ${entry.prompt}`;
+      if (checked.length > 1) this.#say(`Picture ${position + 1} of ${checked.length}${subject}`);
+      const outcome = await this.#reach(entry);
+      await reportOutcome(outcome, this.#studio.model, { environment: this.#environment, json: this.#values.json });
+      if (outcome.type === "failed") codes.add(exitCodeOf(outcome.error));
+    }
+    this.#writeSheet();
+    return codes.size === 1 ? [...codes][0]! : Math.min(codes.size, 1);
+  }
+
+  /** What can be refused without the GPU is refused before it is opened. */
+  #check(entries: readonly Entry[]): readonly Entry[] {
+    const sizes: { readonly width: number; readonly height: number }[] = [];
+    const checked = refuse(entries, (job) => {
+      const { width, height } = this.#studio.request(job);
+      sizes.push({ width, height });
+    });
+    if (!this.#values["continue-on-error"]) throwFirst(checked);
+    if (this.#values.grid !== undefined) checkSheet(sizes);
+    return checked;
+  }
+
+  async #reach(entry: Entry): Promise<Outcome> {
+    if (isRefusal(entry)) return this.#fail(entry, entry.error);
+    const path = resolve(this.#environment.folder, entry.name);
+    if (this.#values["skip-existing"] && exists(path)) {
+      if (this.#values.grid !== undefined) this.#images.push(decodePng(Deno.readFileSync(path)));
+      return { type: "skipped", place: entry, path: entry.name };
+    }
+    await this.#warn(entry);
+    const load = await this.#studio.load();
+    try {
+      return await this.#make(entry, load);
+    } catch (error) {
+      // A GPU that failed may be lost: the next picture opens it anew.
+      await this.#studio.unload();
+      return this.#fail(entry, error as Error);
+    }
+  }
+
+  async #make(job: Job, load: number): Promise<Outcome> {
+    const request = this.#studio.request(job);
+    const drawn = await this.#studio.draw(request, createProgress(this.#environment));
+    const png = encodePng(drawn.image);
+    const path = this.#write(job, png);
+    if (this.#values.grid !== undefined) this.#images.push(drawn.image);
+    const now = performance.now();
+    const timings = { load, ...drawn.timings, total: now - this.#since };
+    this.#since = now;
+    return { type: "made", job, request, path, png, timings, adapter: drawn.adapter, peakBytes: drawn.peakBytes };
+  }
+
+  /** Says, once, what of a picture's prompts the model will not read. */
+  async #warn(job: Job): Promise<void> {
+    for (const line of await this.#studio.warnings(this.#studio.request(job))) {
+      if (!this.#told.has(line)) this.#say(line);
+      this.#told.add(line);
+    }
+  }
+
+  #fail(place: Entry, error: Error): Outcome {
+    if (!this.#values["continue-on-error"]) throw error;
+    return { type: "failed", place, error };
+  }
+
+  /** Writes a picture and tells under which name; standard output is left to the report. */
+  #write({ name, replaces }: Job, png: Uint8Array): string {
+    if (name === "-") return name;
+    const { folder } = this.#environment;
+    const path = replaces ? name : freeName(name.replace(/\.png$/, ""), (candidate) => exists(join(folder, candidate)));
+    writeWhole(resolve(folder, path), png);
+    return path;
+  }
+
+  #writeSheet(): void {
+    const { grid } = this.#values;
+    if (grid === undefined || this.#images.length === 0) return;
+    writeWhole(resolve(this.#environment.folder, grid), encodePng(composeSheet(this.#images)));
+    this.#say(`Contact sheet of ${this.#images.length} pictures: ${grid}`);
+  }
+
+  #say(line: string): void {
+    this.#environment.stderr.write(`${line}\n`);
+  }
+}

@@ -19,7 +19,7 @@ import { checkWritable } from "./whole_file.ts";
 export async function execute({ values, options, positionals }: Given, environment: Environment): Promise<number> {
   const start = performance.now();
   checkUsage(values);
-  const prompt = await readPrompt(positionals, environment);
+  const prompt = await readPrompt({ values, positionals }, environment);
   const seed = values.seed ?? drawSeed();
   const order = { index: 1, values, options, prompt, seed };
   // A rerun that leaves out what is there must find it under its own name.

@@ -12,10 +12,12 @@ import type { Model } from "../weights/mod.ts";
 import { type Denoiser, type DenoiserShape, recordDenoiser } from "./denoiser.ts";
 import { toImage } from "./image.ts";
 import { loadParts, type Parts, type PipelineOptions } from "./load.ts";
+import { encodePrompts } from "./prompt/chunks.ts";
 import { createNoiseSource, type NoiseSource } from "./random/mod.ts";
 import type { GenerateEvent, Request } from "./request.ts";
 import type { Schedule } from "./schedulers/schedule.ts";
 import { scheduleFor } from "./schedulers/mod.ts";
+import { checkClipSkip } from "./text_encoder.ts";
 import { decode } from "./vae.ts";
 
 /** What {@link Pipeline.generate} does beside the picture. */
@@ -32,8 +34,8 @@ interface Decoding {
 
 /** The recorded programs of a request, for measurements. */
 export interface Stages {
-  /** The text encoder, and what else all steps share. */
-  readonly text: Program;
+  /** The text encoder, then what else all steps share. */
+  readonly text: readonly Program[];
   /** One denoising step. */
   readonly step: Program;
   /** The VAE's decoder. */
@@ -139,28 +141,31 @@ export class Pipeline implements AsyncDisposable {
 
   /** Prompts, timesteps and noise of a request to the GPU. */
   async #prepare(request: Request): Promise<Prepared> {
-    const { model, tokenizer, decoder } = this.#parts;
+    const { model, tokenizer, decoder, weights } = this.#parts;
     const { factor, scalingFactor } = decoder.config;
-    const { width, height, guidance } = request;
+    const { width, height, guidance, clipSkip = 1 } = request;
     if (width % factor !== 0 || height % factor !== 0) {
       throw new RangeError(
         `A picture of ${width}x${height} is not made of whole latents of ${factor}x${factor} pixels`,
       );
     }
+    checkClipSkip(clipSkip, weights.text.config);
     const schedule = scheduleFor(model.config.scheduler, { steps: request.steps, name: request.scheduler });
     // As in diffusers: a scale of 1 or less is the conditional prediction alone.
     const guided = guidance > 1;
-    const prompts = guided ? [request.negativePrompt, request.prompt] : [request.prompt];
-    const ids = await Promise.all(prompts.map(async (prompt) => (await tokenizer.encode(prompt)).ids));
+    const texts = guided ? [request.negativePrompt, request.prompt] : [request.prompt];
+    const prompts = await encodePrompts(tokenizer, texts, request);
     const denoiser = this.#denoise({
       height: height / factor,
       width: width / factor,
       guided,
       evaluations: schedule.steps.length,
       slots: schedule.slots,
-      tokens: ids[0]!.length,
+      tokens: tokenizer.maxLength,
+      chunks: prompts[0]!.length,
+      clipSkip,
     });
-    denoiser.prepare(ids, schedule);
+    await denoiser.prepare(prompts, schedule);
     const noise = createNoiseSource(request.rng, request.seed);
     const sample = noise.normal(denoiser.elements).map((value) => value * schedule.initNoiseSigma);
     denoiser.start(schedule, { sample, guidance, finalScale: 1 / scalingFactor });

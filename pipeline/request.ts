@@ -21,6 +21,21 @@ export interface Request {
   readonly height: number;
   /** A name of the scheduler table; absent, the model's own scheduler config rules. */
   readonly scheduler?: string;
+  /**
+   * `a1111` reads brackets, weights and `BREAK` as AUTOMATIC1111 does; `plain`, the default, reads all characters as
+   * text, as diffusers does.
+   */
+  readonly promptSyntax?: "a1111" | "plain";
+  /**
+   * What becomes of tokens that the text encoder cannot hold: `chunk` encodes prompts in pieces as AUTOMATIC1111 does;
+   * `truncate`, the default, drops them as diffusers does.
+   */
+  readonly longPrompt?: "chunk" | "truncate";
+  /**
+   * Which of the text encoder's layers, counted from the last, is the context: 1, the default, is the last. One more
+   * than diffusers' `clip_skip`.
+   */
+  readonly clipSkip?: number;
   /** Whose random numbers: torch's CPU generator (MT19937) or its CUDA generator (Philox). */
   readonly rng: "cpu" | "cuda";
 }

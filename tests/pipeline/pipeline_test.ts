@@ -112,6 +112,18 @@ Deno.test("one request is one picture, whatever was drawn between", () =>
     assertEquals((await draw(pipeline, { ...REQUEST, scheduler: "euler-ancestral" }, true)).image.pixels, first);
   }));
 
+Deno.test("a prompt of plain words that fits is one picture, however prompts are read", () =>
+  withPipeline(async (pipeline) => {
+    const first = await pixels(pipeline);
+    for (const promptSyntax of ["a1111", "plain"] as const) {
+      for (const longPrompt of ["chunk", "truncate"] as const) {
+        // One with weights and more chunks in between: nothing of it may stay.
+        await pixels(pipeline, { prompt: "(a BREAK b", promptSyntax: "a1111", longPrompt });
+        assertEquals(await pixels(pipeline, { promptSyntax, longPrompt, clipSkip: 1 }), first);
+      }
+    }
+  }));
+
 Deno.test("every setting changes the picture", () =>
   withPipeline(async (pipeline) => {
     const changes: readonly Partial<Request>[] = [
@@ -124,6 +136,10 @@ Deno.test("every setting changes the picture", () =>
       { guidance: 1 },
       { scheduler: "euler" },
       { rng: "cuda" },
+      { clipSkip: 2 },
+      { prompt: "a (red) fox" },
+      { prompt: "a (red) fox", promptSyntax: "a1111" },
+      { prompt: "a red BREAK fox", promptSyntax: "a1111", longPrompt: "chunk" },
     ];
     const seen = new Map<string, string>();
     for (const change of changes) {
@@ -160,6 +176,8 @@ Deno.test("what cannot be drawn is refused before the GPU works", () =>
       [{ height: 65 }, "64x65"],
       [{ steps: 0 }, "0 steps are not possible"],
       [{ scheduler: "magic" }, "Scheduler magic is not known"],
+      [{ clipSkip: 0 }, "Clip skip is 0, and the text encoder has layers 1 to"],
+      [{ clipSkip: 50 }, "Clip skip is 50"],
     ];
     for (const [change, message] of refusals) await assertRejects(() => pixels(pipeline, change), RangeError, message);
     assertEquals(gpu.bytes, bytes);

@@ -29,6 +29,30 @@ export interface DenoiserShape {
   readonly chunks: number;
   /** The text encoder's layer that is the context, 1 for the last. */
   readonly clipSkip: number;
+  /** Whether steps keep parts of an original. */
+  readonly masked: boolean;
+}
+
+/** What a masked denoiser keeps; each `[channels, height, width]`. */
+export interface Original {
+  /** 1 where the picture is made, 0 where it is kept. */
+  readonly mask: Float32Array;
+  /** The clean latent. */
+  readonly sample: Float32Array;
+  /** The noise that is added to it, the same in each step. */
+  readonly noise: Float32Array;
+}
+
+/** What a run of the denoiser starts from. */
+export interface Start {
+  /** `[channels, height, width]`. */
+  readonly sample: Float32Array;
+  /** Classifier-free guidance scale. */
+  readonly guidance: number;
+  /** Multiplies the last latent. */
+  readonly finalScale: number;
+  /** For a masked denoiser. */
+  readonly original?: Original;
 }
 
 /** The weights that denoising needs. */
@@ -53,8 +77,8 @@ export interface Denoiser {
    * for the GPU only when the context must be put together: for weights, or for several chunks.
    */
   prepare(prompts: readonly (readonly PromptChunk[])[], schedule: Schedule): Promise<void>;
-  /** Sets the sampler's start: `sample [channels, height, width]`. `finalScale` multiplies the last latent. */
-  start(schedule: Schedule, options: { sample: Float32Array; guidance: number; finalScale: number }): void;
+  /** Sets the sampler's start. */
+  start(schedule: Schedule, start: Start): void;
   /** Submits the next step, with its fresh noise if it uses any. */
   step(noise?: Float32Array): void;
   /** The sampler's current sample `[channels, height, width]`. */
@@ -64,7 +88,7 @@ export interface Denoiser {
 
 /** Records the denoising loop of `shape`. */
 export function recordDenoiser(ops: Ops, weights: DenoiserWeights, shape: DenoiserShape): Denoiser {
-  const { height, width, guided, evaluations, slots, tokens, chunks, clipSkip } = shape;
+  const { height, width, guided, evaluations, slots, tokens, chunks, clipSkip, masked } = shape;
   const batch = guided ? 2 : 1;
   const { text, unet: unetWeights } = weights;
   const channels = unetWeights.config.inChannels;
@@ -83,7 +107,8 @@ export function recordDenoiser(ops: Ops, weights: DenoiserWeights, shape: Denois
   const padded = encode(new Float32Array(elements)).length;
   const state = ops.buffer(slots * padded, "sampler state");
   const noise = ops.buffer(padded, "noise");
-  const stride = 2 + slots * (slots + 2);
+  const original = masked ? ops.buffer(3 * padded, "original") : undefined;
+  const stride = 2 + slots * (slots + 2) + (masked ? 2 : 0);
   const coefficients = ops.buffer(evaluations * stride, "sampler coefficients");
 
   let conditions: ReturnType<typeof prepareUnet>;
@@ -93,7 +118,8 @@ export function recordDenoiser(ops: Ops, weights: DenoiserWeights, shape: Denois
   });
   const stepping = ops.record(() => {
     const prediction = unet(ops, unetWeights, latent, conditions);
-    ops.launch(ops.family.sample({ prediction, input: latent, state, noise, coefficients, step, slots }));
+    const sampler = { prediction, input: latent, state, noise, coefficients, step, slots };
+    ops.launch(ops.family.sample({ ...sampler, ...(original && { original }) }));
     ops.launch(advance(step));
   });
   const kept = new Set<Memory>([
@@ -104,6 +130,7 @@ export function recordDenoiser(ops: Ops, weights: DenoiserWeights, shape: Denois
     state,
     noise,
     coefficients,
+    ...(original ? [original] : []),
   ]);
 
   return {
@@ -120,8 +147,13 @@ export function recordDenoiser(ops: Ops, weights: DenoiserWeights, shape: Denois
       if (chunks > 1 || all.some(isWeighted)) ops.write(context, assembleContext(await ops.read(encoded), prompts));
       conditioning.run();
     },
-    start(schedule, { sample, guidance, finalScale }) {
-      ops.gpu.write(coefficients, coefficientTable(schedule, guidance, finalScale));
+    start(schedule, { sample, guidance, finalScale, original: kept }) {
+      ops.gpu.write(coefficients, coefficientTable(schedule, { guidance, finalScale, masked }));
+      if (original && kept) {
+        const latents = new Float32Array(3 * padded);
+        [kept.mask, kept.sample, kept.noise].forEach((values, i) => latents.set(encode(values), i * padded));
+        ops.gpu.write(original, latents);
+      }
       ops.gpu.write(step, new Uint32Array(1));
       const slots = new Float32Array(shape.slots * padded);
       slots.set(encode(sample));
@@ -148,13 +180,21 @@ export function recordDenoiser(ops: Ops, weights: DenoiserWeights, shape: Denois
   };
 }
 
-/** The table that the sampler's kernel reads, see {@link SamplerSpec.coefficients}. */
-function coefficientTable(schedule: Schedule, guidance: number, finalScale: number): Float32Array<ArrayBuffer> {
+/** The table that the sampler's kernel reads, see {@link SamplerSpec.coefficients} and {@link SamplerSpec.original}. */
+function coefficientTable(
+  schedule: Schedule,
+  { guidance, finalScale, masked }: { guidance: number; finalScale: number; masked: boolean },
+): Float32Array<ArrayBuffer> {
   return Float32Array.from(
-    schedule.steps.flatMap(({ transition }, i) => [
-      schedule.steps[i + 1]?.inputScale ?? finalScale,
-      guidance,
-      ...transition.flat(),
-    ]),
+    schedule.steps.flatMap(({ transition }, i) => {
+      // What is kept is as noisy as what the next step takes, and clean behind the last.
+      const { signal, noise } = schedule.noiseLevels[i + 1] ?? { signal: 1, noise: 0 };
+      return [
+        schedule.steps[i + 1]?.inputScale ?? finalScale,
+        guidance,
+        ...transition.flat(),
+        ...(masked ? [signal, noise] : []),
+      ];
+    }),
   );
 }

@@ -20,7 +20,7 @@ import { Parameters, type Precision } from "./parameters.ts";
 import { readTextEncoder } from "./text_encoder.ts";
 import { loadTokenizer, type Tokenizer } from "./tokenizer.ts";
 import { readUnet } from "./unet.ts";
-import { readDecoder, type VaeWeights } from "./vae.ts";
+import { readDecoder, readEncoder, type VaeWeights } from "./vae.ts";
 
 /** How a pipeline is loaded. */
 export interface PipelineOptions {
@@ -39,6 +39,8 @@ export interface Parts {
   readonly tokenizer: Tokenizer;
   readonly weights: DenoiserWeights;
   readonly decoder: VaeWeights;
+  /** The VAE's encoder, read when it is first asked for; the model must still be open then. */
+  readonly encoder: () => VaeWeights;
 }
 
 /**
@@ -62,9 +64,28 @@ export async function loadParts(gpu: Gpu, model: Model, options: PipelineOptions
     unet: readUnet(parameters(ops, model.unet), unet),
   };
   const decoder = readDecoder(parameters(vaeOps, model.vae), vae);
+  let encoder: VaeWeights | undefined;
   const tokenizer = await loadTokenizer(model.tokenizer);
   gpu.check();
-  return { ops, vaeOps, model, tokenizer, weights, decoder };
+  return {
+    ops,
+    vaeOps,
+    model,
+    tokenizer,
+    weights,
+    decoder,
+    encoder: () => encoder ??= readEncoder(parameters(vaeOps, model.vae), vae),
+  };
+}
+
+/**
+ * Makes sure that a model can start from a picture; no GPU is needed.
+ *
+ * @throws {ModelFileError} when its VAE has a decoder only.
+ */
+export function checkEncoder({ vae }: Model): void {
+  if (vae.tensors.has("encoder.conv_in.weight")) return;
+  throw new ModelFileError(vae.label, "has no encoder, so this model cannot start from a picture");
 }
 
 /** Whether float16 arithmetic is wanted: asked for, or what the UNet's weights are stored in. */

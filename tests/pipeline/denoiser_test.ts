@@ -42,6 +42,7 @@ async function denoise(
     tokens: tokenizer.maxLength,
     chunks: prompts[0]!.length,
     clipSkip,
+    masked: false,
   };
   const denoiser = recordDenoiser(ops, weights, shape);
   await denoiser.prepare(prompts, schedule);

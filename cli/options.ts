@@ -145,6 +145,13 @@ export const options = {
     read: text,
     scope: "line",
   },
+  "no-metadata": { help: "do not write into the PNG how it was made", scope: "line" },
+  "from": {
+    value: "FILE",
+    help: "make a picture again: prompt and options are read from the PNG, others that are given go before them",
+    otherwise: "none",
+    read: text,
+  },
   "count": {
     value: "NUMBER",
     help: "pictures of a prompt, with the seeds that follow; 1 to 100000",

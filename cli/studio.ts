@@ -92,6 +92,11 @@ export class Studio implements AsyncDisposable {
     return performance.now() - start;
   }
 
+  /** Name of the GPU; undefined while none is open. */
+  get adapter(): string | undefined {
+    return this.#loaded?.adapter.description;
+  }
+
   /** Gives back the GPU; the next {@link load} opens it again. */
   async unload(): Promise<void> {
     await this.#loaded?.resources.disposeAsync();

@@ -25,6 +25,9 @@ function withFolder(test: (folder: string) => Promise<void>): () => Promise<void
 /** One value other than the default of each option that decides a picture. */
 const ALL = {
   "negative-prompt": 'no, "never": not\nthis',
+  "prompt-syntax": "plain",
+  "long-prompt": "chunk",
+  "clip-skip": "2",
   "seed": `${2n ** 64n - 1n}`,
   "steps": "3",
   "guidance": "0.0000001",
@@ -67,13 +70,13 @@ Deno.test(
     const { code, stdout } = await runFake(folder, ["show", "cat.png", "--json"]);
     const { picture, parameters, schema, path, lost } = JSON.parse(stdout);
     assertEquals([code, schema, path, lost], [0, 1, "cat.png", []]);
-    const { prompt, "long-prompt": longPrompt, ...options } = picture;
-    assertEquals([prompt, longPrompt], ["a cat", "truncate"]);
-    assertEquals(options, { ...ALL, steps: 3, guidance: 1e-7, width: 64, height: 128 });
+    const { prompt, ...options } = picture;
+    assertEquals(prompt, "a cat");
+    assertEquals(options, { ...ALL, "clip-skip": 2, "steps": 3, "guidance": 1e-7, "width": 64, "height": 128 });
     assertEquals(
       parameters,
       'a cat\nNegative prompt: no, "never": not\nthis\nSteps: 3, Sampler: Euler, Schedule type: Karras, ' +
-        "CFG scale: 1e-7, Seed: 18446744073709551615, Size: 64x128, Model: ./mine, RNG: NV, Version: denoise 0.1.0",
+        "CFG scale: 1e-7, Seed: 18446744073709551615, Size: 64x128, Model: ./mine, Clip skip: 2, RNG: NV, Version: denoise 0.1.0",
     );
     const words = await runFake(folder, ["show", "cat.png"]);
     assertStringIncludes(words.stdout, "prompt: a cat\nmodel: ./mine\n");

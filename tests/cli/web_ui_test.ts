@@ -56,6 +56,9 @@ Deno.test("what another tool's picture was made with, as far as it can be made a
     prompt: "a (cat:1.2)",
     options: {
       "negative-prompt": "dog",
+      "prompt-syntax": "a1111",
+      "long-prompt": "chunk",
+      "clip-skip": "1",
       "steps": "30",
       "guidance": "6.5",
       "seed": "18446744073709551615",

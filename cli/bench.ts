@@ -29,7 +29,9 @@ export async function execute({ values, positionals }: Given, environment: Envir
   if (chart !== undefined) checkWritable(chart);
   const say = (text: string) => stderr.write(`${text}\n`);
 
-  using model = values["random-weights"] === undefined ? openModel(values.model ?? "emoji") : openRandomModel();
+  using model = values["random-weights"] === undefined
+    ? openModel(values.model ?? "emoji", { tokenizer: values.tokenizer })
+    : openRandomModel();
   const { defaults } = model;
   const { precision, kernels, steps = defaults.steps, width = defaults.width, height = defaults.height } = values;
   const request: Request = {

@@ -30,9 +30,16 @@ interface OptionEntry {
 /** Every option of every command, in the order of help. */
 export const options = {
   "model": {
-    value: "NAME|DIR",
-    help: "an embedded model, or a folder of a diffusers model",
+    value: "NAME|DIR|FILE",
+    help: "an embedded model, a folder of a diffusers model, or a checkpoint (.safetensors)",
     otherwise: "emoji",
+    read: text,
+    scope: "model",
+  },
+  "tokenizer": {
+    value: "DIR",
+    help: "a folder with the tokenizer to use, for a checkpoint that has none",
+    otherwise: "the model's",
     read: text,
     scope: "model",
   },
@@ -41,34 +48,6 @@ export const options = {
     help: "what to steer away from",
     default: "",
     read: text,
-    scope: "picture",
-  },
-  "prompt-file": {
-    value: "FILE",
-    help: "a text file that holds the prompt",
-    otherwise: "the argument, or standard input",
-    read: text,
-  },
-  "prompt-syntax": {
-    value: "NAME",
-    help:
-      "a1111 reads (more), [less], (as said:1.2), \\( and BREAK; plain reads every character as text, as diffusers does",
-    default: "a1111",
-    read: oneOf("a1111", "plain"),
-    scope: "picture",
-  },
-  "long-prompt": {
-    value: "NAME",
-    help: "chunk reads a prompt that is too long in pieces, as a1111 does; truncate cuts it, as diffusers does",
-    otherwise: "chunk; the embedded model's is truncate",
-    read: oneOf("chunk", "truncate"),
-    scope: "picture",
-  },
-  "clip-skip": {
-    value: "NUMBER",
-    help: "the text encoder's layer that is read, counted from the last as a1111 does, not as diffusers",
-    default: "1",
-    read: wholeNumber(1, 100),
     scope: "picture",
   },
   "seed": {
@@ -136,6 +115,13 @@ export const options = {
     read: readOptimizations,
     scope: "model",
   },
+  "long-prompt": {
+    value: "NAME",
+    help: "truncate cuts a prompt that the model cannot hold",
+    default: "truncate",
+    read: oneOf("truncate"),
+    scope: "picture",
+  },
   "output": {
     value: "FILE",
     help:
@@ -144,13 +130,6 @@ export const options = {
     otherwise: "a new file named after prompt and seed",
     read: text,
     scope: "line",
-  },
-  "no-metadata": { help: "do not write into the PNG how it was made", scope: "line" },
-  "from": {
-    value: "FILE",
-    help: "make a picture again: prompt and options are read from the PNG, others that are given go before them",
-    otherwise: "none",
-    read: text,
   },
   "count": {
     value: "NUMBER",

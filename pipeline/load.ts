@@ -6,21 +6,14 @@ import type { Gpu } from "../kernels/gpu.ts";
 import { chooseFamilies } from "../kernels/mod.ts";
 import { Ops } from "../kernels/ops.ts";
 import type { Optimizations } from "../kernels/optimizations.ts";
-import { type Model, ModelFileError, type TensorSource } from "../weights/mod.ts";
-import {
-  readTextConfig,
-  readUnetConfig,
-  readVaeConfig,
-  type TextConfig,
-  type UnetConfig,
-  type VaeConfig,
-} from "./config.ts";
+import type { Model, TensorSource } from "../weights/mod.ts";
+import { checkModel } from "./check_model.ts";
 import type { DenoiserWeights } from "./denoiser.ts";
 import { Parameters, type Precision } from "./parameters.ts";
 import { readTextEncoder } from "./text_encoder.ts";
 import { loadTokenizer, type Tokenizer } from "./tokenizer.ts";
 import { readUnet } from "./unet.ts";
-import { readDecoder, readEncoder, type VaeWeights } from "./vae.ts";
+import { readDecoder, type VaeWeights } from "./vae.ts";
 
 /** How a pipeline is loaded. */
 export interface PipelineOptions {
@@ -39,70 +32,32 @@ export interface Parts {
   readonly tokenizer: Tokenizer;
   readonly weights: DenoiserWeights;
   readonly decoder: VaeWeights;
-  /** The VAE's encoder, read when it is first asked for; the model must still be open then. */
-  readonly encoder: () => VaeWeights;
 }
 
 /**
  * Reads a model's weights onto the GPU.
  *
- * @throws {ModelFileError} when a tensor is missing or misshapen, or the model is of a kind that is not supported.
+ * @throws {ModelFileError} when tensors are missing, misshapen or unknown, or the model is of a kind that is not supported.
  */
 export async function loadParts(gpu: Gpu, model: Model, options: PipelineOptions): Promise<Parts> {
+  const { text, unet, vae } = checkModel(model);
   const families = await chooseFamilies(gpu);
   const ops = new Ops(gpu, halfPrecision(model, options.precision) ? families.half : families.exact, options.kernels);
   // The VAE's activations can leave float16's range.
   const vaeOps = new Ops(gpu, families.exact, options.kernels);
-  const { config } = model;
-  const text = readTextConfig(config.textEncoder);
-  const unet = readUnetConfig(config.unet);
-  const vae = readVaeConfig(config.vae);
-  checkParts(unet, vae, text);
   const parameters = (ops: Ops, part: TensorSource) => new Parameters(ops, part, options.precision);
   const weights = {
     text: readTextEncoder(parameters(ops, model.textEncoder), text),
     unet: readUnet(parameters(ops, model.unet), unet),
   };
   const decoder = readDecoder(parameters(vaeOps, model.vae), vae);
-  let encoder: VaeWeights | undefined;
   const tokenizer = await loadTokenizer(model.tokenizer);
   gpu.check();
-  return {
-    ops,
-    vaeOps,
-    model,
-    tokenizer,
-    weights,
-    decoder,
-    encoder: () => encoder ??= readEncoder(parameters(vaeOps, model.vae), vae),
-  };
-}
-
-/**
- * Makes sure that a model can start from a picture; no GPU is needed.
- *
- * @throws {ModelFileError} when its VAE has a decoder only.
- */
-export function checkEncoder({ vae }: Model): void {
-  if (vae.tensors.has("encoder.conv_in.weight")) return;
-  throw new ModelFileError(vae.label, "has no encoder, so this model cannot start from a picture");
+  return { ops, vaeOps, model, tokenizer, weights, decoder };
 }
 
 /** Whether float16 arithmetic is wanted: asked for, or what the UNet's weights are stored in. */
 function halfPrecision(model: Model, precision: Precision = "auto"): boolean {
   if (precision !== "auto") return precision === "f16";
   return [...model.unet.tensors.values()].every(({ dtype }) => dtype === "F16");
-}
-
-/** Refuses parts that do not fit together. */
-function checkParts(unet: UnetConfig, vae: VaeConfig, text: TextConfig): void {
-  const { inChannels, outChannels, contextWidth } = unet;
-  if (inChannels !== vae.latentChannels || outChannels !== vae.latentChannels) {
-    const shape = `${inChannels} channels to ${outChannels}`;
-    throw new ModelFileError("unet/config.json", `maps ${shape}, but the VAE's latents have ${vae.latentChannels}`);
-  }
-  if (contextWidth !== text.width) {
-    const widths = `${contextWidth}, and the text encoder writes ${text.width}`;
-    throw new ModelFileError("unet/config.json", `reads a context of width ${widths}`);
-  }
 }

@@ -21,7 +21,6 @@ export class Parameters {
   readonly #ops: Pick<Ops, "layer" | "affine">;
   readonly #source: TensorSource;
   readonly #precision: Precision;
-  readonly #used = new Set<string>();
 
   /** Reads `source` for `ops`. */
   constructor(ops: Pick<Ops, "layer" | "affine">, source: TensorSource, precision: Precision = "auto") {
@@ -33,11 +32,6 @@ export class Parameters {
   /** Whether the model has a tensor of this name. */
   has(name: string): boolean {
     return this.#source.tensors.has(name);
-  }
-
-  /** Names that nothing has read. */
-  unused(): readonly string[] {
-    return [...this.#source.tensors.keys()].filter((name) => !this.#used.has(name));
   }
 
   /**
@@ -59,7 +53,6 @@ export class Parameters {
         `tensor ${name} is [${info.shape.join(", ")}], and the configuration asks for [${shape.join(", ")}]`,
       );
     }
-    this.#used.add(name);
     return info;
   }
 

@@ -13,6 +13,9 @@ import { readTokenizer } from "../weights/tokenizer_files.ts";
 
 const FIXTURES = join(import.meta.dirname!, "..", "fixtures");
 
+/** The folder of CLIP's tokenizer. */
+export const TOKENIZER = join(FIXTURES, "tokenizer");
+
 /** The tiny model; its weights are those that the golden data was made with. */
 export function openTinyModel(): Model {
   const directory = join(FIXTURES, "tiny-sd1");
@@ -24,7 +27,7 @@ export function openTinyModel(): Model {
     textEncoder: openTinyPart("text_encoder"),
     unet: openTinyPart("unet"),
     vae: openTinyPart("vae"),
-    tokenizer: readTokenizer(join(FIXTURES, "tokenizer")),
+    tokenizer: readTokenizer(TOKENIZER),
     defaults: readDefaults(directory, config),
     [Symbol.dispose]() {},
   };

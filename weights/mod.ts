@@ -7,8 +7,8 @@ export type { ModelDefaults } from "./defaults.ts";
 export { ModelFileError, ModelNotFoundError } from "./errors.ts";
 export { openFormula } from "./formula.ts";
 export type { JsonObject } from "./json.ts";
-export { listEmbedded, type Model, type ModelConfig, openModel } from "./model.ts";
-export { openSafetensors, type SafetensorsOptions } from "./safetensors.ts";
+export { listEmbedded, type Model, type ModelConfig, type ModelOptions, openModel } from "./model.ts";
+export { openSafetensors, type SafetensorsOptions, type SafetensorsSource } from "./safetensors.ts";
 export { sd14Config, sd14Defaults, sd14Tokenizer } from "./sd14.ts";
 export {
   BYTES_PER_ELEMENT,

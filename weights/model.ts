@@ -1,8 +1,9 @@
 /**
- * Opens a model: a diffusers folder, one that comes with the program or one of the user's.
+ * Opens a model: a diffusers folder, one that comes with the program or one of the user's, or a single file.
  * @module
  */
 import { basename, join, resolve } from "@std/path";
+import { openCheckpoint } from "./checkpoint.ts";
 import { type ModelDefaults, readDefaults } from "./defaults.ts";
 import { ModelFileError, ModelNotFoundError } from "./errors.ts";
 import { isFile, kindOf, readJson } from "./files.ts";
@@ -25,7 +26,7 @@ export interface ModelConfig {
 
 /** All that is needed to draw; disposing of it closes its files. */
 export interface Model extends Disposable {
-  /** The name it was opened by, or its folder's. */
+  /** The name it was opened by, or that of its folder or file. */
   readonly name: string;
   /** The folder it lies in. */
   readonly directory: string;
@@ -43,6 +44,12 @@ export interface Model extends Disposable {
   readonly defaults: ModelDefaults;
 }
 
+/** How a model is opened. */
+export interface ModelOptions {
+  /** A folder with the tokenizer to use instead of the model's own. */
+  readonly tokenizer?: string | undefined;
+}
+
 /** The folder of the embedded models: this one, unless the program runs from a URL. */
 const EMBEDDED: string | undefined = import.meta.dirname;
 
@@ -55,15 +62,48 @@ export function listEmbedded(): readonly string[] {
 }
 
 /**
- * Opens an embedded model by its name, or a diffusers folder by its path. An embedded name goes before a folder
- * of the same name, which `./name` still means.
+ * Opens an embedded model by its name, or a diffusers folder or a safetensors checkpoint by its path. An embedded name
+ * goes before a folder of the same name, which `./name` still means.
  * @throws {ModelNotFoundError} there is no such model, or a part of it is absent
  * @throws {ModelFileError} a file of it is damaged or of an unsupported kind
  */
-export function openModel(nameOrDirectory: string): Model {
-  const directory = findModel(nameOrDirectory);
+export function openModel(name: string, options: ModelOptions = {}): Model {
+  const path = findModel(name);
+  return kindOf(path) === "folder" ? openFolder(path, options) : openCheckpoint(path, options);
+}
+
+/** The path of the folder or file that `name` means; the first way that knows it is taken. */
+function findModel(name: string): string {
+  return findEmbedded(name) ?? findFolder(name) ?? findFile(name) ?? notFound(name);
+}
+
+function findEmbedded(name: string): string | undefined {
+  return EMBEDDED !== undefined && listEmbedded().includes(name) ? join(EMBEDDED, name) : undefined;
+}
+
+function findFolder(path: string): string | undefined {
+  if (kindOf(path) !== "folder") return undefined;
+  if (isModelFolder(path)) return path;
+  throw new ModelNotFoundError(`The folder ${path} is no model: it has no model_index.json`);
+}
+
+function findFile(path: string): string | undefined {
+  if (kindOf(path) === "nothing") return undefined;
+  if (isPickle(path)) throw pickleError(path, `from_single_file(${JSON.stringify(path)})`);
+  if (/\.safetensors$/i.test(path)) return path;
+  throw new ModelFileError(path, "a model is a folder in the layout of diffusers or a .safetensors file");
+}
+
+function notFound(name: string): never {
+  const embedded = EMBEDDED === undefined
+    ? `none are embedded in a program that runs from ${import.meta.url}`
+    : `embedded are ${listEmbedded().join(", ")}`;
+  throw new ModelNotFoundError(`There is no model, folder or file ${name}; ${embedded}`);
+}
+
+function openFolder(directory: string, options: ModelOptions): Model {
   const config = readConfig(directory);
-  const tokenizer = readTokenizer(join(directory, "tokenizer"));
+  const tokenizer = readTokenizer(options.tokenizer ?? join(directory, "tokenizer"));
   const defaults = readDefaults(directory, config);
   using stack = new DisposableStack();
   const textEncoder = stack.use(openPart(directory, "text_encoder"));
@@ -99,21 +139,4 @@ export function readConfig(directory: string): ModelConfig {
 
 function isModelFolder(path: string): boolean {
   return isFile(join(path, "model_index.json"));
-}
-
-function findModel(name: string): string {
-  if (EMBEDDED !== undefined && listEmbedded().includes(name)) return join(EMBEDDED, name);
-  const kind = kindOf(name);
-  if (kind === "folder") {
-    if (isModelFolder(name)) return name;
-    throw new ModelNotFoundError(`The folder ${name} is no model: it has no model_index.json`);
-  }
-  if (kind === "nothing") {
-    const embedded = EMBEDDED === undefined
-      ? `none are embedded in a program that runs from ${import.meta.url}`
-      : `embedded are ${listEmbedded().join(", ")}`;
-    throw new ModelNotFoundError(`There is no model or folder ${name}; ${embedded}`);
-  }
-  if (isPickle(name)) throw pickleError(name, `from_single_file(${JSON.stringify(name)})`);
-  throw new ModelFileError(name, "a model is a folder in the layout of diffusers, and this is none");
 }

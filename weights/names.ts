@@ -11,16 +11,16 @@ import { lookUp, type TensorInfo, type TensorSource } from "./tensor_source.ts";
 /** Maps a checkpoint's name to the canonical one; undefined for a tensor that no model needs. */
 export type Rename = (name: string) => string | undefined;
 
-/** Tensors that old exporters wrote beside the weights: a table of 0, 1, 2, ... and the scale of CLIP's loss. */
-const STRAYS: ReadonlySet<string> = new Set([
-  "embeddings.position_ids",
-  "logit_scale",
-]);
+/**
+ * Tensors beside a text encoder's own: a table of 0, 1, 2, ... that old exporters wrote, and what else CLIP consists of,
+ * where the whole of it was saved.
+ */
+const STRAYS = /^(?:embeddings\.position_ids$|logit_scale$|text_projection\b|visual_projection\.|vision_model\.)/;
 
 /** Text encoder: transformers 5 dropped the prefix `text_model.`. */
 export function textEncoderName(name: string): string | undefined {
   const bare = name.replace(/^text_model\./, "");
-  return STRAYS.has(bare) ? undefined : bare;
+  return STRAYS.test(bare) ? undefined : bare;
 }
 
 /** UNet: its names never changed. */

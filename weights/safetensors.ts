@@ -18,12 +18,20 @@ export interface SafetensorsOptions {
   readonly ignore?: (name: string) => boolean;
 }
 
+/** The tensors of a file, and what else its header says. */
+export interface SafetensorsSource extends TensorSource {
+  /** Names of the tensors that were left out. */
+  readonly ignored: readonly string[];
+  /** Free text by key. */
+  readonly metadata: ReadonlyMap<string, string>;
+}
+
 /**
  * Opens a safetensors file, which stays open until the source is disposed of.
  * @throws {ModelNotFoundError} there is no such file
  * @throws {ModelFileError} the file is not a whole and valid safetensors file of F16, BF16 and F32 tensors
  */
-export function openSafetensors(path: string, options: SafetensorsOptions = {}): TensorSource {
+export function openSafetensors(path: string, options: SafetensorsOptions = {}): SafetensorsSource {
   const { ignore = () => false } = options;
   using stack = new DisposableStack();
   const file = stack.use(openFile(path));
@@ -31,15 +39,16 @@ export function openSafetensors(path: string, options: SafetensorsOptions = {}):
   const headerBytes = readHeaderBytes(file, path, size);
   const data = 8 + headerBytes;
   const header = readAt(file, path, 8, headerBytes);
+  const { entries, metadata } = parseHeader(path, header, size - data);
   const tensors = new Map(
-    parseHeader(path, header, size - data)
-      .filter(({ name }) => !ignore(name))
-      .map((entry) => [entry.name, usable(path, entry)]),
+    entries.filter(({ name }) => !ignore(name)).map((entry) => [entry.name, usable(path, entry)]),
   );
   const opened = stack.move();
   return {
     label: path,
     tensors,
+    ignored: entries.flatMap(({ name }) => tensors.has(name) ? [] : [name]),
+    metadata,
     read(name) {
       const { begin, bytes } = lookUp(path, tensors, name);
       return readAt(file, path, data + begin, bytes);

@@ -8,22 +8,30 @@ import { isObject, type JsonObject, shown } from "./json.ts";
 import { repeatedKey } from "./repeated_key.ts";
 import { type Entry, parseEntry } from "./safetensors_entry.ts";
 
+/** What a header says. */
+export interface Header {
+  /** Its tensors, in the order of their bytes. */
+  readonly entries: readonly Entry[];
+  /** Free text by key. */
+  readonly metadata: ReadonlyMap<string, string>;
+}
+
 /**
- * The tensors of a header, in the order of their bytes.
+ * Reads a header.
  * @param file the file that errors name
  * @param header the bytes between the header's length and the data
  * @param dataBytes how many bytes follow the header
  * @throws {ModelFileError} the header is not valid, or does not describe exactly `dataBytes` bytes
  */
-export function parseHeader(file: string, header: Uint8Array, dataBytes: number): readonly Entry[] {
-  const { __metadata__: metadata, ...tensors } = parseObject(file, header);
-  checkMetadata(file, metadata);
+export function parseHeader(file: string, header: Uint8Array, dataBytes: number): Header {
+  const { __metadata__: texts, ...tensors } = parseObject(file, header);
+  const metadata = parseMetadata(file, texts);
   const entries = Object.entries(tensors)
     .map(([name, value]) => parseEntry(file, name, value))
     // A tensor of no bytes lies before the one that begins at the same place.
     .sort((a, b) => a.begin - b.begin || a.end - b.end);
   checkLayout(file, entries, dataBytes);
-  return entries;
+  return { entries, metadata };
 }
 
 function parseObject(file: string, header: Uint8Array): JsonObject {
@@ -51,14 +59,16 @@ function parseObject(file: string, header: Uint8Array): JsonObject {
   throw new ModelFileError(file, `the header has the key ${shown(key)} twice`);
 }
 
-function checkMetadata(file: string, metadata: unknown = {}): void {
+function parseMetadata(file: string, metadata: unknown = {}): ReadonlyMap<string, string> {
   if (!isObject(metadata)) {
     throw new ModelFileError(file, `__metadata__ is ${shown(metadata)}, not an object`);
   }
-  for (const [key, value] of Object.entries(metadata)) {
-    if (typeof value === "string") continue;
-    throw new ModelFileError(file, `__metadata__ has ${shown(value)} as ${shown(key)}, not a string`);
-  }
+  return new Map(
+    Object.entries(metadata).map(([key, value]) => {
+      if (typeof value === "string") return [key, value];
+      throw new ModelFileError(file, `__metadata__ has ${shown(value)} as ${shown(key)}, not a string`);
+    }),
+  );
 }
 
 /** Every byte belongs to exactly one tensor. */

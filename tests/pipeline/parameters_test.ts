@@ -19,13 +19,13 @@ Deno.test("a model that does not fit its configuration is refused with the tenso
     config: { ...config, [part]: { ...config[part], ...change } },
   });
   const refusals: readonly (readonly [Partial<Model>, string])[] = [
-    [{ unet: reshaped(unet, "conv_in.weight") }, "has no tensor conv_in.weight [32, 4, 3, 3]"],
+    [{ unet: reshaped(unet, "conv_in.weight") }, "1 tensor is missing: conv_in.weight [32, 4, 3, 3]"],
     [
       { unet: reshaped(unet, "conv_in.weight", [32, 5, 3, 3]) },
-      "tensor conv_in.weight is [32, 5, 3, 3], and the configuration asks for [32, 4, 3, 3]",
+      "conv_in.weight is [32, 5, 3, 3], not [32, 4, 3, 3]",
     ],
-    [{ vae: reshaped(vae, "decoder.conv_norm_out.bias") }, "has no tensor decoder.conv_norm_out.bias [32]"],
-    [{ textEncoder: reshaped(textEncoder, "final_layer_norm.weight", [31]) }, "tensor final_layer_norm.weight is [31]"],
+    [{ vae: reshaped(vae, "decoder.conv_norm_out.bias") }, "1 tensor is missing: decoder.conv_norm_out.bias [32]"],
+    [{ textEncoder: reshaped(textEncoder, "final_layer_norm.weight", [31]) }, "final_layer_norm.weight is [31]"],
     [configured("unet", { in_channels: 9 }), "maps 9 channels to 4, but the VAE's latents have 4"],
     [configured("unet", { cross_attention_dim: 64 }), "reads a context of width 64, and the text encoder writes 32"],
     [configured("unet", { mid_block_type: "Other" }), 'mid_block_type is "Other"'],

@@ -22,10 +22,7 @@ const BLOCK = "unet.block.";
 
 function readWeights(ops: Ops): UnetWeights {
   using model = openTinyModel();
-  const parameters = new Parameters(ops, model.unet);
-  const weights = readUnet(parameters, readUnetConfig(model.config.unet));
-  assertEquals(parameters.unused(), []);
-  return weights;
+  return readUnet(new Parameters(ops, model.unet), readUnetConfig(model.config.unet));
 }
 
 /** Conditions for the timesteps and `context [batch, tokens, width]`, and the index of the running step. */

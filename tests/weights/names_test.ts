@@ -8,7 +8,8 @@ Deno.test("text encoder names lose their prefix and their strays", () => {
     assertEquals(textEncoderName(`text_model.${name}`), name);
     assertEquals(textEncoderName(name), name);
   }
-  for (const name of ["text_model.embeddings.position_ids", "embeddings.position_ids", "logit_scale"]) {
+  const strays = ["embeddings.position_ids", "logit_scale", "text_projection.weight", "visual_projection.weight"];
+  for (const name of ["text_model.embeddings.position_ids", "vision_model.embeddings.class_embedding", ...strays]) {
     assertEquals(textEncoderName(name), undefined);
   }
 });

@@ -19,6 +19,31 @@ export function safetensors(header: unknown, dataBytes = 0): Uint8Array<ArrayBuf
   return file;
 }
 
+/** A tensor as a file holds it. */
+export interface StoredTensor {
+  readonly dtype: string;
+  readonly shape: readonly number[];
+  readonly bytes: Uint8Array;
+}
+
+/** A file of these tensors, one after the other. */
+export function storeTensors(
+  tensors: ReadonlyMap<string, StoredTensor>,
+  metadata: Readonly<Record<string, string>> = {},
+): Uint8Array<ArrayBuffer> {
+  let end = 0;
+  const entries = [...tensors].map(([name, { dtype, shape, bytes }]) =>
+    [name, entry(shape, end, end += bytes.length, dtype)] as const
+  );
+  const file = safetensors({ __metadata__: metadata, ...Object.fromEntries(entries) }, end);
+  let at = file.length - end;
+  for (const { bytes } of tensors.values()) {
+    file.set(bytes, at);
+    at += bytes.length;
+  }
+  return file;
+}
+
 /** A file whose header claims `length` bytes, with `rest` behind. */
 export function claiming(length: bigint, rest: string): Uint8Array<ArrayBuffer> {
   const file = safetensors(rest);

@@ -1,0 +1,95 @@
+/**
+ * Which tensors a model must have: what its readers ask for, held against what its files hold.
+ * @module
+ */
+import type { Affine, Layer } from "../kernels/ops.ts";
+import { ModelFileError, openFormula, type TensorSource } from "../weights/mod.ts";
+import { type LayerShape, Parameters } from "./parameters.ts";
+
+/** Names and row-major dimensions of tensors. */
+export type Shapes = ReadonlyMap<string, readonly number[]>;
+
+/** As many tensors as one error names. */
+const MOST_NAMED = 10;
+
+/** Readers put what they read into a structure and look at none of it. */
+const UNREAD = {} as Layer & Affine;
+
+/**
+ * Holds a part's tensors against those that its configuration asks for, every one: shapes may differ in trailing ones,
+ * since a linear layer is a 1x1 convolution.
+ *
+ * @throws {ModelFileError} naming the tensors that are missing, of another shape, or not asked for.
+ */
+export function checkTensors({ label, tensors }: TensorSource, wanted: Shapes): void {
+  const missing: string[] = [];
+  const misshapen: string[] = [];
+  for (const [name, shape] of wanted) {
+    const info = tensors.get(name);
+    if (!info) missing.push(`${name} ${dimensions(shape)}`);
+    else if (plain(info.shape) !== plain(shape)) {
+      misshapen.push(`${name} is ${dimensions(info.shape)}, not ${dimensions(shape)}`);
+    }
+  }
+  const extra = [...tensors.keys()].filter((name) => !wanted.has(name));
+  const problems = [
+    listed(missing, ["tensor is missing", "tensors are missing"]),
+    listed(misshapen, [
+      "tensor has another shape than the configuration asks for",
+      "tensors have other shapes than the configuration asks for",
+    ]),
+    listed(extra, ["tensor is unknown", "tensors are unknown"]),
+  ].flat();
+  if (problems.length > 0) throw new ModelFileError(label, problems.join("; "));
+}
+
+function listed(items: readonly string[], [one, many]: readonly [string, string]): readonly string[] {
+  if (items.length === 0) return [];
+  const named = items.slice(0, MOST_NAMED).join(", ");
+  const rest = items.length > MOST_NAMED ? ` and ${items.length - MOST_NAMED} more` : "";
+  return [`${items.length} ${items.length === 1 ? one : many}: ${named}${rest}`];
+}
+
+function dimensions(shape: readonly number[]): string {
+  return `[${shape.join(", ")}]`;
+}
+
+function plain(shape: readonly number[]): string {
+  return shape.join().replace(/(,1)+$/, "");
+}
+
+/** Shapes of the tensors that `read` asks for, by name. Attention in the UNet has no biases of queries, keys, values. */
+export function recordShapes(read: (parameters: Parameters) => unknown): Shapes {
+  const recorder = new ShapeRecorder();
+  read(recorder);
+  return recorder.shapes;
+}
+
+/** Notes what it is asked for and returns layers without weights. */
+class ShapeRecorder extends Parameters {
+  readonly shapes = new Map<string, readonly number[]>();
+
+  constructor() {
+    super({ layer: () => UNREAD, affine: () => UNREAD }, openFormula("no weights", new Map()));
+  }
+
+  override has(name: string): boolean {
+    return !/attn[12]\.to_[qkv]\.bias$/.test(name);
+  }
+
+  override values(name: string, shape: readonly number[]): Float32Array<ArrayBuffer> {
+    this.shapes.set(name, shape);
+    return new Float32Array();
+  }
+
+  override stackedOf(
+    layers: readonly { readonly name: string; readonly out: number }[],
+    shape: Omit<LayerShape, "out">,
+    bias?: Float32Array,
+  ): Layer {
+    const taps = shape.window === undefined ? [] : [shape.window, shape.window];
+    for (const { name, out } of layers) this.shapes.set(`${name}.weight`, [out, shape.in, ...taps]);
+    if (!bias) this.biases(layers);
+    return UNREAD;
+  }
+}

@@ -1,0 +1,47 @@
+/**
+ * What a safetensors file is when it is no checkpoint of Stable Diffusion 1.x, told by its names and shapes.
+ * @module
+ */
+import { contextWidth } from "./shape_config.ts";
+import type { TensorInfo } from "./tensor_source.ts";
+
+/** What is looked at. */
+interface Contents {
+  /** Whether one of the file's names matches. */
+  readonly has: (pattern: RegExp) => boolean;
+  /** Width of the context that the UNet attends to. */
+  readonly context: number | undefined;
+  /** Channels that the UNet takes. */
+  readonly channels: number | undefined;
+}
+
+/** Kinds of files and how they are recognised; the first that fits is meant. */
+const KINDS: readonly (readonly [kind: string, is: (contents: Contents) => boolean])[] = [
+  ["a LoRA", ({ has }) => has(/^lora_(?:unet|te)/) || has(/\.lora(?:_[AB]|\.down|\.up|_down|_up)\./)],
+  ["a textual inversion", ({ has }) => has(/^(?:emb_params|clip_[lg]|string_to_param\..*)$/)],
+  ["a ControlNet", ({ has }) => has(/^(?:control_model\.|controlnet_|input_hint_block\.)/)],
+  ["Stable Diffusion 3", ({ has }) => has(/^(?:model\.diffusion_model\.)?joint_blocks\./)],
+  ["Flux", ({ has }) => has(/^(?:model\.diffusion_model\.)?double_blocks\./)],
+  ["the refiner of Stable Diffusion XL", ({ context }) => context === 1280],
+  ["Stable Diffusion XL", ({ has, context }) => context === 2048 || has(/^conditioner\.embedders\./)],
+  ["Stable Diffusion 2", ({ has, context }) => context === 1024 || has(/^cond_stage_model\.model\./)],
+  ["a model for inpainting", ({ channels }) => channels === 9],
+  ["InstructPix2Pix", ({ channels }) => channels === 8],
+  ["the UNet alone, as diffusers saves it", ({ has }) => has(/^down_blocks\./)],
+  ["the VAE alone", ({ has }) => has(/^decoder\./)],
+  ["the text encoder alone", ({ has }) => has(/^(?:text_model\.)?encoder\.layers\./)],
+];
+
+/**
+ * The kind of file that these are the tensors of, in words; undefined for none of those that are known.
+ * @param names every name in the file
+ * @param unet its UNet's tensors by canonical name
+ */
+export function otherKind(names: readonly string[], unet: ReadonlyMap<string, TensorInfo>): string | undefined {
+  const contents: Contents = {
+    has: (pattern) => names.some((name) => pattern.test(name)),
+    context: contextWidth(unet),
+    channels: unet.get("conv_in.weight")?.shape[1],
+  };
+  return KINDS.find(([, is]) => is(contents))?.[0];
+}

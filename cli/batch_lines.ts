@@ -3,17 +3,13 @@
  * @module
  */
 import { UsageError } from "./errors.ts";
-import { optionEntry, type OptionName, optionNames } from "./options.ts";
-import { suggest } from "./suggestion.ts";
+import { optionEntry, optionNames } from "./options.ts";
+import { type PictureLine, readPictureLine } from "./picture_line.ts";
 
 /** What a line asks for, or why it asks for nothing. */
-export interface BatchLine {
+export interface BatchLine extends PictureLine {
   /** Which line of the file, from 1. */
   readonly number: number;
-  /** What to draw. */
-  readonly prompt: string;
-  /** Its options, as the command line would hold them. */
-  readonly options: Readonly<Partial<Record<OptionName, string | boolean>>>;
   /** What is wrong with it. */
   readonly error?: UsageError;
 }
@@ -46,45 +42,9 @@ export function checkModel({ options }: BatchLine, run: Readonly<Record<string, 
 function readLine(line: string, number: number): BatchLine {
   if (!line.startsWith("{")) return { number, prompt: line, options: {} };
   try {
-    const { prompt, ...options } = parseObject(line);
-    if (typeof prompt !== "string" || prompt.trim() === "") {
-      throw new UsageError('it has no prompt: it needs "prompt" and a text');
-    }
-    const read = Object.entries(options).map(([name, value]) => [name, readOption(name, value)]);
-    return { number, prompt, options: Object.fromEntries(read) };
+    return { number, ...readPictureLine(line) };
   } catch (error) {
     if (error instanceof UsageError) return { number, prompt: "", options: {}, error };
     throw error;
   }
-}
-
-/** A number as it is written: a seed has more digits than a number holds. */
-class Digits {
-  constructor(readonly text: string) {}
-}
-
-function parseObject(line: string): Record<string, unknown> {
-  const keepDigits = (_key: string, value: unknown, { source }: { source?: string }) =>
-    typeof value === "number" ? new Digits(source!) : value;
-  try {
-    return JSON.parse(line, keepDigits as (key: string, value: unknown) => unknown);
-  } catch (cause) {
-    throw new UsageError(`it begins with { and is no JSON object: ${(cause as Error).message}`, { cause });
-  }
-}
-
-function readOption(name: string, value: unknown): string | boolean {
-  const allowed = optionNames.filter((known) => optionEntry(known).scope !== undefined);
-  const option = allowed.find((known) => known === name);
-  if (option === undefined) {
-    const meant = suggest(name, allowed);
-    throw new UsageError(`${name} is no option of a line${meant === undefined ? "" : `: did you mean ${meant}?`}`);
-  }
-  if (optionEntry(option).read === undefined) {
-    if (typeof value === "boolean") return value;
-    throw new UsageError(`${name} must be true or false`);
-  }
-  if (typeof value === "string") return value;
-  if (value instanceof Digits) return value.text;
-  throw new UsageError(`${name} must be a text or a number`);
 }

@@ -49,14 +49,21 @@ export const commands: readonly [Command, ...Command[]] = [
     usage: "denoise batch FILE|- [options]",
     summary: "makes a picture of each line, a prompt or a JSON object such as " +
       '{"prompt": "a cat", "seed": 7, "steps": 10}; empty lines and those that begin with # are left out',
-    options: optionNames.filter((name) => !benchOptions.includes(name)),
+    options: optionNames.filter((name) => ![...benchOptions, "prompt-file", "from"].includes(name)),
     load: () => import("./batch.ts"),
+  },
+  {
+    name: "show",
+    usage: "denoise show FILE ... [options]",
+    summary: "shows what pictures were made with: those of this program, AUTOMATIC1111's web UI, stable-diffusion.cpp",
+    options: ["json", "quiet", "help", "version"],
+    load: () => import("./show.ts"),
   },
   {
     name: "tokens",
     usage: "denoise tokens [PROMPT] [options]",
     summary: "shows how a model reads a prompt",
-    options: ["model", "json", "quiet", "help", "version"],
+    options: ["model", "prompt-file", "prompt-syntax", "long-prompt", "json", "quiet", "help", "version"],
     load: () => import("./tokens.ts"),
   },
   {

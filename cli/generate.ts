@@ -8,7 +8,9 @@ import type { Environment } from "./environment.ts";
 import { UsageError } from "./errors.ts";
 import { checkNames, checkPlaces, throwFirst } from "./job_checks.ts";
 import type { OptionValues } from "./options.ts";
+import { readValues } from "./parse.ts";
 import { jobsOf } from "./picture_job.ts";
+import { readMetadata, type Recipe } from "./picture_metadata.ts";
 import { drawSeed } from "./picture_request.ts";
 import { Series } from "./picture_series.ts";
 import { readPrompt } from "./prompt.ts";
@@ -16,21 +18,46 @@ import { Studio } from "./studio.ts";
 import { checkWritable } from "./whole_file.ts";
 
 /** Makes the pictures, writes each and prints where it is. What can be refused without the GPU is refused first. */
-export async function execute({ values, options, positionals }: Given, environment: Environment): Promise<number> {
+export async function execute(given: Given, environment: Environment): Promise<number> {
   const start = performance.now();
-  checkUsage(values);
-  const prompt = await readPrompt(positionals, environment);
+  const { stderr, folder } = environment;
+  checkUsage(given.values);
+  const { recipe, ...asked } = follow(given, folder);
+  const { values, options } = asked;
+  const prompt = await readPrompt(asked, environment);
   const seed = values.seed ?? drawSeed();
   const order = { index: 1, values, options, prompt, seed };
   // A rerun that leaves out what is there must find it under its own name.
   const jobs = jobsOf({ ...order, template: "{slug}-{seed}.png", replaces: values["skip-existing"] });
   checkNames(jobs);
-  throwFirst(checkPlaces(jobs, environment.folder));
-  if (values.grid !== undefined) checkWritable(resolve(environment.folder, values.grid));
-  environment.stderr.write(`Seed ${seed}${values.count === 1 ? "" : ` to ${jobs.at(-1)!.seed}`}\n`);
+  throwFirst(checkPlaces(jobs, folder));
+  if (values.grid !== undefined) checkWritable(resolve(folder, values.grid));
+  stderr.write(`Seed ${seed}${values.count === 1 ? "" : ` to ${jobs.at(-1)!.seed}`}\n`);
+  for (const setting of recipe?.lost ?? []) stderr.write(`${values.from} has what cannot be made again: ${setting}\n`);
 
   await using studio = await Studio.open(values, environment);
-  return await new Series(studio, environment, { values, start }).draw(jobs);
+  const code = await new Series(studio, environment, { values, start }).draw(jobs);
+  if (recipe?.adapter !== undefined && studio.adapter !== undefined && recipe.adapter !== studio.adapter) {
+    stderr.write(`${values.from} was made on ${recipe.adapter}; ${studio.adapter} rounds differently\n`);
+  }
+  return code;
+}
+
+/** With `--from`: prompt and options of that picture, below those that were given. */
+function follow(given: Given, folder: string): Given & { readonly recipe?: Recipe } {
+  const { from } = given.values;
+  if (from === undefined) return given;
+  const recipe = readMetadata(from, folder);
+  const said = Object.entries(given.options).filter(([, value]) => value !== undefined && value !== false);
+  const options = { ...given.options, ...recipe.options, ...Object.fromEntries(said) };
+  const own = given.positionals.length === 0 && given.values["prompt-file"] === undefined;
+  const positionals = own ? [recipe.prompt] : given.positionals;
+  try {
+    return { values: readValues({ options }), options, positionals, recipe };
+  } catch (cause) {
+    if (!(cause instanceof UsageError)) throw cause;
+    throw new UsageError(`${from} cannot be made again: ${cause.message}`, { cause });
+  }
 }
 
 function checkUsage({ output, json, count }: OptionValues): void {

@@ -50,6 +50,34 @@ export const options = {
     read: text,
     scope: "picture",
   },
+  "prompt-file": {
+    value: "FILE",
+    help: "a text file that holds the prompt",
+    otherwise: "the argument, or standard input",
+    read: text,
+  },
+  "prompt-syntax": {
+    value: "NAME",
+    help:
+      "a1111 reads (more), [less], (as said:1.2), \\( and BREAK; plain reads every character as text, as diffusers does",
+    default: "a1111",
+    read: oneOf("a1111", "plain"),
+    scope: "picture",
+  },
+  "long-prompt": {
+    value: "NAME",
+    help: "chunk reads a prompt that is too long in pieces, as a1111 does; truncate cuts it, as diffusers does",
+    otherwise: "chunk; the embedded model's is truncate",
+    read: oneOf("chunk", "truncate"),
+    scope: "picture",
+  },
+  "clip-skip": {
+    value: "NUMBER",
+    help: "the text encoder's layer that is read, counted from the last as a1111 does, not as diffusers",
+    default: "1",
+    read: wholeNumber(1, 100),
+    scope: "picture",
+  },
   "seed": {
     value: "NUMBER",
     help: "seed of the noise, 0 to 2^64 - 1",
@@ -115,13 +143,6 @@ export const options = {
     read: readOptimizations,
     scope: "model",
   },
-  "long-prompt": {
-    value: "NAME",
-    help: "truncate cuts a prompt that the model cannot hold",
-    default: "truncate",
-    read: oneOf("truncate"),
-    scope: "picture",
-  },
   "output": {
     value: "FILE",
     help:
@@ -130,6 +151,13 @@ export const options = {
     otherwise: "a new file named after prompt and seed",
     read: text,
     scope: "line",
+  },
+  "no-metadata": { help: "do not write into the PNG how it was made", scope: "line" },
+  "from": {
+    value: "FILE",
+    help: "make a picture again: prompt and options are read from the PNG, others that are given go before them",
+    otherwise: "none",
+    read: text,
   },
   "count": {
     value: "NUMBER",

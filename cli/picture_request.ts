@@ -3,8 +3,10 @@
  * @module
  */
 import type { Model } from "../pipeline/mod.ts";
+import { readTextConfig } from "../pipeline/config.ts";
 import type { Request } from "../pipeline/request.ts";
 import { scheduleFor } from "../pipeline/schedulers/mod.ts";
+import { checkClipSkip } from "../pipeline/text_encoder.ts";
 import type { Tokenizer } from "../pipeline/tokenizer.ts";
 import type { PipelineModule } from "./environment.ts";
 import { UsageError } from "./errors.ts";
@@ -32,6 +34,9 @@ export function completeRequest(values: OptionValues, { prompt, seed, model }: S
   return {
     prompt,
     negativePrompt: values["negative-prompt"],
+    promptSyntax: values["prompt-syntax"],
+    longPrompt: values["long-prompt"] ?? defaults.longPrompt,
+    clipSkip: values["clip-skip"],
     seed,
     steps: steps ?? defaults.steps,
     guidance: guidance ?? defaults.guidance,
@@ -62,14 +67,32 @@ export function checkSchedule(
   }
 }
 
+/**
+ * Refuses a layer that the text encoder has not.
+ *
+ * @throws {UsageError} when `--clip-skip` is more than its layers.
+ */
+export function checkLayer({ clipSkip = 1 }: Request, { config }: Model): void {
+  try {
+    checkClipSkip(clipSkip, readTextConfig(config.textEncoder));
+  } catch (cause) {
+    if (!(cause instanceof RangeError)) throw cause;
+    throw new UsageError(`--clip-skip ${clipSkip}: ${cause.message}`, { cause });
+  }
+}
+
 /** A line for each text of which the model reads a part only. */
-export async function describeCuts(request: Request, tokenizer: Tokenizer): Promise<string[]> {
+export async function describeCuts(
+  request: Request,
+  tokenizer: Tokenizer,
+  { encodePrompt }: PipelineModule,
+): Promise<string[]> {
   const texts = [["prompt", request.prompt], ["negative prompt", request.negativePrompt]] as const;
   const lines = await Promise.all(texts.map(async ([name, text]) => {
-    const { count, cut } = await tokenizer.encode(text);
+    const { chunks, count, cut } = await encodePrompt(tokenizer, text, request);
     if (cut === "") return [];
-    const limit = tokenizer.maxLength - 2;
-    return [`The ${name} has ${count} tokens and the model reads ${limit}; cut off: ${JSON.stringify(cut)}`];
+    const read = chunks.reduce((sum, { tokens }) => sum + tokens.length, 0);
+    return [`The ${name} has ${count} tokens and the model reads ${read}; cut off: ${JSON.stringify(cut)}`];
   }));
   return lines.flat();
 }

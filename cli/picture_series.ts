@@ -3,18 +3,21 @@
  * @module
  */
 import { join, resolve } from "@std/path";
-import type { Image } from "../pipeline/request.ts";
+import type { Image, Request } from "../pipeline/request.ts";
+import { nearestName } from "../pipeline/schedulers/mod.ts";
 import { checkSheet, composeSheet } from "./contact_sheet.ts";
 import type { Environment } from "./environment.ts";
 import { exitCodeOf } from "./exit_codes.ts";
 import type { OptionValues } from "./options.ts";
 import { refuse, throwFirst } from "./job_checks.ts";
 import { type Entry, isRefusal, type Job } from "./picture_job.ts";
+import { writeMetadata } from "./picture_metadata.ts";
 import { freeName } from "./picture_name.ts";
 import { type Outcome, reportOutcome } from "./picture_report.ts";
 import { decodePng, encodePng } from "./png.ts";
+import { insertTexts } from "./png_text.ts";
 import { createProgress } from "./progress.ts";
-import type { Studio } from "./studio.ts";
+import type { Drawn, Studio } from "./studio.ts";
 import { exists, writeWhole } from "./whole_file.ts";
 
 /** What a series runs with. */
@@ -96,13 +99,22 @@ export class Series {
   async #make(job: Job, load: number): Promise<Outcome> {
     const request = this.#studio.request(job);
     const drawn = await this.#studio.draw(request, createProgress(this.#environment));
-    const png = encodePng(drawn.image);
+    const png = this.#encode(job, request, drawn);
     const path = this.#write(job, png);
     if (this.#values.grid !== undefined) this.#images.push(drawn.image);
     const now = performance.now();
     const timings = { load, ...drawn.timings, total: now - this.#since };
     this.#since = now;
     return { type: "made", job, request, path, png, timings, adapter: drawn.adapter, peakBytes: drawn.peakBytes };
+  }
+
+  #encode(job: Job, request: Request, { image, adapter }: Drawn): Uint8Array<ArrayBuffer> {
+    const png = encodePng(image);
+    if (job.values["no-metadata"]) return png;
+    const { name: model, config } = this.#studio.model;
+    const scheduler = request.scheduler ?? nearestName(config.scheduler);
+    const making = { request, options: job.options, model, scheduler, adapter: adapter.description };
+    return insertTexts(png, writeMetadata(making));
   }
 
   /** Says, once, what of a picture's prompts the model will not read. */

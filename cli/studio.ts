@@ -8,7 +8,7 @@ import type { Tokenizer } from "../pipeline/tokenizer.ts";
 import type { Environment, PipelineModule } from "./environment.ts";
 import type { OptionValues } from "./options.ts";
 import type { Job } from "./picture_job.ts";
-import { checkSchedule, completeRequest, describeCuts } from "./picture_request.ts";
+import { checkLayer, checkSchedule, completeRequest, describeCuts } from "./picture_request.ts";
 import type { Step } from "./progress.ts";
 
 /** A picture, and what it took. */
@@ -59,18 +59,19 @@ export class Studio implements AsyncDisposable {
   /**
    * The complete request of a picture, checked as far as no GPU is needed.
    *
-   * @throws {UsageError | ModelFileError} when its scheduler refuses the settings.
+   * @throws {UsageError | ModelFileError} when its scheduler or text encoder refuses the settings.
    */
   request({ values, prompt, seed }: Job): Request {
     const request = completeRequest(values, { prompt, seed, model: this.model });
     checkSchedule(request, this.model, this.#module);
+    checkLayer(request, this.model);
     return request;
   }
 
   /** A line for each thing in `request` that the model will not heed. */
   async warnings(request: Request): Promise<string[]> {
     this.#tokenizer ??= await this.#module.loadTokenizer(this.model.tokenizer);
-    return describeCuts(request, this.#tokenizer);
+    return describeCuts(request, this.#tokenizer, this.#module);
   }
 
   /**
@@ -89,6 +90,11 @@ export class Studio implements AsyncDisposable {
     const pipeline = stack.use(await Pipeline.load(gpu, this.model, { precision, kernels }));
     this.#loaded = { adapter: gpu.adapter, pipeline, resources: stack.move() };
     return performance.now() - start;
+  }
+
+  /** Name of the GPU; undefined while none is open. */
+  get adapter(): string | undefined {
+    return this.#loaded?.adapter.description;
   }
 
   /** Gives back the GPU; the next {@link load} opens it again. */

@@ -2,23 +2,55 @@
  * `denoise tokens`: how a model reads a prompt.
  * @module
  */
+import type { EncodedPrompt, PromptChunk } from "../pipeline/mod.ts";
 import type { Given } from "./commands.ts";
 import type { Environment } from "./environment.ts";
 import { readPrompt } from "./prompt.ts";
 
-/** Prints the ids that the text encoder gets, how many tokens there are and what is cut off. */
-export async function execute({ values, positionals }: Given, environment: Environment): Promise<void> {
-  const prompt = await readPrompt(positionals, environment);
-  const { loadTokenizer, openModel } = await environment.loadPipeline();
+/** Prints what the text encoder gets, chunk by chunk, how many tokens there are and what is cut off. */
+export async function execute(given: Given, environment: Environment): Promise<void> {
+  const { values } = given;
+  const prompt = await readPrompt(given, environment);
+  const { encodePrompt, loadTokenizer, openModel } = await environment.loadPipeline();
   using model = openModel(values.model ?? "emoji", { tokenizer: values.tokenizer });
   const tokenizer = await loadTokenizer(model.tokenizer);
-  const { ids, count, cut } = await tokenizer.encode(prompt);
+  const encoded = await encodePrompt(tokenizer, prompt, {
+    promptSyntax: values["prompt-syntax"],
+    longPrompt: values["long-prompt"] ?? model.defaults.longPrompt,
+  });
   const limit = tokenizer.maxLength - 2;
   if (values.json) {
-    const document = { schema: 1, model: model.name, ids, count, limit, cut };
-    environment.stdout.write(`${JSON.stringify(document)}\n`);
+    const { chunks, count, cut } = encoded;
+    const lists = chunks.map(({ ids, weights }) => ({ ids, weights }));
+    environment.stdout.write(`${JSON.stringify({ schema: 1, model: model.name, chunks: lists, count, limit, cut })}\n`);
   } else {
-    const lost = cut === "" ? "nothing" : JSON.stringify(cut);
-    environment.stdout.write(`ids: ${ids.join(" ")}\ncount: ${count} of ${limit}\ncut off: ${lost}\n`);
+    environment.stdout.write(describe(encoded, limit));
   }
+}
+
+function describe({ chunks, count, cut }: EncodedPrompt, limit: number): string {
+  const lost = cut === "" ? "nothing" : JSON.stringify(cut);
+  const number = chunks.length === 1 ? "" : ` in ${chunks.length} chunks`;
+  return [
+    ...chunks.flatMap(describeChunk),
+    `count: ${count} of ${limit * chunks.length}${number}`,
+    `cut off: ${lost}`,
+    "",
+  ]
+    .join("\n");
+}
+
+/** The ids, and each run of tokens that has a weight of its own. */
+function describeChunk({ ids, tokens }: PromptChunk): readonly string[] {
+  const runs: { weight: number; text: string }[] = [];
+  for (const { weight, text } of tokens) {
+    const last = runs.at(-1);
+    if (last?.weight === weight) last.text += text;
+    else runs.push({ weight, text });
+  }
+  return [
+    `ids: ${ids.join(" ")}`,
+    ...runs.filter(({ weight }) => weight !== 1)
+      .map(({ weight, text }) => `weight ${Number(weight.toPrecision(6))}: ${JSON.stringify(text.trim())}`),
+  ];
 }

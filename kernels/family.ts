@@ -209,6 +209,12 @@ export interface SamplerSpec {
   readonly step: Memory;
   /** Slots of the sampler's state. */
   readonly slots: number;
+  /**
+   * Makes the step an inpainting one. `f32`, three latents laid out like a slot of `state`: the mask, 1 where the
+   * picture is made and 0 where it is kept, the original latent, and its noise. Each step's coefficients then end with
+   * two more, the factors of original and noise, of which the kept places are made anew behind the step.
+   */
+  readonly original?: Memory;
 }
 
 /** A weight matrix packed for a family: where it lies and its bytes. */

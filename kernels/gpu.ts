@@ -76,16 +76,26 @@ export class Gpu implements AsyncDisposable {
   }
 
   /**
-   * Makes memory real. Textures and buffers start as zeros.
+   * Bytes that memory would take.
    *
    * @throws {RangeError} when one binding cannot hold it.
    */
-  allocate(layout: Layout, label: string): Resource {
+  measure(layout: Layout, label: string): number {
     const limit = Math.min(this.device.limits.maxStorageBufferBindingSize, LARGEST_BINDING);
     const bytes = bytesOf(layout);
     if (layout.kind === "buffer" && bytes > limit) {
       throw new RangeError(`${label} needs ${megabytes(bytes)}, more than the ${megabytes(limit)} this GPU can bind`);
     }
+    return bytes;
+  }
+
+  /**
+   * Makes memory real. Textures and buffers start as zeros.
+   *
+   * @throws {RangeError} when one binding cannot hold it.
+   */
+  allocate(layout: Layout, label: string): Resource {
+    const bytes = this.measure(layout, label);
     const resource: Resource = layout.kind === "texture"
       ? {
         texture: this.device.createTexture({

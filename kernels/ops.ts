@@ -8,7 +8,7 @@ import { flashRuns, softmaxFuses, winogradRuns } from "./choice.ts";
 import type { Affine, ConvolutionOptions, Layer, ProductOptions, StepBias } from "./layer.ts";
 import { AUTO, type Optimizations } from "./optimizations.ts";
 import { planTensor, type Shape } from "./planned.ts";
-import { Program } from "./program.ts";
+import { plannedBytes, Program } from "./program.ts";
 import { scoredAttention } from "./scored_attention.ts";
 import { channelsOf, columns, type Memory, pixels, shapeText, type Tensor } from "./tensor.ts";
 import { POINTS } from "./winograd.ts";
@@ -38,11 +38,24 @@ export class Ops {
 
   /** Records what `build` calls and makes it a program. */
   record(build: () => void): Program {
+    return new Program(this.gpu, this.#recorded(build));
+  }
+
+  /**
+   * Bytes of the memory that a program of `build` would pass values through.
+   *
+   * @throws {RangeError} when one binding cannot hold a value.
+   */
+  plannedBytes(build: () => void): number {
+    return plannedBytes(this.gpu, this.#recorded(build));
+  }
+
+  #recorded(build: () => void): readonly Launch[] {
     this.#launches = [];
     build();
     const launches = this.#launches;
     this.#launches = [];
-    return new Program(this.gpu, launches);
+    return launches;
   }
 
   /** Gives back the weights that it transformed; programs that use them must not run any more. */

@@ -164,10 +164,22 @@ function encode(pass: GPUComputePassEncoder, { pipeline, bindings, workgroups }:
 }
 
 /** Where values of one recording live, one after the other. */
-export interface Home {
+export interface Home<Made> {
   /** What it was made for: it may hold less. */
   readonly layout: Layout;
-  readonly resource: Resource;
+  /** The memory, or what stands for it. */
+  readonly resource: Made;
+}
+
+/**
+ * Bytes of the memory that `launches` would pass values through; nothing is allocated.
+ *
+ * @throws {RangeError} when one binding cannot hold a value.
+ */
+export function plannedBytes(gpu: Pick<Gpu, "measure">, launches: readonly Launch[]): number {
+  let bytes = 0;
+  planMemory({ allocate: (layout, label) => bytes += gpu.measure(layout, label) }, launches);
+  return bytes;
 }
 
 /** Whether memory of one layout can hold values of another: textures are only reused at their own size. */
@@ -182,11 +194,14 @@ function sameHome(a: Layout, b: Layout): boolean {
  * Gives every memory that lives only within the recording a home, shared by those whose lives do not overlap: the
  * smallest free home that fits, or a new one.
  */
-export function planMemory(gpu: Pick<Gpu, "allocate">, launches: readonly Launch[]): ReadonlyMap<Memory, Home> {
+export function planMemory<Made>(
+  gpu: { readonly allocate: (layout: Layout, label: string) => Made },
+  launches: readonly Launch[],
+): ReadonlyMap<Memory, Home<Made>> {
   const last = new Map<Memory, number>();
   launches.forEach(({ memory }, i) => memory.forEach((memory) => last.set(memory, i)));
-  const free: Home[] = [];
-  const homes = new Map<Memory, Home>();
+  const free: Home<Made>[] = [];
+  const homes = new Map<Memory, Home<Made>>();
   launches.forEach(({ memory }, i) => {
     for (const wanted of memory) {
       if (wanted.kept || homes.has(wanted)) continue;

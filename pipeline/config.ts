@@ -60,6 +60,8 @@ export interface VaeConfig {
   readonly middleAttention: boolean;
   /** Pixels of the picture along one pixel of the latent. */
   readonly factor: number;
+  /** Side of the pictures that it was trained with. */
+  readonly sampleSize: number;
 }
 
 /** Reads values of one JSON object and complains in its name. */
@@ -239,5 +241,6 @@ export function readVaeConfig(json: JsonObject): VaeConfig {
     postQuantConvolution: read.flag("use_post_quant_conv", true),
     middleAttention: read.flag("mid_block_add_attention", true),
     factor: 2 ** (channels.length - 1),
+    sampleSize: read.count("sample_size", 512),
   };
 }

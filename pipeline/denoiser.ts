@@ -6,6 +6,8 @@ import { advance } from "../kernels/advance.ts";
 import type { Ops } from "../kernels/ops.ts";
 import type { Program } from "../kernels/program.ts";
 import { firstSample, type Memory, type Tensor } from "../kernels/tensor.ts";
+import type { PromptChunk } from "./prompt/chunks.ts";
+import { assembleContext, isWeighted } from "./prompt/emphasis.ts";
 import type { Schedule } from "./schedulers/schedule.ts";
 import { embedTokens, textEncoder, type TextWeights } from "./text_encoder.ts";
 import { embedTimesteps, prepareUnet, unet, type UnetWeights } from "./unet.ts";
@@ -21,8 +23,36 @@ export interface DenoiserShape {
   readonly evaluations: number;
   /** Slots of the sampler's state. */
   readonly slots: number;
-  /** Tokens of a prompt. */
+  /** Tokens of one chunk of a prompt. */
   readonly tokens: number;
+  /** Chunks of a prompt. */
+  readonly chunks: number;
+  /** The text encoder's layer that is the context, 1 for the last. */
+  readonly clipSkip: number;
+  /** Whether steps keep parts of an original. */
+  readonly masked: boolean;
+}
+
+/** What a masked denoiser keeps; each `[channels, height, width]`. */
+export interface Original {
+  /** 1 where the picture is made, 0 where it is kept. */
+  readonly mask: Float32Array;
+  /** The clean latent. */
+  readonly sample: Float32Array;
+  /** The noise that is added to it, the same in each step. */
+  readonly noise: Float32Array;
+}
+
+/** What a run of the denoiser starts from. */
+export interface Start {
+  /** `[channels, height, width]`. */
+  readonly sample: Float32Array;
+  /** Classifier-free guidance scale. */
+  readonly guidance: number;
+  /** Multiplies the last latent. */
+  readonly finalScale: number;
+  /** For a masked denoiser. */
+  readonly original?: Original;
 }
 
 /** The weights that denoising needs. */
@@ -38,14 +68,17 @@ export interface Denoiser {
   readonly latent: Tensor;
   /** Values of a latent. */
   readonly elements: number;
-  /** The text encoder and everything else that all steps share. */
-  readonly preparation: Program;
+  /** The text encoder, then everything else that all steps share. */
+  readonly preparation: readonly Program[];
   /** One step. */
   readonly stepping: Program;
-  /** Runs the text encoder on `ids`, one list a sample, and everything else that all steps share. */
-  prepare(ids: readonly (readonly number[])[], schedule: Schedule): void;
-  /** Sets the sampler's start: `sample [channels, height, width]`. `finalScale` multiplies the last latent. */
-  start(schedule: Schedule, options: { sample: Float32Array; guidance: number; finalScale: number }): void;
+  /**
+   * Runs the text encoder on the chunks of prompts, one list a sample, and everything else that all steps share. Waits
+   * for the GPU only when the context must be put together: for weights, or for several chunks.
+   */
+  prepare(prompts: readonly (readonly PromptChunk[])[], schedule: Schedule): Promise<void>;
+  /** Sets the sampler's start. */
+  start(schedule: Schedule, start: Start): void;
   /** Submits the next step, with its fresh noise if it uses any. */
   step(noise?: Float32Array): void;
   /** The sampler's current sample `[channels, height, width]`. */
@@ -55,11 +88,14 @@ export interface Denoiser {
 
 /** Records the denoising loop of `shape`. */
 export function recordDenoiser(ops: Ops, weights: DenoiserWeights, shape: DenoiserShape): Denoiser {
-  const { height, width, guided, evaluations, slots, tokens } = shape;
+  const { height, width, guided, evaluations, slots, tokens, chunks, clipSkip, masked } = shape;
   const batch = guided ? 2 : 1;
   const { text, unet: unetWeights } = weights;
   const channels = unetWeights.config.inChannels;
-  const embedded = ops.keep({ batch, channels: text.config.width, height: tokens, width: 1 }, "embedded tokens");
+  const chunkShape = { batch: batch * chunks, channels: text.config.width, height: tokens, width: 1 };
+  const embedded = ops.keep(chunkShape, "embedded tokens");
+  const encoded = ops.keep(chunkShape, "encoded tokens");
+  const context = chunks === 1 ? encoded : ops.keep({ ...chunkShape, batch, height: chunks * tokens }, "context");
   const timeWidth = unetWeights.config.down[0]!.channels;
   const timesteps = ops.keep({ batch: 1, channels: timeWidth, height: evaluations, width: 1 }, "timesteps");
   const latent = ops.keep({ batch, channels, height, width }, "latent");
@@ -71,40 +107,53 @@ export function recordDenoiser(ops: Ops, weights: DenoiserWeights, shape: Denois
   const padded = encode(new Float32Array(elements)).length;
   const state = ops.buffer(slots * padded, "sampler state");
   const noise = ops.buffer(padded, "noise");
-  const stride = 2 + slots * (slots + 2);
+  const original = masked ? ops.buffer(3 * padded, "original") : undefined;
+  const stride = 2 + slots * (slots + 2) + (masked ? 2 : 0);
   const coefficients = ops.buffer(evaluations * stride, "sampler coefficients");
 
   let conditions: ReturnType<typeof prepareUnet>;
-  const preparation = ops.record(() => {
-    const context = textEncoder(ops, text, embedded);
+  const encoding = ops.record(() => ops.copy(textEncoder(ops, text, embedded, { clipSkip }), encoded));
+  const conditioning = ops.record(() => {
     conditions = prepareUnet(ops, unetWeights, { timesteps, step, context });
   });
   const stepping = ops.record(() => {
     const prediction = unet(ops, unetWeights, latent, conditions);
-    ops.launch(ops.family.sample({ prediction, input: latent, state, noise, coefficients, step, slots }));
+    const sampler = { prediction, input: latent, state, noise, coefficients, step, slots };
+    ops.launch(ops.family.sample({ ...sampler, ...(original && { original }) }));
     ops.launch(advance(step));
   });
-  const kept: Memory[] = [
-    ...[embedded, timesteps, latent, conditions!.time, ...conditions!.contextKv].map((tensor) => tensor.memory),
+  const kept = new Set<Memory>([
+    ...[embedded, encoded, context, timesteps, latent, conditions!.time, ...conditions!.contextKv].map((tensor) =>
+      tensor.memory
+    ),
     step,
     state,
     noise,
     coefficients,
-  ];
+    ...(original ? [original] : []),
+  ]);
 
   return {
     shape,
     latent: firstSample(latent),
     elements,
-    preparation,
+    preparation: [encoding, conditioning],
     stepping,
-    prepare(ids, schedule) {
-      ops.write(embedded, embedTokens(text, ids));
+    async prepare(prompts, schedule) {
+      const all = prompts.flat();
+      ops.write(embedded, embedTokens(text, all.map(({ ids }) => ids)));
       ops.write(timesteps, embedTimesteps(unetWeights.config, schedule.steps.map((step) => step.timestep)));
-      preparation.run();
+      encoding.run();
+      if (chunks > 1 || all.some(isWeighted)) ops.write(context, assembleContext(await ops.read(encoded), prompts));
+      conditioning.run();
     },
-    start(schedule, { sample, guidance, finalScale }) {
-      ops.gpu.write(coefficients, coefficientTable(schedule, guidance, finalScale));
+    start(schedule, { sample, guidance, finalScale, original: kept }) {
+      ops.gpu.write(coefficients, coefficientTable(schedule, { guidance, finalScale, masked }));
+      if (original && kept) {
+        const latents = new Float32Array(3 * padded);
+        [kept.mask, kept.sample, kept.noise].forEach((values, i) => latents.set(encode(values), i * padded));
+        ops.gpu.write(original, latents);
+      }
       ops.gpu.write(step, new Uint32Array(1));
       const slots = new Float32Array(shape.slots * padded);
       slots.set(encode(sample));
@@ -123,20 +172,29 @@ export function recordDenoiser(ops: Ops, weights: DenoiserWeights, shape: Denois
       return ops.family.decode(matrix, values.subarray(0, padded));
     },
     dispose() {
-      preparation.dispose();
+      encoding.dispose();
+      conditioning.dispose();
       stepping.dispose();
       for (const memory of kept) ops.gpu.free(memory);
     },
   };
 }
 
-/** The table that the sampler's kernel reads, see {@link SamplerSpec.coefficients}. */
-function coefficientTable(schedule: Schedule, guidance: number, finalScale: number): Float32Array<ArrayBuffer> {
+/** The table that the sampler's kernel reads, see {@link SamplerSpec.coefficients} and {@link SamplerSpec.original}. */
+function coefficientTable(
+  schedule: Schedule,
+  { guidance, finalScale, masked }: { guidance: number; finalScale: number; masked: boolean },
+): Float32Array<ArrayBuffer> {
   return Float32Array.from(
-    schedule.steps.flatMap(({ transition }, i) => [
-      schedule.steps[i + 1]?.inputScale ?? finalScale,
-      guidance,
-      ...transition.flat(),
-    ]),
+    schedule.steps.flatMap(({ transition }, i) => {
+      // What is kept is as noisy as what the next step takes, and clean behind the last.
+      const { signal, noise } = schedule.noiseLevels[i + 1] ?? { signal: 1, noise: 0 };
+      return [
+        schedule.steps[i + 1]?.inputScale ?? finalScale,
+        guidance,
+        ...transition.flat(),
+        ...(masked ? [signal, noise] : []),
+      ];
+    }),
   );
 }

@@ -1,5 +1,5 @@
 /**
- * Between the VAE's values and 8-bit pictures.
+ * Between the model's values and 8-bit pictures.
  * @module
  */
 import { GpuFailedError } from "../kernels/errors.ts";
@@ -21,6 +21,25 @@ export function toImage(values: Float32Array, width: number, height: number): Im
     }
   }
   return { width, height, pixels };
+}
+
+/** Values `[3, height, width]`, -1 to 1, of an 8-bit picture: what the VAE's encoder takes. */
+export function fromImage({ width, height, pixels }: Image): Float32Array {
+  const count = width * height;
+  return Float32Array.from({ length: 3 * count }, (_, i) => pixels[i % count * 3 + Math.floor(i / count)]! / 127.5 - 1);
+}
+
+/**
+ * A mask of latents, `[height / factor, width / factor]`: 1 where the picture is at least half white, else 0. As in
+ * diffusers, the first pixel of each `factor` x `factor` decides. Colours weigh what they weigh in Pillow's grey.
+ */
+export function toMask({ width, height, pixels }: Image, factor: number): Float32Array {
+  const columns = width / factor;
+  return Float32Array.from({ length: columns * height / factor }, (_, i) => {
+    const at = (Math.floor(i / columns) * width + i % columns) * factor * 3;
+    const [red, green, blue] = pixels.subarray(at, at + 3) as unknown as [number, number, number];
+    return 19595 * red + 38470 * green + 7471 * blue >= 127.5 * 2 ** 16 ? 1 : 0;
+  });
 }
 
 function roundHalfToEven(value: number): number {

@@ -6,14 +6,14 @@ import type { Gpu } from "../kernels/gpu.ts";
 import { chooseFamilies } from "../kernels/mod.ts";
 import { Ops } from "../kernels/ops.ts";
 import type { Optimizations } from "../kernels/optimizations.ts";
-import type { Model, TensorSource } from "../weights/mod.ts";
+import { type Model, ModelFileError, type TensorSource } from "../weights/mod.ts";
 import { checkModel } from "./check_model.ts";
 import type { DenoiserWeights } from "./denoiser.ts";
 import { Parameters, type Precision } from "./parameters.ts";
 import { readTextEncoder } from "./text_encoder.ts";
 import { loadTokenizer, type Tokenizer } from "./tokenizer.ts";
 import { readUnet } from "./unet.ts";
-import { readDecoder, type VaeWeights } from "./vae.ts";
+import { readDecoder, readEncoder, type VaeWeights } from "./vae.ts";
 
 /** How a pipeline is loaded. */
 export interface PipelineOptions {
@@ -32,6 +32,8 @@ export interface Parts {
   readonly tokenizer: Tokenizer;
   readonly weights: DenoiserWeights;
   readonly decoder: VaeWeights;
+  /** The VAE's encoder, read when it is first asked for; the model must still be open then. */
+  readonly encoder: () => VaeWeights;
 }
 
 /**
@@ -51,9 +53,28 @@ export async function loadParts(gpu: Gpu, model: Model, options: PipelineOptions
     unet: readUnet(parameters(ops, model.unet), unet),
   };
   const decoder = readDecoder(parameters(vaeOps, model.vae), vae);
+  let encoder: VaeWeights | undefined;
   const tokenizer = await loadTokenizer(model.tokenizer);
   gpu.check();
-  return { ops, vaeOps, model, tokenizer, weights, decoder };
+  return {
+    ops,
+    vaeOps,
+    model,
+    tokenizer,
+    weights,
+    decoder,
+    encoder: () => encoder ??= readEncoder(parameters(vaeOps, model.vae), vae),
+  };
+}
+
+/**
+ * Makes sure that a model can start from a picture; no GPU is needed.
+ *
+ * @throws {ModelFileError} when its VAE has a decoder only.
+ */
+export function checkEncoder({ vae }: Model): void {
+  if (vae.tensors.has("encoder.conv_in.weight")) return;
+  throw new ModelFileError(vae.label, "has no encoder, so this model cannot start from a picture");
 }
 
 /** Whether float16 arithmetic is wanted: asked for, or what the UNet's weights are stored in. */

@@ -21,9 +21,16 @@ export {
   openModel,
 } from "../weights/mod.ts";
 export type { Precision } from "./parameters.ts";
-export type { PipelineOptions } from "./load.ts";
+export { checkEncoder, type PipelineOptions } from "./load.ts";
 export { AUTO, BASELINE, type Optimizations, PAPER, readOptimizations } from "./optimizations.ts";
 export { type GenerateOptions, Pipeline, type Stages } from "./pipeline.ts";
-export type { GenerateEvent, Image, Request, Timings } from "./request.ts";
+export {
+  type EncodedPrompt,
+  encodePrompt,
+  type PromptChunk,
+  type PromptReading,
+  type WeightedToken,
+} from "./prompt/chunks.ts";
+export type { GenerateEvent, Image, ImageFile, InitImage, Request, Timings, VaeTiling } from "./request.ts";
 export { schedulerNames } from "./schedulers/mod.ts";
-export { type Encoding, loadTokenizer, type Tokenizer } from "./tokenizer.ts";
+export { loadTokenizer, type Token, type Tokenizer } from "./tokenizer.ts";

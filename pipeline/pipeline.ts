@@ -7,16 +7,19 @@ import type { Gpu } from "../kernels/gpu.ts";
 import { Ops } from "../kernels/ops.ts";
 import type { Optimizations } from "../kernels/optimizations.ts";
 import type { Program } from "../kernels/program.ts";
-import type { Tensor } from "../kernels/tensor.ts";
 import type { Model } from "../weights/mod.ts";
 import { type Denoiser, type DenoiserShape, recordDenoiser } from "./denoiser.ts";
 import { toImage } from "./image.ts";
 import { loadParts, type Parts, type PipelineOptions } from "./load.ts";
+import { PictureEncoder } from "./picture_encoder.ts";
+import { encodePrompts } from "./prompt/chunks.ts";
 import { createNoiseSource, type NoiseSource } from "./random/mod.ts";
-import type { GenerateEvent, Request } from "./request.ts";
+import type { GenerateEvent, Request, VaeTiling } from "./request.ts";
 import type { Schedule } from "./schedulers/schedule.ts";
 import { scheduleFor } from "./schedulers/mod.ts";
-import { decode } from "./vae.ts";
+import { startOf, stepsLeftOut } from "./start.ts";
+import { checkClipSkip } from "./text_encoder.ts";
+import { recordDecoder, type VaeProgram } from "./vae_program.ts";
 
 /** What {@link Pipeline.generate} does beside the picture. */
 export interface GenerateOptions {
@@ -25,18 +28,17 @@ export interface GenerateOptions {
 }
 
 /** The VAE's decoder, recorded for the denoiser's size. */
-interface Decoding {
-  readonly image: Tensor;
-  readonly program: Program;
+interface Decoding extends VaeProgram {
+  readonly tiling: VaeTiling;
 }
 
 /** The recorded programs of a request, for measurements. */
 export interface Stages {
-  /** The text encoder, and what else all steps share. */
-  readonly text: Program;
+  /** The text encoder, then what else all steps share. */
+  readonly text: readonly Program[];
   /** One denoising step. */
   readonly step: Program;
-  /** The VAE's decoder. */
+  /** The VAE's decoder, or one tile of it. */
   readonly decode: Program;
   /** Denoising steps of the request. */
   readonly steps: number;
@@ -47,16 +49,20 @@ interface Prepared {
   readonly denoiser: Denoiser;
   readonly schedule: Schedule;
   readonly noise: NoiseSource;
+  /** What the init image's encoding took in milliseconds. */
+  readonly encode?: number;
 }
 
 /** A model on a GPU. What it records for one size it keeps for the next request of that size. */
 export class Pipeline implements AsyncDisposable {
   readonly #parts: Parts;
+  readonly #encoder: PictureEncoder;
   #denoiser: Denoiser | undefined;
   #decoding: Decoding | undefined;
 
   private constructor(parts: Parts) {
     this.#parts = parts;
+    this.#encoder = new PictureEncoder(parts);
   }
 
   /**
@@ -78,7 +84,9 @@ export class Pipeline implements AsyncDisposable {
   /**
    * Draws a picture: a `step` event after each evaluation of the UNet, then one `image`.
    *
-   * @throws {RangeError} when the size is not a multiple of the VAE's factor, or the scheduler refuses its settings.
+   * @throws {RangeError} when the size is not a multiple of the VAE's factor, the scheduler refuses its settings, or an
+   * init image's strength leaves no step.
+   * @throws {ModelFileError} when there is an init image and the model, which must still be open, has no encoder.
    * @throws {GpuFailedError | GpuMemoryError} when the GPU fails, or the picture is not made of numbers.
    */
   async *generate(
@@ -86,8 +94,7 @@ export class Pipeline implements AsyncDisposable {
     options: GenerateOptions = {},
   ): AsyncGenerator<GenerateEvent & { readonly latent?: Float32Array }> {
     const started = performance.now();
-    const { width, height } = request;
-    const { denoiser, schedule, noise } = await this.#prepare(request);
+    const { denoiser, schedule, noise, encode } = await this.#prepare(request);
     const elements = denoiser.elements;
     await this.#parts.ops.gpu.finish();
     const denoising = performance.now();
@@ -117,12 +124,17 @@ export class Pipeline implements AsyncDisposable {
     }
 
     const decoding = performance.now();
-    const image = toImage(await this.#decode(denoiser, width, height), width, height);
+    const image = toImage(await this.#decode(denoiser, request), request.width, request.height);
     const ended = performance.now();
     yield {
       type: "image",
       image,
-      timings: { text: denoising - started, denoise: decoding - denoising, decode: ended - decoding },
+      timings: {
+        text: denoising - started - (encode ?? 0),
+        ...(encode !== undefined && { encode }),
+        denoise: decoding - denoising,
+        decode: ended - decoding,
+      },
       peakBytes: this.#parts.ops.gpu.peakBytes,
     };
   }
@@ -133,38 +145,50 @@ export class Pipeline implements AsyncDisposable {
    */
   async stages(request: Request): Promise<Stages> {
     const { denoiser, schedule } = await this.#prepare(request);
-    const decode = this.#decoderOf(denoiser, request.width, request.height).program;
+    const decode = this.#decoderOf(denoiser, request).program;
     return { text: denoiser.preparation, step: denoiser.stepping, decode, steps: schedule.steps.length };
   }
 
   /** Prompts, timesteps and noise of a request to the GPU. */
   async #prepare(request: Request): Promise<Prepared> {
-    const { model, tokenizer, decoder } = this.#parts;
+    const { model, tokenizer, decoder, weights } = this.#parts;
     const { factor, scalingFactor } = decoder.config;
-    const { width, height, guidance } = request;
+    const { width, height, guidance, clipSkip = 1, init } = request;
     if (width % factor !== 0 || height % factor !== 0) {
       throw new RangeError(
         `A picture of ${width}x${height} is not made of whole latents of ${factor}x${factor} pixels`,
       );
     }
-    const schedule = scheduleFor(model.config.scheduler, { steps: request.steps, name: request.scheduler });
+    checkClipSkip(clipSkip, weights.text.config);
+    const schedule = scheduleFor(model.config.scheduler, {
+      steps: request.steps,
+      name: request.scheduler,
+      start: stepsLeftOut(request),
+    });
+    const encoding = performance.now();
+    // Before the denoiser is recorded: its memory and the encoder's need not be there at once.
+    const moments = await this.#encoder.encode(request);
+    const encode = performance.now() - encoding;
     // As in diffusers: a scale of 1 or less is the conditional prediction alone.
     const guided = guidance > 1;
-    const prompts = guided ? [request.negativePrompt, request.prompt] : [request.prompt];
-    const ids = await Promise.all(prompts.map(async (prompt) => (await tokenizer.encode(prompt)).ids));
+    const texts = guided ? [request.negativePrompt, request.prompt] : [request.prompt];
+    const prompts = await encodePrompts(tokenizer, texts, request);
     const denoiser = this.#denoise({
       height: height / factor,
       width: width / factor,
       guided,
       evaluations: schedule.steps.length,
       slots: schedule.slots,
-      tokens: ids[0]!.length,
+      tokens: tokenizer.maxLength,
+      chunks: prompts[0]!.length,
+      clipSkip,
+      masked: init?.mask !== undefined,
     });
-    denoiser.prepare(ids, schedule);
+    await denoiser.prepare(prompts, schedule);
     const noise = createNoiseSource(request.rng, request.seed);
-    const sample = noise.normal(denoiser.elements).map((value) => value * schedule.initNoiseSigma);
-    denoiser.start(schedule, { sample, guidance, finalScale: 1 / scalingFactor });
-    return { denoiser, schedule, noise };
+    const start = startOf(request, { schedule, noise, vae: decoder.config, moments });
+    denoiser.start(schedule, { ...start, guidance, finalScale: 1 / scalingFactor });
+    return { denoiser, schedule, noise, ...(init && { encode }) };
   }
 
   /** The recorded denoising loop of `shape`; the one before is given up when it was of another. */
@@ -182,30 +206,28 @@ export class Pipeline implements AsyncDisposable {
    *
    * @throws {GpuFailedError} when the latent is not made of numbers.
    */
-  async #decode(denoiser: Denoiser, width: number, height: number): Promise<Float32Array> {
-    const { program, image } = this.#decoderOf(denoiser, width, height);
-    program.run();
-    const values = await this.#parts.vaeOps.read(image);
+  async #decode(denoiser: Denoiser, request: Request): Promise<Float32Array> {
+    const { scalingFactor } = this.#parts.decoder.config;
+    const values = await this.#decoderOf(denoiser, request).run(async () =>
+      (await denoiser.sample()).map((value) => value / scalingFactor)
+    );
     if (values.some(Number.isNaN) && (await denoiser.sample()).some(Number.isNaN)) {
       throw new GpuFailedError("The UNet's latent holds values that are not numbers");
     }
     return values;
   }
 
-  #decoderOf({ latent }: Denoiser, width: number, height: number): Decoding {
-    if (!this.#decoding) {
-      const { vaeOps: ops, decoder } = this.#parts;
-      const image = ops.keep({ batch: 1, channels: decoder.config.imageChannels, height, width }, "image");
-      const program = ops.record(() => ops.copy(decode(ops, decoder, latent), image));
-      this.#decoding = { image, program };
+  #decoderOf({ latent }: Denoiser, { vaeTiling: tiling = "auto" }: Request): Decoding {
+    if (this.#decoding?.tiling !== tiling) {
+      this.#releaseDecoding();
+      const { vaeOps, decoder } = this.#parts;
+      this.#decoding = { ...recordDecoder(vaeOps, decoder, latent, tiling), tiling };
     }
-    return this.#decoding;
+    return this.#decoding!;
   }
 
   #releaseDecoding(): void {
-    if (!this.#decoding) return;
-    this.#decoding.program.dispose();
-    this.#parts.ops.gpu.free(this.#decoding.image.memory);
+    this.#decoding?.dispose();
     this.#decoding = undefined;
   }
 

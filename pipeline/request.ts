@@ -21,8 +21,43 @@ export interface Request {
   readonly height: number;
   /** A name of the scheduler table; absent, the model's own scheduler config rules. */
   readonly scheduler?: string;
+  /**
+   * `a1111` reads brackets, weights and `BREAK` as AUTOMATIC1111 does; `plain`, the default, reads all characters as
+   * text, as diffusers does.
+   */
+  readonly promptSyntax?: "a1111" | "plain";
+  /**
+   * What becomes of tokens that the text encoder cannot hold: `chunk` encodes prompts in pieces as AUTOMATIC1111 does;
+   * `truncate`, the default, drops them as diffusers does.
+   */
+  readonly longPrompt?: "chunk" | "truncate";
+  /**
+   * Which of the text encoder's layers, counted from the last, is the context: 1, the default, is the last. One more
+   * than diffusers' `clip_skip`.
+   */
+  readonly clipSkip?: number;
   /** Whose random numbers: torch's CPU generator (MT19937) or its CUDA generator (Philox). */
   readonly rng: "cpu" | "cuda";
+  /** A picture to start from instead of pure noise. */
+  readonly init?: InitImage;
+  /** Whether the VAE works on tiles, which need less memory and differ slightly; default `auto`: when it must. */
+  readonly vaeTiling?: VaeTiling;
+}
+
+/** When the VAE works on tiles: `auto` where the whole picture would take too much memory. */
+export type VaeTiling = "auto" | "on" | "off";
+
+/** Image-to-image, and with a mask inpainting, as diffusers' pipelines of these names do them. */
+export interface InitImage {
+  /** The picture; one of another size than the request's is resized (Lanczos), whatever becomes of its shape. */
+  readonly image: Image;
+  /**
+   * Where to paint: pixels that are at least half white. The rest of `image` is kept, as exactly as the VAE can. One
+   * of another size is resized likewise.
+   */
+  readonly mask?: Image;
+  /** How much of the denoising is run, above 0 to 1; at 1 the picture hardly matters outside of a mask. */
+  readonly strength: number;
 }
 
 /** An 8-bit RGB picture, rows from the top. */
@@ -33,12 +68,24 @@ export interface Image {
   readonly height: number;
   /** `width * height * 3` bytes, red first. */
   readonly pixels: Uint8Array;
+  /** The file that it was read from, for records of a request; it decides nothing. */
+  readonly file?: ImageFile;
+}
+
+/** A file that holds a picture. */
+export interface ImageFile {
+  /** Its path, as it was given. */
+  readonly path: string;
+  /** SHA-256 of its bytes, in hexadecimal digits. */
+  readonly sha256: string;
 }
 
 /** Wall-clock time of each stage in milliseconds. */
 export interface Timings {
   /** Tokenizer and text encoder. */
   readonly text: number;
+  /** VAE encoder; only with an init image. */
+  readonly encode?: number;
   /** All denoising steps. */
   readonly denoise: number;
   /** VAE decoder. */

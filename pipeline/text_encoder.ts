@@ -79,18 +79,31 @@ export function embedTokens(weights: TextWeights, ids: readonly (readonly number
 }
 
 /**
- * Context `[batch, width, tokens]` of embedded tokens `x` of the same shape.
+ * Refuses a layer that the text encoder has not.
  *
- * `onLayer` is called with what each layer returns, before the final normalisation.
+ * @throws {RangeError} when `clipSkip` is not one of its layers, counted from the last.
  */
-export function textEncoder(
-  ops: Ops,
-  weights: TextWeights,
-  x: Tensor,
-  onLayer?: (index: number, hidden: Tensor) => void,
-): Tensor {
-  const { heads, width, epsilon, activation } = weights.config;
-  weights.layers.forEach((layer, index) => {
+export function checkClipSkip(clipSkip: number, { layers }: TextConfig): void {
+  if (Number.isInteger(clipSkip) && clipSkip >= 1 && clipSkip <= layers) return;
+  throw new RangeError(`Clip skip is ${clipSkip}, and the text encoder has layers 1 to ${layers}`);
+}
+
+/** See {@link textEncoder}. */
+export interface TextEncoderOptions {
+  /** Which layer, counted from the last, is the context; default 1. The ones behind it do not run. */
+  readonly clipSkip?: number;
+  /** Called with what each layer returns, before the final normalisation. */
+  readonly onLayer?: (index: number, hidden: Tensor) => void;
+}
+
+/**
+ * Context `[batch, width, tokens]` of embedded tokens `x` of the same shape: what the last layer returns, or another
+ * one, normalised as the last one's is.
+ */
+export function textEncoder(ops: Ops, weights: TextWeights, x: Tensor, options: TextEncoderOptions = {}): Tensor {
+  const { heads, width, epsilon, activation, layers } = weights.config;
+  const { clipSkip = 1, onLayer } = options;
+  weights.layers.slice(0, layers + 1 - clipSkip).forEach((layer, index) => {
     const qkv = ops.linear(ops.layerNorm(x, layer.norm1, { epsilon }), layer.qkv);
     const [q, k, v] = [0, 1, 2].map((i) => channelsOf(qkv, i * width, width)) as [Tensor, Tensor, Tensor];
     x = ops.linear(ops.attention(q, k, v, { heads, causal: true }), layer.out, { plus: x });

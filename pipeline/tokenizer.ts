@@ -6,27 +6,40 @@
 import type { Tokenizer as NativeTokenizer } from "tokenizers";
 import { ModelFileError, type TokenizerFiles } from "../weights/mod.ts";
 
-/** A text as the text encoder takes it. */
-export interface Encoding {
-  /** `maxLength` ids: begin, tokens, end, padding; truncated before the end. */
-  readonly ids: readonly number[];
-  /** Tokens of the whole text, begin and end not counted. */
-  readonly count: number;
-  /** The part of the text that was cut off; empty when all of it is read. */
-  readonly cut: string;
+/** A token of a text. */
+export interface Token {
+  /** Its row in the text encoder's table. */
+  readonly id: number;
+  /**
+   * What it stands for, with what lies between it and the next token: all tokens' texts are the whole text. Where a
+   * character is several tokens, the last of them has it.
+   */
+  readonly text: string;
 }
 
 /** The tokenizer of one model. */
 export interface Tokenizer {
-  /** Ids in an encoding, begin and end included: 77 for Stable Diffusion. */
+  /** Ids that the text encoder takes, begin and end included: 77 for Stable Diffusion. */
   readonly maxLength: number;
-  /** Encodes any Unicode text. */
-  encode(text: string): Promise<Encoding>;
+  /** Stands before a text. */
+  readonly begin: number;
+  /** Stands behind a text. */
+  readonly end: number;
+  /** Fills what a text leaves free. */
+  readonly padding: number;
+  /** The comma's id, where the vocabulary has one. */
+  readonly comma: number | undefined;
+  /** Tokens of any Unicode text, as many as it has, without begin and end. */
+  tokenize(text: string): Promise<readonly Token[]>;
 }
 
 /** A model may leave its length out, or write 1e30 for "no limit". */
 const DEFAULT_LENGTH = 77;
 const LONGEST_LENGTH = 4096;
+
+/** Tokens with a meaning of their own, as the files call them and as messages do. */
+const SPECIAL_TOKENS = { bos_token: "begin", eos_token: "end", pad_token: "padding" } as const;
+type SpecialToken = keyof typeof SPECIAL_TOKENS;
 
 /** CLIP's words: contractions, runs of letters, single digits, the rest. */
 const WORDS = String
@@ -42,23 +55,23 @@ export async function loadTokenizer(files: TokenizerFiles): Promise<Tokenizer> {
   const Tokenizer = await loadNative();
   const maxLength = readMaxLength(files);
   const native = readNative(Tokenizer, files.json ?? describeClip(files));
-  const padding = readPadding(native, files);
-
-  async function encode(text: string): Promise<Encoding> {
-    const encoded = await native.encode(text);
-    const ids = encoded.getIds();
-    const count = ids.length - 2;
-    if (ids.length <= maxLength) {
-      const rest = new Array<number>(maxLength - ids.length).fill(padding);
-      return { ids: [...ids, ...rest], count, cut: "" };
-    }
-    const kept = ids.slice(0, maxLength - 1);
-    const [start] = encoded.getOffsets()[kept.length]!;
-    // Offsets count code points, JavaScript's strings UTF-16 units.
-    const cut = [...text].slice(start).join("").trim();
-    return { ids: [...kept, ids.at(-1)!], count, cut };
-  }
-  return { maxLength, encode };
+  return {
+    maxLength,
+    begin: readId(native, files, "bos_token"),
+    end: readId(native, files, "eos_token"),
+    padding: readId(native, files, "pad_token"),
+    comma: native.tokenToId(",</w>") ?? undefined,
+    async tokenize(text) {
+      const encoded = await native.encode(text, null, { addSpecialTokens: false });
+      const offsets = encoded.getOffsets();
+      // Offsets count code points, JavaScript's strings UTF-16 units.
+      const characters = [...text];
+      return encoded.getIds().map((id, i) => {
+        const from = i === 0 ? 0 : offsets[i]![0]!;
+        return { id, text: characters.slice(from, offsets[i + 1]?.[0]).join("") };
+      });
+    },
+  };
 }
 
 /** Loads native code, when a text is there to be read rather than with this module. */
@@ -171,17 +184,17 @@ function readMaxLength(files: TokenizerFiles): number {
   );
 }
 
-function readPadding(native: NativeTokenizer, files: TokenizerFiles): number {
-  const token = specialToken(files, "pad_token");
+function readId(native: NativeTokenizer, files: TokenizerFiles, key: SpecialToken): number {
+  const token = specialToken(files, key);
   const id = native.tokenToId(token);
   if (id !== null) return id;
-  throw new ModelFileError("tokenizer", `lacks the padding token ${token}`);
+  throw new ModelFileError("tokenizer", `lacks the ${SPECIAL_TOKENS[key]} token ${token}`);
 }
 
 /** Written as a plain text or as `{ content }`; CLIP's own when unsaid. */
 function specialToken(
   { config, specialTokens }: TokenizerFiles,
-  key: "bos_token" | "eos_token" | "pad_token",
+  key: SpecialToken,
 ): string {
   const value = specialTokens[key] ?? config[key];
   if (typeof value === "string") return value;

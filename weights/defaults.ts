@@ -17,13 +17,15 @@ export interface ModelDefaults {
   readonly width: number;
   /** Height of a picture in pixels. */
   readonly height: number;
+  /** Whether prompts that the text encoder cannot hold are read in chunks, or cut. */
+  readonly longPrompt: "chunk" | "truncate";
   /** What the model can draw, in one line, when it says so. */
   readonly knows?: string;
 }
 
 /**
  * Reads `denoise.json` from a model folder; what it leaves out, or all where there is none, is as Stable
- * Diffusion 1.x has it: 20 steps, guidance 7.5, and the size the UNet was trained for.
+ * Diffusion 1.x has it: 20 steps, guidance 7.5, long prompts in chunks, and the size the UNet was trained for.
  * @param config the UNet's and the VAE's `config.json`
  * @throws {ModelFileError} a setting is out of range, or the configuration does not give a size
  */
@@ -33,10 +35,13 @@ export function readDefaults(
 ): ModelDefaults {
   const path = join(directory, "denoise.json");
   const own = isFile(path) ? readJson(path) : {};
-  const { steps = 20, guidance = 7.5, knows } = own;
+  const { steps = 20, guidance = 7.5, longPrompt = "chunk", knows } = own;
   const { width = nativeSize(), height = nativeSize() } = own;
   if (typeof guidance !== "number" || !(guidance >= 0 && guidance < Infinity)) {
     throw new ModelFileError(path, `guidance is ${shown(guidance)}`);
+  }
+  if (longPrompt !== "chunk" && longPrompt !== "truncate") {
+    throw new ModelFileError(path, `longPrompt is ${shown(longPrompt)}, not chunk or truncate`);
   }
   if (knows !== undefined && typeof knows !== "string") {
     throw new ModelFileError(path, `knows is ${shown(knows)}, not a string`);
@@ -44,6 +49,7 @@ export function readDefaults(
   return {
     steps: positive(path, "steps", steps),
     guidance,
+    longPrompt,
     width: positive(path, "width", width),
     height: positive(path, "height", height),
     ...(knows === undefined ? {} : { knows }),

@@ -57,4 +57,4 @@ export const sd14Tokenizer: TokenizerFiles = {
 };
 
 /** 20 steps, as the paper counts them. */
-export const sd14Defaults: ModelDefaults = { steps: 20, guidance: 7.5, width: 512, height: 512 };
+export const sd14Defaults: ModelDefaults = { steps: 20, guidance: 7.5, longPrompt: "chunk", width: 512, height: 512 };

@@ -3,6 +3,7 @@
  * @module
  */
 import type { Launch, SamplerSpec } from "../family.ts";
+import { inpainting } from "../inpaint.ts";
 import { kernel, unroll } from "../kernel.ts";
 import { memoryOf, pixels } from "../tensor.ts";
 import { access, addressSizes, port, sampleColumns } from "./layout.ts";
@@ -14,6 +15,7 @@ export function sample(spec: SamplerSpec): Launch {
   const { prediction, input, slots } = spec;
   const guided = prediction.batch === 2;
   const row = slots + 2;
+  const inpaint = inpainting(spec);
   const quads = prediction.channels * sampleColumns(pixels(prediction)) / 4;
   const body = `
 ${access("prediction", prediction)}
@@ -39,7 +41,9 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     unroll(slots, (s) => {
       const at = (i: number) => `coefficients[first + ${2 + s * row + i}]`;
       const terms = Array.from({ length: slots }, (_, i) => `${at(i)} * old${i}`);
-      return `let new${s} = ${terms.join(" + ")} + ${at(slots)} * output + ${at(slots + 1)} * fresh;
+      const drawn = `${terms.join(" + ")} + ${at(slots)} * output + ${at(slots + 1)} * fresh`;
+      const level = `first + ${2 + slots * row}`;
+      return `let new${s} = ${s === 0 ? inpaint.sample(drawn, { index: "i", count: "size.quads", level }) : drawn};
   state[${s} * size.quads + i] = new${s};`;
     })
   }
@@ -56,16 +60,17 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
         { kind: "buffer", name: "noise", access: "read", element: "vec4<f32>" },
         { kind: "buffer", name: "coefficients", access: "read", element: "f32" },
         { kind: "buffer", name: "step", access: "read", element: "u32" },
+        ...inpaint.ports,
       ],
       sizes: {
         ...addressSizes("prediction", prediction),
         ...addressSizes("input", input),
         quads,
-        coefficients: 2 + slots * row,
+        coefficients: 2 + slots * row + inpaint.coefficients,
       },
       body,
       workgroups: [Math.ceil(quads / THREADS), 1, 1],
     }),
-    memory: memoryOf(prediction, input, spec.state, spec.noise, spec.coefficients, spec.step),
+    memory: memoryOf(prediction, input, spec.state, spec.noise, spec.coefficients, spec.step, ...inpaint.memory),
   };
 }

@@ -3,6 +3,7 @@
  * @module
  */
 import type { Launch, SamplerSpec } from "../family.ts";
+import { inpainting } from "../inpaint.ts";
 import { kernel, unroll } from "../kernel.ts";
 import { memoryOf, pixels } from "../tensor.ts";
 import { addressing, addressSizes, readPort, textureLayout, writePort } from "./layout.ts";
@@ -12,6 +13,7 @@ export function sample(spec: SamplerSpec): Launch {
   const { prediction, input, slots } = spec;
   const guided = prediction.batch === 2;
   const row = slots + 2;
+  const inpaint = inpainting(spec);
   const latent = textureLayout(prediction.channels, pixels(prediction));
   const body = `
 ${addressing("prediction")}
@@ -38,7 +40,9 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     unroll(slots, (s) => {
       const at = (i: number) => `coefficients[first + ${2 + s * row + i}]`;
       const terms = Array.from({ length: slots }, (_, i) => `${at(i)} * old${i}`);
-      return `let new${s} = ${terms.join(" + ")} + ${at(slots)} * output + ${at(slots + 1)} * fresh;
+      const drawn = `${terms.join(" + ")} + ${at(slots)} * output + ${at(slots + 1)} * fresh`;
+      const level = `first + ${2 + slots * row}`;
+      return `let new${s} = ${s === 0 ? inpaint.sample(drawn, { index: "texel", count: "count", level }) : drawn};
   state[${s} * count + texel] = new${s};`;
     })
   }
@@ -55,6 +59,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
         { kind: "buffer", name: "noise", access: "read", element: "vec4<f32>" },
         { kind: "buffer", name: "coefficients", access: "read", element: "f32" },
         { kind: "buffer", name: "step", access: "read", element: "u32" },
+        ...inpaint.ports,
       ],
       sizes: {
         ...addressSizes("prediction", prediction),
@@ -62,11 +67,11 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
         pixels: pixels(prediction),
         pitch: latent.width * latent.fold,
         slices: Math.ceil(prediction.channels / 4),
-        coefficients: 2 + slots * row,
+        coefficients: 2 + slots * row + inpaint.coefficients,
       },
       body,
       workgroups: [Math.ceil(pixels(prediction) / 64), Math.ceil(prediction.channels / 4), 1],
     }),
-    memory: memoryOf(prediction, input, spec.state, spec.noise, spec.coefficients, spec.step),
+    memory: memoryOf(prediction, input, spec.state, spec.noise, spec.coefficients, spec.step, ...inpaint.memory),
   };
 }

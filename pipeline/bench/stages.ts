@@ -2,6 +2,7 @@
  * What the stages of a picture take.
  * @module
  */
+import type { Program } from "../../kernels/program.ts";
 import type { Pipeline } from "../pipeline.ts";
 import type { Request } from "../request.ts";
 
@@ -65,7 +66,7 @@ export async function timeStages(pipeline: Pipeline, request: Request, budget: n
     repeat({ ...STAGE, budget: budget / 5 }, async (count) => {
       // Asked for anew each time, so that its steps start at the first one.
       const stages = await pipeline.stages(request);
-      return await stages[name].time(Math.min(count, stages.steps));
+      return await time([stages[name]].flat(), Math.min(count, stages.steps));
     });
   return {
     text: await stage("text"),
@@ -75,6 +76,13 @@ export async function timeStages(pipeline: Pipeline, request: Request, budget: n
     evaluations: (await pipeline.stages(request)).steps,
     first,
   };
+}
+
+/** Times programs that run one after the other, together, `count` times. */
+async function time(programs: readonly Program[], count: number): Promise<readonly number[]> {
+  const sums = new Array<number>(count).fill(0);
+  for (const program of programs) (await program.time(count)).forEach((milliseconds, i) => sums[i]! += milliseconds);
+  return sums;
 }
 
 /** Calls `measure`, which is told how many times are wanted, until there are as many as the first one lets expect. */

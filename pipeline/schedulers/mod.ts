@@ -59,6 +59,14 @@ export function skippedSteps(steps: number, strength: number): number {
   return Math.max(steps - Math.floor(steps * strength), 0);
 }
 
+/** The name of the table that comes nearest to a model's own configuration: of its class, the likest variant. */
+export function nearestName(config: SchedulerConfig): string {
+  const likeness = (variant: object) =>
+    Object.entries(variant).reduce((sum, [key, value]) => sum + (config[key] === value ? 1 : -1), 0);
+  const variants = Object.entries(classOf(config).names);
+  return variants.toSorted(([, a], [, b]) => likeness(b) - likeness(a))[0]![0];
+}
+
 function classOf({ _class_name: className }: SchedulerConfig): SchedulerClass {
   const found = Object.hasOwn(classes, String(className)) ? classes[String(className)] : undefined;
   if (found === undefined) {

@@ -16,7 +16,7 @@ Deno.test("a line is a prompt or an object, empty lines and comments are neither
 Deno.test("what is wrong with a line is said in words", () => {
   for (
     const [line, words] of [
-      ['{"prompt": "cat"', "it begins with { and is no JSON object"],
+      ['{"prompt": "cat"', "it is no JSON: "],
       ['{"seed": 7}', 'it needs "prompt"'],
       ['{"prompt": ""}', 'it needs "prompt"'],
       ['{"prompt": 7}', 'it needs "prompt"'],

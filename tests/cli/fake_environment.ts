@@ -4,6 +4,7 @@
  */
 import type { Environment, PipelineModule } from "../../cli/mod.ts";
 import { ModelFileError } from "../../weights/mod.ts";
+import { encodePrompt } from "../../pipeline/prompt/chunks.ts";
 import type { GenerateEvent, Request } from "../../pipeline/request.ts";
 
 /** What a test decides; the rest is a quiet pipe and a pipeline that works. */
@@ -57,6 +58,15 @@ export function fakeEnvironment(world: FakeWorld = {}): FakeEnvironment {
   };
 }
 
+/** A text encoder of two layers. */
+const TEXT_ENCODER = {
+  hidden_size: 32,
+  num_hidden_layers: 2,
+  num_attention_heads: 2,
+  intermediate_size: 64,
+  vocab_size: 256,
+};
+
 function fakePipeline(world: FakeWorld, reach: (stage: Stage) => void): PipelineModule {
   const disposed = { [Symbol.dispose]: () => {}, [Symbol.asyncDispose]: () => Promise.resolve() };
   async function* generate(request: Request): AsyncGenerator<GenerateEvent> {
@@ -72,16 +82,24 @@ function fakePipeline(world: FakeWorld, reach: (stage: Stage) => void): Pipeline
   const scheduler = { _class_name: world.scheduler ?? "EulerDiscreteScheduler", beta_schedule: "scaled_linear" };
   const fake = {
     ModelFileError,
+    encodePrompt,
     openModel: (name: string) => {
       reach("openModel");
-      const defaults = { steps: 10, guidance: 1.5, width: 64, height: 72, knows: "gradients" };
-      return { ...disposed, name, defaults, tokenizer: {}, config: { scheduler } };
+      const defaults = {
+        steps: 10,
+        guidance: 1.5,
+        width: 64,
+        height: 72,
+        longPrompt: "truncate",
+        knows: "gradients",
+      };
+      return { ...disposed, name, defaults, tokenizer: {}, config: { scheduler, textEncoder: TEXT_ENCODER } };
     },
     // Every letter is a token; there is room for ten.
     loadTokenizer: () => {
       reach("loadTokenizer");
-      const encode = (text: string) => Promise.resolve({ ids: [1, 2], count: text.length, cut: text.slice(10) });
-      return Promise.resolve({ maxLength: 12, encode });
+      const tokenize = (text: string) => Promise.resolve([...text].map((text) => ({ id: text.codePointAt(0), text })));
+      return Promise.resolve({ maxLength: 12, begin: 1, end: 2, padding: 0, comma: undefined, tokenize });
     },
     Gpu: {
       open: () => {

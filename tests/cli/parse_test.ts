@@ -24,7 +24,7 @@ Deno.test("values are read from both ways to write an option", () => {
 Deno.test("absent options have their defaults", () => {
   const { seed, rng, precision, json, ...rest } = parse([]);
   assertEquals([seed, rng, precision, json], [undefined, "cpu", "auto", false]);
-  assertEquals([rest["negative-prompt"], rest["long-prompt"], rest.positionals], ["", "truncate", []]);
+  assertEquals([rest["negative-prompt"], rest["prompt-syntax"], rest.positionals], ["", "a1111", []]);
 });
 
 Deno.test("an empty value, a dash, numbers and -- keep their meaning", () => {

@@ -72,6 +72,9 @@ Deno.test("--json prints one document about the picture", () =>
       model: "mine",
       prompt: "cat",
       negativePrompt: "",
+      promptSyntax: "a1111",
+      longPrompt: "truncate",
+      clipSkip: 1,
       seed,
       steps: 3,
       guidance: 1.5,
@@ -111,11 +114,47 @@ Deno.test("the prompt comes from stdin when no argument holds it", () =>
     assertEquals(named.stdout, "tokens-7.png\n");
   }));
 
+Deno.test("the prompt comes from a file", () =>
+  withFolder(async (folder) => {
+    Deno.writeTextFileSync(`${folder}/prompt.txt`, "\na red\nfox 🦊\n");
+    const args = ["--seed", "7", "--prompt-file"];
+    const { stdout } = await runFake([...args, "prompt.txt", "--json"], { folder, stdin: "a dog" });
+    assertEquals(JSON.parse(stdout).prompt, "a red\nfox 🦊");
+    Deno.writeFileSync(`${folder}/latin1.txt`, Uint8Array.of(0xe9));
+    Deno.writeTextFileSync(`${folder}/empty.txt`, " \n");
+    for (
+      const [given, words] of [
+        [["nowhere.txt"], "--prompt-file nowhere.txt cannot be read: No such file"],
+        [["."], "--prompt-file . cannot be read: Is a directory"],
+        [["latin1.txt"], "--prompt-file latin1.txt is not UTF-8 text"],
+        [["empty.txt"], "No prompt"],
+        [["prompt.txt", "a dog"], "A prompt and --prompt-file are two prompts: choose one"],
+      ] as const
+    ) {
+      const { code, stderr, stages } = await runFake([...args, ...given], { folder, stdin: "a dog" });
+      assertEquals([code, stages], [2, []]);
+      assertStringIncludes(stderr, words);
+    }
+  }));
+
+Deno.test("a layer that the text encoder has not is refused", () =>
+  withFolder(async (folder) => {
+    const { code, stderr, stages } = await runFake(["cat", "--clip-skip", "3"], { folder });
+    assertEquals([code, stages], [2, ["openModel"]]);
+    assertStringIncludes(stderr, "--clip-skip 3: Clip skip is 3, and the text encoder has layers 1 to 2");
+    const last = await runFake(["cat", "--clip-skip", "2", "--json"], { folder });
+    assertEquals(JSON.parse(last.stdout).clipSkip, 2);
+  }));
+
 Deno.test("words that the model does not read are named", () =>
   withFolder(async (folder) => {
     const { stderr } = await runFake(["a cat and a dog", "--negative-prompt", "1234567890x"], { folder });
     assertStringIncludes(stderr, 'The prompt has 15 tokens and the model reads 10; cut off: "a dog"');
     assertStringIncludes(stderr, 'The negative prompt has 11 tokens and the model reads 10; cut off: "x"');
+    const chunked = await runFake(["a cat and a dog", "--long-prompt", "chunk"], { folder });
+    assert(!chunked.stderr.includes("cut off"), chunked.stderr);
+    const broken = await runFake(["a cat BREAK a dog"], { folder });
+    assertStringIncludes(broken.stderr, 'The prompt has 10 tokens and the model reads 5; cut off: "a dog"');
   }));
 
 Deno.test("progress: redrawn on a terminal, a line per tenth elsewhere, never an escape code", () =>
@@ -195,11 +234,28 @@ Deno.test("what needs no GPU is refused before the GPU is opened", () =>
 
 Deno.test("tokens shows ids, count and what is cut off", async () => {
   const text = await runFake(["tokens", "a cat and a dog", "--model", "mine"]);
-  assertEquals(text.stdout, 'ids: 1 2\ncount: 15 of 10\ncut off: "a dog"\n');
-  const short = await runFake(["tokens"], { stdin: "a cat" });
-  assertEquals(short.stdout, "ids: 1 2\ncount: 5 of 10\ncut off: nothing\n");
-  const json = await runFake(["tokens", "a cat", "--json"]);
-  assertEquals(JSON.parse(json.stdout), { schema: 1, model: "emoji", ids: [1, 2], count: 5, limit: 10, cut: "" });
+  assertEquals(text.stdout, 'ids: 1 97 32 99 97 116 32 97 110 100 32 2\ncount: 15 of 10\ncut off: "a dog"\n');
+  const short = await runFake(["tokens"], { stdin: "a b" });
+  assertEquals(short.stdout, "ids: 1 97 32 98 2 0 0 0 0 0 0 0\ncount: 3 of 10\ncut off: nothing\n");
+  const json = await runFake(["tokens", "(a:2)b", "--json"]);
+  const chunk = { ids: [1, 97, 98, 2, ...new Array(8).fill(0)], weights: [1, 2, ...new Array(10).fill(1)] };
+  assertEquals(JSON.parse(json.stdout), { schema: 1, model: "emoji", chunks: [chunk], count: 2, limit: 10, cut: "" });
+});
+
+Deno.test("tokens shows chunks and weights", async () => {
+  const { stdout } = await runFake(["tokens", "a (b:1.3) ((c d)) BREAK [e]", "--long-prompt", "chunk"]);
+  assertEquals(stdout.split("\n"), [
+    "ids: 1 97 32 98 32 99 32 100 2 0 0 0",
+    'weight 1.3: "b"',
+    'weight 1.21: "c d"',
+    "ids: 1 101 2 0 0 0 0 0 0 0 0 0",
+    'weight 0.909091: "e"',
+    "count: 8 of 20 in 2 chunks",
+    "cut off: nothing",
+    "",
+  ]);
+  const plain = await runFake(["tokens", "(b:1.3)", "--prompt-syntax", "plain"]);
+  assertEquals(plain.stdout.split("\n")[1], "count: 7 of 10");
 });
 
 Deno.test("help names every option and fits 80 columns", async () => {

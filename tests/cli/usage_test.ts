@@ -28,7 +28,9 @@ const wrong: readonly (readonly [args: readonly string[], words: string])[] = [
   [["cat", "--scheduler", "eulr"], "did you mean euler?"],
   [["cat", "--rng", "gpu"], '--rng must be one of cpu, cuda, got "gpu"'],
   [["cat", "--precision", "f8"], '--precision must be one of auto, f16, f32, got "f8"'],
-  [["cat", "--long-prompt", "cut"], '--long-prompt must be truncate, got "cut"'],
+  [["cat", "--long-prompt", "cut"], '--long-prompt must be one of chunk, truncate, got "cut"'],
+  [["cat", "--prompt-syntax", "a1112"], "did you mean a1111?"],
+  [["cat", "--clip-skip", "0"], '--clip-skip must be a whole number from 1 to 100, got "0"'],
   [["cat", "--output", "-", "--json"], "both want standard output"],
   [["tokens", "cat", "--steps", "3"], "Unknown option --steps"],
 ];

@@ -29,6 +29,8 @@ const CASES: readonly Case[] = [
   { batch: 1, heads: 2, width: 40, queries: 64, keys: 64 }, // Stable Diffusion 1.4, from the highest resolution
   { batch: 2, heads: 1, width: 80, queries: 20, keys: 77 }, // to the lowest.
   { batch: 1, heads: 2, width: 160, queries: 64, keys: 64 },
+  { batch: 2, heads: 2, width: 40, queries: 64, keys: 154 }, // Prompts of two and of three chunks.
+  { batch: 2, heads: 1, width: 80, queries: 20, keys: 231 },
   { batch: 1, heads: 1, width: 512, queries: 17, keys: 17 }, // The middle of the VAE.
   { batch: 2, heads: 4, width: 8, queries: 77, keys: 77, causal: true }, // tiny-sd1's text encoder.
   { batch: 1, heads: 3, width: 64, queries: 77, keys: 77, causal: true }, // CLIP.

@@ -31,8 +31,30 @@ const SHAPES: readonly PredictionShape[] = [
 
 const GUIDANCE = 7.5;
 
+/** What an inpainting step keeps: the mask, the original and its noise. */
+type Kept = readonly [mask: NumberArray, original: NumberArray, noise: NumberArray];
+
+/** A mask of both values, one between them, and what lies under it. */
+function keptOf(shape: readonly [channels: number, height: number, width: number]): Kept {
+  const mask = random(50, 1, ...shape);
+  const values = mask.values.map((value, i) => i % 5 === 0 ? 0.25 : value > 0 ? 1 : 0);
+  return [{ ...mask, values }, random(51, 1, ...shape), random(52, 1, ...shape)];
+}
+
+/** How noisy the original is behind step `i`. */
+function levelBehind({ noiseLevels }: Schedule, i: number) {
+  return noiseLevels[i + 1] ?? { signal: 1, noise: 0 };
+}
+
+/** What steps are run on. */
+interface Run {
+  readonly start: NumberArray;
+  readonly kept?: Kept | undefined;
+  readonly predictions: readonly NumberArray[];
+}
+
 /** Records a step and its counter, runs them once for each prediction and reads what they leave. */
-async function runSteps(bench: Bench, schedule: Schedule, start: NumberArray, predictions: readonly NumberArray[]) {
+async function runSteps(bench: Bench, schedule: Schedule, { start, kept, predictions }: Run) {
   const { ops } = bench;
   const { batch, ...shape } = predictions[0]!;
   const pixels = shape.height * shape.width;
@@ -41,7 +63,8 @@ async function runSteps(bench: Bench, schedule: Schedule, start: NumberArray, pr
   const { slots } = schedule;
   const elements = encode(start.values).length;
   const [state, noise] = [ops.buffer(slots * elements, "state"), ops.buffer(elements, "noise")];
-  const coefficients = ops.buffer(schedule.steps.length * (2 + slots * (slots + 2)), "coefficients");
+  const original = kept && ops.buffer(3 * elements, "original");
+  const coefficients = ops.buffer(schedule.steps.length * (2 + slots * (slots + 2) + (kept ? 2 : 0)), "coefficients");
   const step = ops.buffer(1, "step", "u32");
   const prediction = bench.tensor(predictions[0]!);
   const input = ops.keep({ batch, ...shape }, "input");
@@ -49,19 +72,26 @@ async function runSteps(bench: Bench, schedule: Schedule, start: NumberArray, pr
     schedule.steps[i + 1]?.inputScale ?? 1,
     GUIDANCE,
     ...transition.flat(),
+    ...(kept ? [levelBehind(schedule, i).signal, levelBehind(schedule, i).noise] : []),
   ]);
   ops.gpu.write(coefficients, Float32Array.from(rows));
   const states = new Float32Array(slots * elements);
   states.set(encode(start.values));
   ops.gpu.write(state, states);
   ops.gpu.write(step, new Uint32Array(1));
+  if (original) {
+    const values = new Float32Array(3 * elements);
+    kept.forEach((latent, i) => values.set(encode(latent.values), i * elements));
+    ops.gpu.write(original, values);
+  }
+  const spec = { prediction, input, state, noise, coefficients, step, slots, ...(original && { original }) };
   const inputs: NumberArray[] = [];
   for (const [i, values] of predictions.entries()) {
     ops.write(prediction, Float32Array.from(values.values));
     ops.gpu.write(noise, encode(random(100 + i, 1, shape.channels, shape.height, shape.width).values));
     inputs.push(
       await bench.run(() => {
-        ops.launch(ops.family.sample({ prediction, input, state, noise, coefficients, step, slots }), advance(step));
+        ops.launch(ops.family.sample(spec), advance(step));
         return input;
       }),
     );
@@ -70,7 +100,7 @@ async function runSteps(bench: Bench, schedule: Schedule, start: NumberArray, pr
 }
 
 /** The same in float64: the inputs of the UNet, and the largest number that was added up. */
-function referenceSteps(schedule: Schedule, start: NumberArray, predictions: readonly NumberArray[]) {
+function referenceSteps(schedule: Schedule, { start, kept, predictions }: Run) {
   const { batch, channels, height, width } = predictions[0]!;
   const count = start.values.length;
   let state = initialState(schedule, start.values);
@@ -87,6 +117,15 @@ function referenceSteps(schedule: Schedule, start: NumberArray, predictions: rea
     );
     for (const row of step.transition) most = Math.max(most, ...row.map((factor, c) => Math.abs(factor) * columns[c]!));
     state = runStep(step, { state, output, noise });
+    if (kept) {
+      const [mask, original, noise] = kept.map(({ values }) => values) as [Float64Array, Float64Array, Float64Array];
+      const level = levelBehind(schedule, i);
+      const masked = Float64Array.from(state[0]!, (drawn, at) => {
+        const known = level.signal * original[at]! + level.noise * noise[at]!;
+        return mask[at]! * drawn + (1 - mask[at]!) * known;
+      });
+      state = [masked, ...state.slice(1)];
+    }
     const scale = schedule.steps[i + 1]?.inputScale ?? 1;
     const once = Array.from(state[0]!, (value) => value * scale);
     return { batch, channels, height, width, values: Float64Array.from(batch === 1 ? once : [...once, ...once]) };
@@ -94,13 +133,18 @@ function referenceSteps(schedule: Schedule, start: NumberArray, predictions: rea
   return { inputs, most };
 }
 
-async function compare(bench: Bench, name: string, [batch, ...shape]: PredictionShape): Promise<void> {
+async function compare(
+  bench: Bench,
+  name: string,
+  [batch, ...shape]: PredictionShape,
+  kept?: Kept,
+): Promise<void> {
   const schedule = scheduleFor(TRAINING, { name, steps: 4 });
   const normal = random(1, 1, ...shape);
   const start = { ...normal, values: normal.values.map((value) => Math.fround(value * schedule.initNoiseSigma)) };
   const predictions = schedule.steps.map((_, i) => random(10 + i, batch, ...shape));
-  const want = referenceSteps(schedule, start, predictions);
-  const got = await runSteps(bench, schedule, start, predictions);
+  const want = referenceSteps(schedule, { start, kept, predictions });
+  const got = await runSteps(bench, schedule, { start, kept, predictions });
   // Every step rounds its coefficients and the sums of guidance and of slots + 2 terms, and passes on the error it was given.
   const perStep = 2 * EPSILON * (schedule.slots + 4) * want.most;
   got.inputs.forEach((input, i) =>
@@ -115,4 +159,11 @@ testFamilies("the sampler's step equals the schedule's equations", async (bench,
 
 testFamilies("the sampler's step runs any shape", async (bench, t) => {
   for (const shape of SHAPES) await t.step(`${shape}`, () => compare(bench, "dpmpp-2m-sde", shape));
+});
+
+testFamilies("an inpainting step keeps the original outside of its mask, as noisy as the sample", async (bench, t) => {
+  for (const name of SCHEDULERS) await t.step(name, () => compare(bench, name, [2, 4, 5, 7], keptOf([4, 5, 7])));
+  for (const [batch, ...shape] of SHAPES) {
+    await t.step(`${batch},${shape}`, () => compare(bench, "dpmpp-2m-sde", [batch, ...shape], keptOf(shape)));
+  }
 });

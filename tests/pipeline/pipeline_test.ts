@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { Gpu, GpuFailedError } from "../../kernels/mod.ts";
-import { type GenerateEvent, Pipeline, type PipelineOptions, type Request } from "../../pipeline/mod.ts";
+import { type GenerateEvent, type Image, Pipeline, type PipelineOptions, type Request } from "../../pipeline/mod.ts";
 import type { Model, TensorSource } from "../../weights/mod.ts";
 import { openTinyModel } from "../tiny_model.ts";
 import { ALLOWED, assertStage, psnr, readStages, toPixels } from "./stages.ts";
@@ -8,7 +8,7 @@ import { ALLOWED, assertStage, psnr, readStages, toPixels } from "./stages.ts";
 const golden = readStages();
 
 interface Case {
-  readonly kind: string;
+  readonly kind: "txt2img" | "img2img" | "inpaint";
   readonly scheduler: string;
   readonly seed: number;
   readonly prompt: string;
@@ -17,11 +17,12 @@ interface Case {
   readonly guidance_scale: number;
   readonly width: number;
   readonly height: number;
+  readonly strength?: number;
 }
 
 const cases = Object.entries<Case>(
   JSON.parse(Deno.readTextFileSync(new URL("../../fixtures/tiny-sd1/cases.json", import.meta.url))),
-).filter(([, { kind }]) => kind === "txt2img");
+).filter(([, { kind }]) => kind !== undefined);
 
 /** Decibels that a run in float32 must reach. */
 const QUALITY = 45;
@@ -36,6 +37,25 @@ const REQUEST: Request = {
   height: 64,
   rng: "cpu",
 };
+
+/** The picture that the golden runs with one start from, and the mask of the one that inpaints. */
+function initOf({ kind, width, height, strength = 1 }: Case): Pick<Request, "init"> {
+  if (kind === "txt2img") return {};
+  const picture = (colour: (x: number, y: number) => readonly number[]): Image => ({
+    width,
+    height,
+    pixels: Uint8Array.from(
+      Array.from({ length: width * height }, (_, i) => colour(i % width, Math.floor(i / width))).flat(),
+    ),
+  });
+  const image = picture((x, y) => [
+    Math.floor(255 * x / (width - 1)),
+    Math.floor(255 * y / (height - 1)),
+    255 * ((Math.floor(x / 8) + Math.floor(y / 8)) % 2),
+  ]);
+  const mask = picture((x, y) => Array(3).fill(y < height / 2 && x >= width / 4 ? 255 : 0));
+  return { init: { image, strength, ...(kind === "inpaint" && { mask }) } };
+}
 
 /** Runs `test` with the tiny model, changed or as it is. */
 async function withPipeline(
@@ -65,7 +85,7 @@ async function pixels(pipeline: Pipeline, change: Partial<Request> = {}): Promis
 
 Deno.test("whole runs equal diffusers, latent by latent", (t) =>
   withPipeline(async (pipeline) => {
-    assertEquals(cases.length, 5);
+    assertEquals(cases.length, 7);
     for (const [name, c] of cases) {
       await t.step(name, async () => {
         const request: Request = {
@@ -78,6 +98,7 @@ Deno.test("whole runs equal diffusers, latent by latent", (t) =>
           height: c.height,
           scheduler: c.scheduler,
           rng: "cpu",
+          ...initOf(c),
         };
         const { image, steps } = await draw(pipeline, request, true);
         const { shape, data } = golden.get(`${name}.latents`)!;
@@ -112,6 +133,18 @@ Deno.test("one request is one picture, whatever was drawn between", () =>
     assertEquals((await draw(pipeline, { ...REQUEST, scheduler: "euler-ancestral" }, true)).image.pixels, first);
   }));
 
+Deno.test("a prompt of plain words that fits is one picture, however prompts are read", () =>
+  withPipeline(async (pipeline) => {
+    const first = await pixels(pipeline);
+    for (const promptSyntax of ["a1111", "plain"] as const) {
+      for (const longPrompt of ["chunk", "truncate"] as const) {
+        // One with weights and more chunks in between: nothing of it may stay.
+        await pixels(pipeline, { prompt: "(a BREAK b", promptSyntax: "a1111", longPrompt });
+        assertEquals(await pixels(pipeline, { promptSyntax, longPrompt, clipSkip: 1 }), first);
+      }
+    }
+  }));
+
 Deno.test("every setting changes the picture", () =>
   withPipeline(async (pipeline) => {
     const changes: readonly Partial<Request>[] = [
@@ -124,6 +157,10 @@ Deno.test("every setting changes the picture", () =>
       { guidance: 1 },
       { scheduler: "euler" },
       { rng: "cuda" },
+      { clipSkip: 2 },
+      { prompt: "a (red) fox" },
+      { prompt: "a (red) fox", promptSyntax: "a1111" },
+      { prompt: "a red BREAK fox", promptSyntax: "a1111", longPrompt: "chunk" },
     ];
     const seen = new Map<string, string>();
     for (const change of changes) {
@@ -160,6 +197,8 @@ Deno.test("what cannot be drawn is refused before the GPU works", () =>
       [{ height: 65 }, "64x65"],
       [{ steps: 0 }, "0 steps are not possible"],
       [{ scheduler: "magic" }, "Scheduler magic is not known"],
+      [{ clipSkip: 0 }, "Clip skip is 0, and the text encoder has layers 1 to"],
+      [{ clipSkip: 50 }, "Clip skip is 50"],
     ];
     for (const [change, message] of refusals) await assertRejects(() => pixels(pipeline, change), RangeError, message);
     assertEquals(gpu.bytes, bytes);

@@ -36,7 +36,7 @@ export function channelMajor({ shape, data }: Golden): Float32Array {
 }
 
 /** `|got - want| / |want|`, 2-norms. */
-function relativeError(got: ArrayLike<number>, want: ArrayLike<number>): number {
+export function relativeError(got: ArrayLike<number>, want: ArrayLike<number>): number {
   let [difference, size] = [0, 0];
   for (let i = 0; i < want.length; i++) {
     difference += (got[i]! - want[i]!) ** 2;

@@ -1,10 +1,18 @@
-import { assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import type { Ops } from "../../kernels/ops.ts";
 import { readTextConfig } from "../../pipeline/config.ts";
 import { Parameters } from "../../pipeline/parameters.ts";
-import { embedTokens, readTextEncoder, textEncoder, type TextWeights } from "../../pipeline/text_encoder.ts";
+import {
+  checkClipSkip,
+  embedTokens,
+  readTextEncoder,
+  textEncoder,
+  type TextEncoderOptions,
+  type TextWeights,
+} from "../../pipeline/text_encoder.ts";
+import type { Golden } from "../golden.ts";
 import { openTinyModel } from "../tiny_model.ts";
-import { assertStage, channelMajor, readStages, withOps } from "./stages.ts";
+import { assertStage, channelMajor, readStages, relativeError, withOps } from "./stages.ts";
 
 const golden = readStages();
 const { "text.input_ids": IDS } = JSON.parse(
@@ -17,15 +25,20 @@ function readWeights(ops: Ops): TextWeights {
 }
 
 /** The context and what the last layer but one returns. */
-async function encode(ops: Ops, weights: TextWeights, ids: readonly (readonly number[])[]) {
+async function encode(
+  ops: Ops,
+  weights: TextWeights,
+  ids: readonly (readonly number[])[],
+  options: TextEncoderOptions = {},
+) {
   const shape = { batch: ids.length, channels: weights.config.width, height: ids[0]!.length, width: 1 };
   const [embedded, context, hidden] = ["embedded", "context", "hidden"].map((label) => ops.keep(shape, label));
   ops.write(embedded!, embedTokens(weights, ids));
   const program = ops.record(() => {
-    const copyHidden = (layer: number, x: typeof context) => {
+    const onLayer = (layer: number, x: typeof context) => {
       if (layer === weights.layers.length - 2) ops.copy(x!, hidden!);
     };
-    ops.copy(textEncoder(ops, weights, embedded!, copyHidden), context!);
+    ops.copy(textEncoder(ops, weights, embedded!, { ...options, onLayer }), context!);
   });
   program.run();
   const values = { context: await ops.read(context!), hidden: await ops.read(hidden!) };
@@ -38,6 +51,39 @@ Deno.test("the text encoder equals PyTorch", () =>
     const { context, hidden } = await encode(ops, readWeights(ops), [IDS]);
     assertStage("last layer but one", hidden, channelMajor(golden.get("text.hidden_states.-2")!));
     assertStage("context", context, channelMajor(golden.get("text.last_hidden_state")!));
+  }));
+
+/** Layer normalisation over the channels of `hidden [tokens, width]`, with the text encoder's last weights. */
+function normalised({ shape, data }: Golden): Golden {
+  using model = openTinyModel();
+  const parameters = new Parameters({} as Ops, model.textEncoder);
+  const width = shape.at(-1)!;
+  const [weight, bias] = ["weight", "bias"].map((name) => parameters.values(`final_layer_norm.${name}`, [width]));
+  const { epsilon } = readTextConfig(model.config.textEncoder);
+  const values = new Float32Array(data.length);
+  for (let start = 0; start < data.length; start += width) {
+    const column = [...data.subarray(start, start + width)];
+    const mean = column.reduce((a, b) => a + b) / width;
+    const variance = column.reduce((sum, value) => sum + (value - mean) ** 2, 0) / width;
+    column.forEach((value, c) =>
+      values[start + c] = (value - mean) / Math.sqrt(variance + epsilon) * weight![c]! + bias![c]!
+    );
+  }
+  return { shape, data: values };
+}
+
+Deno.test("clip skip 2 is PyTorch's last layer but one, normalised; 1 is the last", () =>
+  withOps(async (ops) => {
+    const weights = readWeights(ops);
+    const want = channelMajor(normalised(golden.get("text.hidden_states.-2")!));
+    assertStage("clip skip 2", (await encode(ops, weights, [IDS], { clipSkip: 2 })).context, want);
+    const last = await encode(ops, weights, [IDS]);
+    assertEquals((await encode(ops, weights, [IDS], { clipSkip: 1 })).context, last.context);
+    assert(relativeError(last.context, want) > 0.1, "the last two layers hardly differ");
+    for (const clipSkip of [0, 1.5, NaN, weights.layers.length + 1]) {
+      assertThrows(() => checkClipSkip(clipSkip, weights.config), RangeError, `Clip skip is ${clipSkip}`);
+    }
+    checkClipSkip(weights.layers.length, weights.config);
   }));
 
 Deno.test("prompts are encoded each for itself, and no token sees those behind it", () =>

@@ -1,4 +1,5 @@
 import { assertEquals, assertRejects } from "@std/assert";
+import { encodePrompt } from "../../pipeline/prompt/chunks.ts";
 import { loadTokenizer } from "../../pipeline/tokenizer.ts";
 import { ModelFileError, type TokenizerFiles } from "../../weights/mod.ts";
 
@@ -31,8 +32,8 @@ const clipCases: readonly {
 Deno.test("every golden prompt gets CLIP's ids from vocab.json and merges.txt", async () => {
   const tokenizer = await loadTokenizer(clip);
   for (const { prompt, ids, untruncated } of clipCases) {
-    const encoding = await tokenizer.encode(prompt);
-    assertEquals(encoding.ids, ids, prompt);
+    const encoding = await encodePrompt(tokenizer, prompt, {});
+    assertEquals(encoding.chunks.map((chunk) => chunk.ids), [ids], prompt);
     assertEquals(encoding.count, untruncated - 2, prompt);
     assertEquals(encoding.cut !== "", untruncated > ids.length, prompt);
   }
@@ -44,7 +45,7 @@ Deno.test("the embedded model's prompts get their ids from both kinds of files",
   for (const files of [emoji, emojiJson]) {
     const tokenizer = await loadTokenizer(files);
     for (const { prompt, input_ids } of Object.values(cases)) {
-      assertEquals((await tokenizer.encode(prompt)).ids, input_ids, prompt);
+      assertEquals((await encodePrompt(tokenizer, prompt, {})).chunks[0]!.ids, input_ids, prompt);
     }
   }
 });
@@ -53,7 +54,7 @@ Deno.test("both kinds of files agree on every golden prompt", async () => {
   const plain = await loadTokenizer(emoji);
   const json = await loadTokenizer(emojiJson);
   for (const { prompt } of clipCases) {
-    assertEquals(await plain.encode(prompt), await json.encode(prompt));
+    assertEquals(await encodePrompt(plain, prompt, {}), await encodePrompt(json, prompt, {}));
   }
 });
 
@@ -70,10 +71,12 @@ Deno.test("what is cut off is the text after the last token kept", async () => {
       ["😀 🍕 É four five  Six, seven", 8, "Six, seven"],
     ] as const
   ) {
-    const encoding = await tokenizer.encode(text);
+    const encoding = await encodePrompt(tokenizer, text, {});
     assertEquals([encoding.count, encoding.cut], [count, cut], text);
-    assertEquals(encoding.ids.length, 7);
-    assertEquals(encoding.ids.at(-1), 49407);
+    const { ids } = encoding.chunks[0]!;
+    assertEquals(ids.length, 7);
+    assertEquals(ids.at(-1), 49407);
+    assertEquals((await tokenizer.tokenize(text)).map((token) => token.text).join(""), text);
   }
 });
 
@@ -86,8 +89,8 @@ Deno.test("the model's files decide length and padding", async () => {
   // Stable Diffusion 2 pads with "!", written as an object.
   const specialTokens = { pad_token: { content: "!" } };
   const tokenizer = await loadTokenizer({ ...clip, specialTokens });
-  const { ids } = await tokenizer.encode("a");
-  assertEquals(ids.slice(0, 5), [49406, 320, 49407, 0, 0]);
+  const { chunks } = await encodePrompt(tokenizer, "a", {});
+  assertEquals(chunks[0]!.ids.slice(0, 5), [49406, 320, 49407, 0, 0]);
 });
 
 Deno.test("unusable tokenizer files are named", async () => {

@@ -48,7 +48,7 @@ Deno.test("shapes tell the configuration, Stable Diffusion 1.x the rest", () => 
   using tiny = openTinyModel();
   withCheckpoint(tinyCheckpoint(), ({ name, config, defaults }, path) => {
     assertEquals(name, path.split("/").at(-1)!.replace(".safetensors", ""));
-    assertEquals(defaults, { steps: 20, guidance: 7.5, width: 512, height: 512 });
+    assertEquals(defaults, { steps: 20, guidance: 7.5, longPrompt: "chunk", width: 512, height: 512 });
     // What no shape tells has the value of the full-size model.
     const untold = ["attention_head_dim", "num_attention_heads", "sample_size", "scaling_factor", "hidden_act"];
     for (const part of ["textEncoder", "unet", "vae"] as const) {

@@ -9,7 +9,7 @@ Deno.test("the embedded models are listed and open by name, with their own setti
   using model = openModel("emoji");
   assertEquals(model.name, "emoji");
   const { knows, ...settings } = model.defaults;
-  assertEquals(settings, { steps: 10, guidance: 1.5, width: 256, height: 256 });
+  assertEquals(settings, { steps: 10, guidance: 1.5, longPrompt: "truncate", width: 256, height: 256 });
   assertStringIncludes(knows!, "Emoji only");
   assertEquals(model.config.textEncoder.hidden_size, 256);
   assertEquals(model.config.scheduler._class_name, "DPMSolverMultistepScheduler");
@@ -35,7 +35,7 @@ Deno.test("the embedded model's tensors are all readable under canonical names",
 
 Deno.test("the tiny model has the settings of Stable Diffusion 1.x at its own size", () => {
   using model = openTinyModel();
-  assertEquals(model.defaults, { steps: 20, guidance: 7.5, width: 128, height: 128 });
+  assertEquals(model.defaults, { steps: 20, guidance: 7.5, longPrompt: "chunk", width: 128, height: 128 });
   assertEquals(model.textEncoder.tensors.size, 52);
   assert(model.tokenizer.json === undefined && model.tokenizer.vocab && model.tokenizer.merges);
 });
@@ -79,7 +79,7 @@ Deno.test("a folder opens by its path, in today's names", () => {
     assertEquals(Array.from(model.textEncoder.tensors.keys()), ["final_layer_norm.bias"]);
     assertEquals(Array.from(model.vae.tensors.keys()), ["decoder.mid_block.attentions.0.to_q.bias"]);
     assertEquals(model.unet.read("conv_in.bias"), Uint8Array.of(0, 1, 2, 3));
-    assertEquals(model.defaults, { steps: 20, guidance: 7.5, width: 512, height: 512 });
+    assertEquals(model.defaults, { steps: 20, guidance: 7.5, longPrompt: "chunk", width: 512, height: 512 });
     assertEquals(model.tokenizer, { vocab: "{}", merges: "#version: 0.2", config: {}, specialTokens: {} });
     assertEquals(model.config.scheduler, { lambda_min_clipped: -Infinity, nan: null, name: "Infinity" });
   });
@@ -119,7 +119,7 @@ Deno.test("a part in shards opens through its index", () => {
 Deno.test("a model's own settings go before those of Stable Diffusion", () => {
   withModel({ "denoise.json": '{"steps": 4, "guidance": 0, "height": 320}' }, (folder) => {
     using model = openModel(folder);
-    assertEquals(model.defaults, { steps: 4, guidance: 0, width: 512, height: 320 });
+    assertEquals(model.defaults, { steps: 4, guidance: 0, longPrompt: "chunk", width: 512, height: 320 });
   });
 });
 
@@ -151,6 +151,7 @@ const DAMAGED: readonly (readonly [path: string, content: string, words: string]
   ["denoise.json", '{"width": 1.5}', "width is 1.5, not a whole number above 0"],
   ["denoise.json", '{"guidance": "7"}', 'guidance is "7"'],
   ["denoise.json", '{"guidance": -1}', "guidance is -1"],
+  ["denoise.json", '{"longPrompt": "cut"}', 'longPrompt is "cut", not chunk or truncate'],
   ["denoise.json", '{"knows": 1}', "knows is 1, not a string"],
 ];
 

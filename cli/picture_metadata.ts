@@ -1,0 +1,88 @@
+/**
+ * What a picture's file says of how it was made: to other tools, and to make it again.
+ * @module
+ */
+import { resolve } from "@std/path";
+import project from "../deno.json" with { type: "json" };
+import { UsageError } from "./errors.ts";
+import { formatInfotext, parseInfotext } from "./infotext.ts";
+import { type Described, describePicture, type PictureLine, readPictureLine } from "./picture_line.ts";
+import { type PngText, readTexts } from "./png_text.ts";
+import { readForeign, settingsOf } from "./web_ui.ts";
+
+/** Name of the text that other tools read. */
+const PARAMETERS = "parameters";
+/** Name of our own, complete one. */
+const OWN = "denoise";
+const SOFTWARE = `denoise ${project.version}`;
+
+/** What is told beside the picture's options. */
+export interface Making extends Described {
+  /** The scheduler's name in our table, the model's own included. */
+  readonly scheduler: string;
+  /** Name of the GPU. */
+  readonly adapter: string;
+}
+
+/** What a picture's file says. */
+export interface Recipe extends PictureLine {
+  /** What made it, as far as it is told. */
+  readonly software?: string;
+  /** The GPU that it was made on. */
+  readonly adapter?: string;
+  /** The text that other tools read. */
+  readonly parameters?: string;
+  /** What was done to the picture and cannot be done again; empty for pictures of ours. */
+  readonly lost: readonly string[];
+}
+
+/** The texts that go into the file. No time is among them: the same request makes the same file. */
+export function writeMetadata(making: Making): PngText[] {
+  const { request, adapter } = making;
+  const { prompt, negativePrompt } = request;
+  const settings = new Map([...settingsOf(making), ["Version", SOFTWARE]]);
+  // The character 0 would end the text for some readers.
+  const infotext = formatInfotext({ prompt, negativePrompt, settings }).replaceAll("\0", "");
+  const own = { schema: 1, software: SOFTWARE, adapter, picture: describePicture(making) };
+  return [{ keyword: PARAMETERS, text: infotext }, { keyword: OWN, text: JSON.stringify(own) }];
+}
+
+/**
+ * Reads what a picture was made with: our own text, or that of other tools as far as it goes.
+ *
+ * @throws {UsageError} when the file at `path`, which begins in `folder`, is no PNG file, or does not say it.
+ */
+export function readMetadata(path: string, folder: string): Recipe {
+  const texts = new Map(readPng(path, folder).map(({ keyword, text }) => [keyword, text]));
+  const parameters = texts.get(PARAMETERS);
+  const own = texts.get(OWN);
+  try {
+    if (own !== undefined) return { ...readOwn(own), ...(parameters === undefined ? {} : { parameters }) };
+    if (parameters !== undefined) return { ...readForeign(parseInfotext(parameters)), parameters };
+  } catch (cause) {
+    throw new UsageError(`${path} cannot be made again: ${(cause as Error).message}`, { cause });
+  }
+  throw new UsageError(`${path} does not say how it was made: it has neither a ${OWN} nor a ${PARAMETERS} text`);
+}
+
+function readPng(path: string, folder: string): PngText[] {
+  try {
+    return readTexts(Deno.readFileSync(resolve(folder, path)));
+  } catch (cause) {
+    throw new UsageError(`Cannot read ${path}: ${(cause as Error).message}`, { cause });
+  }
+}
+
+function readOwn(text: string): Recipe {
+  const { software, adapter, picture } = parseOwn(text);
+  const told = Object.entries({ software, adapter }).filter(([, value]) => typeof value === "string");
+  return { ...readPictureLine(JSON.stringify(picture ?? null)), ...Object.fromEntries(told), lost: [] };
+}
+
+function parseOwn(text: string): Record<string, unknown> {
+  try {
+    return { ...JSON.parse(text) };
+  } catch (cause) {
+    throw new SyntaxError(`its ${OWN} text is no JSON`, { cause });
+  }
+}

@@ -1,0 +1,50 @@
+/**
+ * `denoise show`: what pictures were made with.
+ * @module
+ */
+import type { Given } from "./commands.ts";
+import type { Environment } from "./environment.ts";
+import { UsageError } from "./errors.ts";
+import { optionEntry, type OptionName } from "./options.ts";
+import { readMetadata, type Recipe } from "./picture_metadata.ts";
+
+/** Prints what each file says: a line for each option, or a line of JSON. */
+export function execute({ values, positionals }: Given, { stdout, folder }: Environment): Promise<void> {
+  if (positionals.length === 0) throw new UsageError("Which picture? denoise show FILE");
+  for (const [index, path] of positionals.entries()) {
+    const recipe = readMetadata(path, folder);
+    const { prompt, options, ...rest } = recipe;
+    const document = { schema: 1, path, picture: { prompt, ...asNumbers(options) }, ...rest };
+    const heading = positionals.length === 1 ? "" : `${index === 0 ? "" : "\n"}${path}\n`;
+    stdout.write(values.json ? `${JSON.stringify(document)}\n` : `${heading}${inWords(recipe)}`);
+  }
+  return Promise.resolve();
+}
+
+/** The options, those that are numbers as numbers; a seed is more than a number holds. */
+function asNumbers(options: Recipe["options"]): Record<string, unknown> {
+  const entries = Object.entries(options).map(([name, text]) => {
+    const numeric = typeof text === "string" && readsNumber(name as OptionName, text);
+    return [name, numeric ? Number(text) : text];
+  });
+  return Object.fromEntries(entries);
+}
+
+function readsNumber(name: OptionName, text: string): boolean {
+  try {
+    return typeof optionEntry(name).read?.(text) === "number";
+  } catch {
+    return false;
+  }
+}
+
+function inWords({ prompt, options, software, adapter, lost }: Recipe): string {
+  const lines = [
+    ["prompt", prompt],
+    ...Object.entries(options),
+    ["made by", software],
+    ["made on", adapter],
+    ...lost.map((setting) => ["cannot be made again", setting]),
+  ];
+  return lines.flatMap(([name, value]) => value === undefined ? [] : [`${name}: ${value}\n`]).join("");
+}

@@ -1,0 +1,78 @@
+/**
+ * Our options in the words of AUTOMATIC1111's web UI and of stable-diffusion.cpp, and theirs in ours.
+ * @module
+ */
+import type { Infotext } from "./infotext.ts";
+import type { OptionName } from "./options.ts";
+import type { Making, Recipe } from "./picture_metadata.ts";
+import { samplerOf, schedulerOf } from "./sampler_names.ts";
+
+/** Settings that say nothing of the picture's pixels, or nothing that a Stable Diffusion 1.x model heeds. */
+const IDLE: readonly string[] = ["Version", "User", "Guidance", "Schedule type", "Model hash"];
+
+/** The web UI's names of generators, and stable-diffusion.cpp's. */
+const generators = new Map([["cpu", "cpu"], ["nv", "cuda"], ["gpu", "cuda"], ["cuda", "cuda"]]);
+
+/** What holds for pictures of both that say nothing of it; without `RNG` the noise came from the GPU. */
+const UNSAID: Options = { "prompt-syntax": "a1111", "long-prompt": "chunk", "clip-skip": "1", "rng": "cuda" };
+
+type Options = Readonly<Partial<Record<OptionName, string>>>;
+
+/** What each setting becomes; nothing where we have no such value. */
+const readers = new Map<string, (value: string) => Options | undefined>([
+  ["Steps", (steps) => ({ steps })],
+  ["CFG scale", (guidance) => ({ guidance })],
+  ["Seed", (seed) => ({ seed })],
+  ["Size", (size) => {
+    const [, width, height] = /^(\d+)x(\d+)$/.exec(size) ?? [];
+    return width && height ? { width, height } : undefined;
+  }],
+  ["Clip skip", (skip) => ({ "clip-skip": skip })],
+  ["RNG", (name) => {
+    const rng = generators.get(name.toLowerCase());
+    return rng === undefined ? undefined : { rng };
+  }],
+]);
+
+/** The settings of a picture, in the web UI's names and order. */
+export function settingsOf({ request, scheduler, model }: Making): Map<string, string> {
+  const { steps, guidance, seed, width, height, clipSkip = 1, rng } = request;
+  const { sampler, schedule } = samplerOf(scheduler);
+  return new Map([
+    ["Steps", `${steps}`],
+    ["Sampler", sampler],
+    ["Schedule type", schedule],
+    ["CFG scale", `${guidance}`],
+    ["Seed", `${seed}`],
+    ["Size", `${width}x${height}`],
+    ["Model", model],
+    ...(clipSkip > 1 ? [["Clip skip", `${clipSkip}`] as const] : []),
+    ["RNG", rng === "cpu" ? "CPU" : "NV"],
+  ]);
+}
+
+/** What of another tool's picture can be made again, and, in words, what cannot. */
+export function readForeign({ prompt, negativePrompt, settings }: Infotext): Recipe {
+  const options: Options = { "negative-prompt": negativePrompt, ...UNSAID };
+  const lost: string[] = [];
+  for (const [name, value] of settings) {
+    if (IDLE.includes(name)) continue;
+    const read = name === "Sampler" ? readSampler(value, settings.get("Schedule type")) : readers.get(name)?.(value);
+    if (read !== undefined) Object.assign(options, read);
+    else lost.push(`${name}: ${value}${hintOf(name, settings)}`);
+  }
+  const software = settings.get("Version");
+  return { prompt, options, ...(software === undefined ? {} : { software }), lost };
+}
+
+function readSampler(sampler: string, schedule: string | undefined): Options | undefined {
+  const scheduler = schedulerOf(sampler, schedule);
+  return scheduler === undefined ? undefined : { scheduler };
+}
+
+/** What else is to be said of a setting that cannot be read. */
+function hintOf(name: string, settings: Infotext["settings"]): string {
+  if (name === "Model") return " (--model says where it lies)";
+  const schedule = settings.get("Schedule type");
+  return name === "Sampler" && schedule !== undefined ? `, Schedule type: ${schedule}` : "";
+}

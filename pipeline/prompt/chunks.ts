@@ -1,0 +1,100 @@
+/**
+ * A prompt as the chunks of tokens that the text encoder reads one by one.
+ * @module
+ */
+import type { Request } from "../request.ts";
+import type { Token, Tokenizer } from "../tokenizer.ts";
+import { parsePrompt } from "./grammar.ts";
+
+/** What the text encoder reads at once. */
+export interface PromptChunk {
+  /** `maxLength` ids: begin, tokens, end, padding. */
+  readonly ids: readonly number[];
+  /** The factor of each id's context; 1 for begin, end and padding. */
+  readonly weights: readonly number[];
+  /** The tokens that are text. */
+  readonly tokens: readonly WeightedToken[];
+}
+
+/** A token of a prompt, and the factor of its context. */
+export interface WeightedToken extends Token {
+  /** 1 where the prompt does not say otherwise. */
+  readonly weight: number;
+}
+
+/** A prompt as a model reads it. */
+export interface EncodedPrompt {
+  /** At least one, in the order of the prompt. */
+  readonly chunks: readonly PromptChunk[];
+  /** Tokens of the whole prompt, those that are cut off too. */
+  readonly count: number;
+  /** The part of the text that was cut off; empty when all of it is read. */
+  readonly cut: string;
+}
+
+/** How a prompt is read, see {@link Request}. */
+export type PromptReading = Pick<Request, "promptSyntax" | "longPrompt">;
+
+/** Of a chunk's last tokens, how many move to the next one so that it begins behind a comma: A1111's default. */
+const COMMA_REACH = 20;
+
+/** Reads one prompt. */
+export async function encodePrompt(
+  tokenizer: Tokenizer,
+  prompt: string,
+  { promptSyntax = "plain", longPrompt = "truncate" }: PromptReading,
+): Promise<EncodedPrompt> {
+  const texts = promptSyntax === "a1111" ? parsePrompt(prompt) : [[{ text: prompt, weight: 1 }]];
+  const sections = await Promise.all(texts.map(async (parts) => {
+    const tokens = parts.map(async ({ text, weight }) =>
+      (await tokenizer.tokenize(text)).map((token) => ({ ...token, weight }))
+    );
+    return (await Promise.all(tokens)).flat();
+  }));
+  const all = sections.flat();
+  const limit = tokenizer.maxLength - 2;
+  const chunks = longPrompt === "truncate"
+    ? [sections[0]!.slice(0, limit)]
+    : sections.flatMap((tokens, i) =>
+      i > 0 && i === sections.length - 1 && tokens.length === 0 ? [] : split(tokens, tokenizer)
+    );
+  const read = chunks.reduce((sum, tokens) => sum + tokens.length, 0);
+  return {
+    chunks: chunks.map((tokens) => createChunk(tokens, tokenizer)),
+    count: all.length,
+    cut: all.slice(read).map(({ text }) => text).join("").trim(),
+  };
+}
+
+/** Reads the prompts of one batch, and gives all as many chunks as the longest has: the rest are empty. */
+export async function encodePrompts(
+  tokenizer: Tokenizer,
+  prompts: readonly string[],
+  reading: PromptReading,
+): Promise<readonly (readonly PromptChunk[])[]> {
+  const encoded = await Promise.all(prompts.map((prompt) => encodePrompt(tokenizer, prompt, reading)));
+  const most = Math.max(...encoded.map(({ chunks }) => chunks.length));
+  return encoded.map(({ chunks }) => [
+    ...chunks,
+    ...Array.from({ length: most - chunks.length }, () => createChunk([], tokenizer)),
+  ]);
+}
+
+function createChunk(tokens: readonly WeightedToken[], { maxLength, begin, end, padding }: Tokenizer): PromptChunk {
+  const [ids, weights] = [new Array<number>(maxLength).fill(padding), new Array<number>(maxLength).fill(1)];
+  [begin, ...tokens.map(({ id }) => id), end].forEach((id, i) => ids[i] = id);
+  tokens.forEach(({ weight }, i) => weights[i + 1] = weight);
+  return { ids, weights, tokens };
+}
+
+/** Cuts the tokens of a section into chunks; no tokens are one chunk, too. */
+function split(tokens: readonly WeightedToken[], tokenizer: Tokenizer): readonly (readonly WeightedToken[])[] {
+  const { maxLength, comma } = tokenizer;
+  const limit = maxLength - 2;
+  if (tokens.length <= limit) return [tokens];
+  // A comma that just finds no room opens the next chunk, as in A1111.
+  const reach = tokens[limit]!.id === comma ? 0 : Math.min(COMMA_REACH, limit);
+  const behind = tokens.slice(limit - reach, limit).findLastIndex(({ id }) => id === comma) + 1;
+  const length = behind === 0 ? limit : limit - reach + behind;
+  return [tokens.slice(0, length), ...split(tokens.slice(length), tokenizer)];
+}

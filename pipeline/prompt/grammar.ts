@@ -1,0 +1,73 @@
+/**
+ * The grammar of AUTOMATIC1111's prompts: `(more)`, `[less]`, `(as said:1.2)`, `\(` for a bracket that is text, `BREAK`.
+ * @module
+ */
+
+/** A text, and the factor of its tokens' context. */
+export interface WeightedText {
+  /** Text without its grammar. */
+  readonly text: string;
+  /** 1 where nothing was said. */
+  readonly weight: number;
+}
+
+/** What the brackets alone multiply by. */
+const MORE = 1.1;
+const LESS = 1 / 1.1;
+
+/** A backslash and what it makes text, a bracket, a weight and its closing bracket, or text. */
+const PIECES = /\\[\\()[\]]?|[()[\]]|:\s*(?<weight>[+-]?(?:\d+\.?\d*|\.\d+))\s*\)|[^\\()[\]:]+|:/g;
+
+/** `BREAK` as a word of its own, with the white space around it. */
+const BREAK = /\s*(?<![\p{L}\p{N}_])BREAK(?![\p{L}\p{N}_])\s*/u;
+
+/** A part while brackets around it may still close. */
+interface OpenPart {
+  readonly text: string;
+  /** How many `BREAK`s stand before it. */
+  readonly section: number;
+  weight: number;
+}
+
+/**
+ * Reads a prompt: one list of weighted texts for each section between `BREAK`s. Neighbours of equal weight are one text.
+ * Weights of nested brackets multiply; an opening bracket that nothing closes reaches to the end, a closing one that
+ * nothing opened is text. Round and square brackets do not see each other, so they may overlap.
+ */
+export function parsePrompt(prompt: string): readonly (readonly WeightedText[])[] {
+  const parts: OpenPart[] = [];
+  const [round, square]: [number[], number[]] = [[], []];
+  let section = 0;
+  const weigh = (first: number, factor: number) => {
+    for (const part of parts.slice(first)) part.weight *= factor;
+  };
+  const close = (opened: number[], factor: number): boolean => {
+    const first = opened.pop();
+    if (first !== undefined) weigh(first, factor);
+    return first !== undefined;
+  };
+  for (const { 0: piece, groups } of prompt.matchAll(PIECES)) {
+    if (piece.startsWith("\\")) parts.push({ text: piece.slice(1), section, weight: 1 });
+    else if (piece === "(") round.push(parts.length);
+    else if (piece === "[") square.push(parts.length);
+    else if (piece.endsWith(")") && close(round, Number(groups?.weight ?? MORE))) continue;
+    else if (piece === "]" && close(square, LESS)) continue;
+    else {piece.split(BREAK).forEach((text, i) =>
+        parts.push({ text, section: i === 0 ? section : ++section, weight: 1 })
+      );}
+  }
+  for (const first of round) weigh(first, MORE);
+  for (const first of square) weigh(first, LESS);
+  return Array.from({ length: section + 1 }, (_, i) => merged(parts.filter((part) => part.section === i)));
+}
+
+/** Neighbours of equal weight as one text: they are tokenized together. */
+function merged(parts: readonly OpenPart[]): readonly WeightedText[] {
+  const texts: WeightedText[] = [];
+  for (const { text, weight } of parts) {
+    const last = texts.at(-1);
+    if (last?.weight === weight) texts.splice(-1, 1, { text: last.text + text, weight });
+    else texts.push({ text, weight });
+  }
+  return texts.filter(({ text }) => text !== "");
+}

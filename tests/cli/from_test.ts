@@ -1,0 +1,159 @@
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { join } from "@std/path";
+import { insertTexts, readTexts } from "../../cli/png_text.ts";
+import { encodePng } from "../../cli/png.ts";
+import { run } from "../../cli/mod.ts";
+import { fakeEnvironment } from "./fake_environment.ts";
+
+async function runFake(folder: string, args: readonly string[], stdin?: string) {
+  const environment = fakeEnvironment({ folder, ...(stdin === undefined ? {} : { stdin }) });
+  const code = await run(args, environment);
+  return { code, ...environment.written };
+}
+
+function withFolder(test: (folder: string) => Promise<void>): () => Promise<void> {
+  return async () => {
+    const folder = await Deno.makeTempDir();
+    try {
+      await test(folder);
+    } finally {
+      await Deno.remove(folder, { recursive: true });
+    }
+  };
+}
+
+/** One value other than the default of each option that decides a picture. */
+const ALL = {
+  "negative-prompt": 'no, "never": not\nthis',
+  "prompt-syntax": "plain",
+  "long-prompt": "chunk",
+  "clip-skip": "2",
+  "seed": `${2n ** 64n - 1n}`,
+  "steps": "3",
+  "guidance": "0.0000001",
+  "width": "64",
+  "height": "128",
+  "scheduler": "euler-karras",
+  "rng": "cuda",
+  "model": "./mine",
+  "precision": "f32",
+  "kernels": "paper",
+};
+
+const flags = (options: Readonly<Record<string, string>>) =>
+  Object.entries(options).map(([name, value]) => `--${name}=${value}`);
+
+Deno.test(
+  "--from makes the same file again, whatever the prompt and the options",
+  withFolder(async (folder) => {
+    for (
+      const prompt of ["a cat", '日本語 🍎, (x:1.2): "q"\n\nNegative prompt: y', "\ud800 alone", "nul\0nul", "--x"]
+    ) {
+      const line = JSON.stringify({ prompt, ...ALL, model: undefined, precision: undefined, kernels: undefined });
+      const model = ["--model=./mine", "--precision=f32", "--kernels=paper"];
+      const args = ["batch", "-", ...model, "--output", "first.png"];
+      assertEquals((await runFake(folder, args, line)).code, 0);
+      const again = await runFake(folder, ["--from", "first.png", "--output", "again.png"], "not this");
+      assertEquals([again.code, again.stdout], [0, "again.png\n"], again.stderr);
+      const bytes = Deno.readFileSync(join(folder, "first.png"));
+      assertEquals(Deno.readFileSync(join(folder, "again.png")), bytes);
+      const shown = JSON.parse((await runFake(folder, ["show", "again.png", "--json"])).stdout);
+      assertEquals(shown.picture.prompt, prompt);
+    }
+  }),
+);
+
+Deno.test(
+  "every option that decides a picture is kept, and show says it",
+  withFolder(async (folder) => {
+    await runFake(folder, ["a cat", ...flags(ALL), "--output", "cat.png"]);
+    const { code, stdout } = await runFake(folder, ["show", "cat.png", "--json"]);
+    const { picture, parameters, schema, path, lost } = JSON.parse(stdout);
+    assertEquals([code, schema, path, lost], [0, 1, "cat.png", []]);
+    const { prompt, ...options } = picture;
+    assertEquals(prompt, "a cat");
+    assertEquals(options, { ...ALL, "clip-skip": 2, "steps": 3, "guidance": 1e-7, "width": 64, "height": 128 });
+    assertEquals(
+      parameters,
+      'a cat\nNegative prompt: no, "never": not\nthis\nSteps: 3, Sampler: Euler, Schedule type: Karras, ' +
+        "CFG scale: 1e-7, Seed: 18446744073709551615, Size: 64x128, Model: ./mine, Clip skip: 2, RNG: NV, Version: denoise 0.1.0",
+    );
+    const words = await runFake(folder, ["show", "cat.png"]);
+    assertStringIncludes(words.stdout, "prompt: a cat\nmodel: ./mine\n");
+    assertStringIncludes(words.stdout, "\nmade on: Fake\n");
+  }),
+);
+
+Deno.test(
+  "options that are given go before those of the picture",
+  withFolder(async (folder) => {
+    await runFake(folder, ["a cat", ...flags(ALL), "--output", "cat.png"]);
+    const other = ["a dog", "--from", "cat.png", "--seed", "7", "--negative-prompt=", "--json"];
+    const { prompt, seed, steps, negativePrompt, path } = JSON.parse((await runFake(folder, other)).stdout);
+    assertEquals([prompt, seed, steps, negativePrompt, path], ["a dog", "7", 3, "", "a-dog-7.png"]);
+  }),
+);
+
+Deno.test(
+  "--no-metadata keeps the file to its pixels",
+  withFolder(async (folder) => {
+    await runFake(folder, ["a cat", "--no-metadata", "--output", "cat.png"]);
+    assertEquals(readTexts(Deno.readFileSync(join(folder, "cat.png"))), []);
+    const line = '{"prompt": "x", "no-metadata": false, "output": "x.png"}\n{"prompt": "y", "output": "y.png"}';
+    await runFake(folder, ["batch", "-", "--no-metadata"], line);
+    assertEquals(readTexts(Deno.readFileSync(join(folder, "x.png"))).length, 2);
+    assertEquals(readTexts(Deno.readFileSync(join(folder, "y.png"))), []);
+    for (const args of [["show", "cat.png"], ["--from", "cat.png"]]) {
+      const { code, stderr } = await runFake(folder, args);
+      assertEquals([code, stderr], [
+        2,
+        "denoise: cat.png does not say how it was made: it has neither a denoise nor a parameters text\n",
+      ]);
+    }
+  }),
+);
+
+Deno.test(
+  "a picture of another tool is made as far as it goes, and what is lost is said",
+  withFolder(async (folder) => {
+    const text = "a cat\nSteps: 4, Sampler: Euler a, CFG scale: 2, Seed: 3, Size: 64x64, Model: sd, ENSD: 31337";
+    const blank = encodePng({ width: 1, height: 1, pixels: new Uint8Array(3) });
+    Deno.writeFileSync(join(folder, "theirs.png"), insertTexts(blank, [{ keyword: "parameters", text }]));
+    const { code, stdout, stderr } = await runFake(folder, ["--from", "theirs.png", "--json"]);
+    const { seed, steps, scheduler, rng, width, guidance } = JSON.parse(stdout);
+    assertEquals([code, seed, steps, scheduler, rng, width, guidance], [0, "3", 4, "euler-ancestral", "cuda", 64, 2]);
+    assertStringIncludes(stderr, "theirs.png has what cannot be made again: Model: sd (--model says where it lies)\n");
+    assertStringIncludes(stderr, "theirs.png has what cannot be made again: ENSD: 31337\n");
+    const shown = await runFake(folder, ["show", "theirs.png"]);
+    assertStringIncludes(shown.stdout, "prompt: a cat\nnegative-prompt: \n");
+    assertStringIncludes(shown.stdout, "cannot be made again: ENSD: 31337\n");
+
+    const odd = text.replace("64x64", "65x64");
+    Deno.writeFileSync(join(folder, "odd.png"), insertTexts(blank, [{ keyword: "parameters", text: odd }]));
+    const refused = await runFake(folder, ["--from", "odd.png"]);
+    assertEquals(refused.code, 2);
+    assertStringIncludes(
+      refused.stderr,
+      'odd.png cannot be made again: --width must be a multiple of 8 from 64 to 4096, got "65"',
+    );
+    assertEquals((await runFake(folder, ["--from", "odd.png", "--width", "64"])).code, 0);
+  }),
+);
+
+Deno.test(
+  "texts of ours that were tampered with are refused in words",
+  withFolder(async (folder) => {
+    const blank = encodePng({ width: 1, height: 1, pixels: new Uint8Array(3) });
+    for (const text of ["", "{", "null", "7", "{}", '{"picture": 7}', '{"picture": {"prompt": "x", "steps": {}}}']) {
+      Deno.writeFileSync(join(folder, "bad.png"), insertTexts(blank, [{ keyword: "denoise", text }]));
+      const { code, stderr } = await runFake(folder, ["--from", "bad.png"]);
+      assertEquals(code, 2, stderr);
+      assert(stderr.startsWith("denoise: bad.png cannot be made again: "), stderr);
+      assert(!/Unexpected|undefined/.test(stderr), stderr);
+    }
+    const missing = await runFake(folder, ["show", "missing.png"]);
+    assertEquals(missing.code, 2);
+    assertStringIncludes(missing.stderr, "Cannot read missing.png");
+    assertEquals((await runFake(folder, ["show"])).code, 2);
+  }),
+);

@@ -1,0 +1,68 @@
+import { assertEquals } from "@std/assert";
+import { parsePrompt } from "../../../pipeline/prompt/grammar.ts";
+
+/** A prompt and the weighted texts of its only section. */
+type Case = readonly [prompt: string, texts: readonly (readonly [text: string, weight: number])[]];
+
+/** The examples that AUTOMATIC1111 documents its grammar with (`modules/prompt_parser.py`). */
+const PUBLISHED: readonly Case[] = [
+  ["normal text", [["normal text", 1.0]]],
+  ["an (important) word", [["an ", 1.0], ["important", 1.1], [" word", 1.0]]],
+  ["(unbalanced", [["unbalanced", 1.1]]],
+  ["\\(literal\\]", [["(literal]", 1.0]]],
+  ["(unnecessary)(parens)", [["unnecessaryparens", 1.1]]],
+  ["a (((house:1.3)) [on] a (hill:0.5), sun, (((sky))).", [
+    ["a ", 1.0],
+    ["house", 1.5730000000000004],
+    [" ", 1.1],
+    ["on", 1.0],
+    [" a ", 1.1],
+    ["hill", 0.55],
+    [", sun, ", 1.1],
+    ["sky", 1.4641000000000006],
+    [".", 1.1],
+  ]],
+];
+
+const OTHERS: readonly Case[] = [
+  ["", []],
+  ["()", []],
+  ["(x:3.12)", [["x", 3.12]]],
+  ["(x: 1.5 )", [["x", 1.5]]],
+  ["(x:.5)(y:-1)(z:+2)", [["x", 0.5], ["y", -1], ["z", 2]]],
+  ["[x]", [["x", 1 / 1.1]]],
+  ["[[x]", [["x", 1 / 1.1 / 1.1]]],
+  ["[x:1.5]", [["x:1.5", 1 / 1.1]]], // A weight needs round brackets,
+  ["x:1.5)", [["x:1.5)", 1]]], // open ones,
+  ["(x:1.2.3) y", [["x:1.2.3", 1.1], [" y", 1]]], // and a number.
+  ["(x:", [["x:", 1.1]]],
+  ["x) y]", [["x) y]", 1]]],
+  ["(a [b) c]", [["a ", 1.1], ["b", 1.1 * (1 / 1.1)], [" c", 1 / 1.1]]],
+  ["[a:b:0.5]", [["a:b:0.5", 1 / 1.1]]], // No change of prompt at half the steps.
+  ["\\[x\\] \\\\ C:\\x \\", [["[x] \\ C:x ", 1]]],
+  ["12:30, 😀(é)", [["12:30, 😀", 1], ["é", 1.1]]],
+];
+
+Deno.test("the grammar reads the published examples", () => {
+  for (const [prompt, texts] of PUBLISHED) assertEquals(parsePrompt(prompt), [toObjects(texts)], prompt);
+});
+
+Deno.test("weights need a bracket and a number, all else is text", () => {
+  for (const [prompt, texts] of OTHERS) assertEquals(parsePrompt(prompt), [toObjects(texts)], prompt);
+});
+
+Deno.test("BREAK, a word of its own, begins a section, wherever it stands", () => {
+  const sections = (prompt: string) =>
+    parsePrompt(prompt).map((texts) => texts.map(({ text, weight }) => [text, weight]));
+  assertEquals(sections("a cat BREAK a dog"), [[["a cat", 1]], [["a dog", 1]]]);
+  assertEquals(sections("(a\nBREAK\n\nb:1.5) c"), [[["a", 1.5]], [["b", 1.5], [" c", 1]]]);
+  assertEquals(sections("BREAK a BREAK BREAK b BREAK"), [[], [["a", 1]], [], [["b", 1]], []]);
+  assertEquals(sections("a,BREAK:b"), [[["a,", 1]], [[":b", 1]]]);
+  for (const prompt of ["break", "BREAKS", "OUTBREAK", "BREAK_", "éBREAK", "BREAK2"]) {
+    assertEquals(sections(prompt), [[[prompt, 1]]]);
+  }
+});
+
+function toObjects(texts: Case[1]) {
+  return texts.map(([text, weight]) => ({ text, weight }));
+}

@@ -1,0 +1,107 @@
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { GpuMemoryError } from "../../kernels/mod.ts";
+import { Ops } from "../../kernels/ops.ts";
+import { readVaeConfig } from "../../pipeline/config.ts";
+import { Parameters } from "../../pipeline/parameters.ts";
+import { readDecoder, readEncoder, type VaeWeights } from "../../pipeline/vae.ts";
+import type { VaeTiling } from "../../pipeline/request.ts";
+import { recordDecoder, recordEncoder, type VaeProgram } from "../../pipeline/vae_program.ts";
+import { openModel } from "../../weights/mod.ts";
+import { withOps } from "./stages.ts";
+
+/** The embedded model's VAE, whose tiles are 32x32 pixels of a latent. */
+interface Vae {
+  readonly ops: Ops;
+  readonly decoder: VaeWeights;
+  readonly encoder: VaeWeights;
+}
+
+function withVae(test: (vae: Vae) => Promise<void>): Promise<void> {
+  return withOps(async (ops) => {
+    using model = openModel("emoji");
+    const parameters = new Parameters(ops, model.vae);
+    const config = readVaeConfig(model.config.vae);
+    await test({ ops, decoder: readDecoder(parameters, config), encoder: readEncoder(parameters, config) });
+  });
+}
+
+/** A latent like those that denoising leaves: large smooth shapes, divided by the scaling factor. */
+function smoothLatent(height: number, width: number): Float32Array {
+  return Float32Array.from({ length: 4 * height * width }, (_, i) => {
+    const [channel, y, x] = [Math.floor(i / (height * width)), Math.floor(i / width) % height, i % width];
+    return 4 * Math.sin((channel + 1) * x / 9 + channel) * Math.cos((4 - channel) * y / 11);
+  });
+}
+
+function decibels(got: Float32Array, want: Float32Array, range: number): number {
+  const squares = want.reduce((sum, value, i) => sum + (got[i]! - value) ** 2, 0);
+  return 10 * Math.log10(range ** 2 / (squares / want.length));
+}
+
+/** Decibels that tiles of the embedded model reach: it normalises over a tile what it would over the whole. */
+const QUALITY = { decoded: 40, encoded: 30 };
+
+Deno.test("the VAE on tiles", (t) =>
+  withVae(async (vae) => {
+    await t.step("makes the picture that the whole makes, as far as tiles can know", () => compareTiles(vae));
+    await t.step("is the VAE on the whole where there is one tile", () => compareOne(vae));
+    await t.step("runs by itself where the GPU cannot bind the whole, or it would take too much", () => choose(vae));
+  }));
+
+async function compareTiles({ ops, decoder, encoder }: Vae): Promise<void> {
+  const size = { height: 40, width: 56 };
+  const values = smoothLatent(size.height, size.width);
+  const latent = ops.keep({ batch: 1, channels: 4, ...size }, "latent");
+  ops.write(latent, values);
+  const run = async (program: VaeProgram, values: Float32Array) => {
+    const result = await program.run(() => Promise.resolve(values));
+    program.dispose();
+    return result;
+  };
+  const held = ops.gpu.bytes;
+  const whole = await run(recordDecoder(ops, decoder, latent, "auto"), values);
+  const tiled = await run(recordDecoder(ops, decoder, latent, "on"), values);
+  const picture = decibels(tiled, whole, 2);
+  assert(picture >= QUALITY.decoded, `the picture reaches ${picture} dB`);
+
+  const [moments, tiledMoments] = [
+    await run(recordEncoder(ops, encoder, size, "auto"), whole),
+    await run(recordEncoder(ops, encoder, size, "on"), whole),
+  ];
+  const means = (values: Float32Array) => values.subarray(0, values.length / 2);
+  const encoded = decibels(means(tiledMoments), means(moments), 8);
+  assert(encoded >= QUALITY.encoded, `the latent reaches ${encoded} dB`);
+  ops.dispose();
+  assertEquals(ops.gpu.bytes, held);
+}
+
+async function compareOne({ ops, decoder }: Vae): Promise<void> {
+  const values = smoothLatent(32, 16);
+  const latent = ops.keep({ batch: 1, channels: 4, height: 32, width: 16 }, "latent");
+  ops.write(latent, values);
+  const pictures: Float32Array[] = [];
+  for (const tiling of ["off", "on"] as const) {
+    const program = recordDecoder(ops, decoder, latent, tiling);
+    assertEquals(program.tiles, 1);
+    pictures.push(await program.run(() => Promise.reject(new Error("A whole decoder reads its latent itself"))));
+  }
+  assertEquals(pictures[1], pictures[0]);
+}
+
+function choose({ ops, decoder }: Vae): void {
+  const latent = ops.keep({ batch: 1, channels: 4, height: 33, width: 128 }, "latent");
+  const tiles = (tiling: VaeTiling, plannedBytes: () => number) => {
+    const limited = Object.assign(new Ops(ops.gpu, ops.family), { plannedBytes });
+    const program = recordDecoder(limited, decoder, latent, tiling);
+    program.dispose();
+    return program.tiles;
+  };
+  const refuse = () => {
+    throw new RangeError("product needs 256.0 MiB, more than the 128.0 MiB this GPU can bind");
+  };
+  assertEquals(tiles("auto", () => 3 * 2 ** 30), 1);
+  assertEquals(tiles("auto", () => 3 * 2 ** 30 + 1), 2 * 5);
+  assertEquals(tiles("auto", refuse), 2 * 5);
+  assertEquals(tiles("off", () => 2 ** 40), 1);
+  assertThrows(() => tiles("off", refuse), GpuMemoryError, "more than the 128.0 MiB this GPU can bind");
+}

@@ -12,6 +12,7 @@ import { readValues } from "./parse.ts";
 import { type Entry, jobsOf } from "./picture_job.ts";
 import { Series } from "./picture_series.ts";
 import { Studio } from "./studio.ts";
+import { readTextFile } from "./text_file.ts";
 import { checkWritable } from "./whole_file.ts";
 
 /** Names that are the same whenever and wherever a line is drawn. */
@@ -74,10 +75,5 @@ async function readSource({ positionals }: Given, { stdin, folder }: Environment
   if (path === undefined || more.length > 0) {
     throw new UsageError("A batch is read from one file: denoise batch FILE, or - for standard input");
   }
-  if (path === "-") return await stdin.read();
-  try {
-    return await Deno.readTextFile(resolve(folder, path));
-  } catch (cause) {
-    throw new UsageError(`Cannot read ${path}: ${(cause as Error).message}`, { cause });
-  }
+  return path === "-" ? await stdin.read() : readTextFile(path, { folder, label: "The batch" });
 }

@@ -69,6 +69,7 @@ function readPng(path: string, folder: string): PngText[] {
   try {
     return readTexts(Deno.readFileSync(resolve(folder, path)));
   } catch (cause) {
+    if (cause instanceof Deno.errors.NotCapable) throw cause;
     throw new UsageError(`Cannot read ${path}: ${(cause as Error).message}`, { cause });
   }
 }

@@ -7,6 +7,7 @@ import type { Image, Request } from "../pipeline/request.ts";
 import { nearestName } from "../pipeline/schedulers/mod.ts";
 import { checkSheet, composeSheet } from "./contact_sheet.ts";
 import type { Environment } from "./environment.ts";
+import { UsageError } from "./errors.ts";
 import { exitCodeOf } from "./exit_codes.ts";
 import type { OptionValues } from "./options.ts";
 import { refuse, throwFirst } from "./job_checks.ts";
@@ -82,8 +83,7 @@ export class Series {
     if (isRefusal(entry)) return this.#fail(entry, entry.error);
     const path = resolve(this.#environment.folder, entry.name);
     if (this.#values["skip-existing"] && exists(path)) {
-      if (this.#values.grid !== undefined) this.#images.push(decodePng(Deno.readFileSync(path)));
-      return { type: "skipped", place: entry, path: entry.name };
+      return this.#skip(entry, path);
     }
     await this.#warn(entry);
     const load = await this.#studio.load();
@@ -94,6 +94,16 @@ export class Series {
       await this.#studio.unload();
       return this.#fail(entry, error as Error);
     }
+  }
+
+  #skip(job: Job, path: string): Outcome {
+    try {
+      if (this.#values.grid !== undefined) this.#images.push(decodePng(Deno.readFileSync(path)));
+    } catch (cause) {
+      const reason = (cause as Error).message;
+      return this.#fail(job, new UsageError(`${job.name} cannot go on the contact sheet: ${reason}`, { cause }));
+    }
+    return { type: "skipped", place: job, path: job.name };
   }
 
   async #make(job: Job, load: number): Promise<Outcome> {

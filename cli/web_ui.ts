@@ -36,7 +36,7 @@ const readers = new Map<string, (value: string) => Options | undefined>([
 
 /** The settings of a picture, in the web UI's names and order. */
 export function settingsOf({ request, scheduler, model }: Making): Map<string, string> {
-  const { steps, guidance, seed, width, height, clipSkip = 1, rng } = request;
+  const { steps, guidance, seed, width, height, clipSkip = 1, rng, init } = request;
   const { sampler, schedule } = samplerOf(scheduler);
   return new Map([
     ["Steps", `${steps}`],
@@ -46,6 +46,7 @@ export function settingsOf({ request, scheduler, model }: Making): Map<string, s
     ["Seed", `${seed}`],
     ["Size", `${width}x${height}`],
     ["Model", model],
+    ...(init ? [["Denoising strength", `${init.strength}`] as const] : []),
     ...(clipSkip > 1 ? [["Clip skip", `${clipSkip}`] as const] : []),
     ["RNG", rng === "cpu" ? "CPU" : "NV"],
   ]);
@@ -72,6 +73,7 @@ function readSampler(sampler: string, schedule: string | undefined): Options | u
 
 /** What else is to be said of a setting that cannot be read. */
 function hintOf(name: string, settings: Infotext["settings"]): string {
+  if (name === "Denoising strength") return " (the picture that it began with is not in the file)";
   if (name === "Model") return " (--model says where it lies)";
   const schedule = settings.get("Schedule type");
   return name === "Sampler" && schedule !== undefined ? `, Schedule type: ${schedule}` : "";

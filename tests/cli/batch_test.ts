@@ -158,7 +158,7 @@ Deno.test("what a batch cannot do is refused before it starts", async () => {
   assertEquals([nowhere.code, nowhere.stages], [8, []]);
   const missing = fakeEnvironment();
   assertEquals(await run(["batch", "missing.txt"], missing), 2);
-  assertStringIncludes(missing.written.stderr, "Cannot read missing.txt");
+  assertStringIncludes(missing.written.stderr, "denoise: The batch missing.txt cannot be read: ");
 });
 
 Deno.test("--grid puts all pictures on one, those that were there included", async () => {
@@ -173,6 +173,10 @@ Deno.test("--grid puts all pictures on one, those that were there included", asy
     assertEquals(size(), [2 * 72 + 8, 80 + 8]);
     await runBatch(["a cat", "a dog", "a hen"], args, { folder });
     assertEquals(size(), [2 * 72 + 8, 2 * 80 + 8]);
+    Deno.writeTextFileSync(join(folder, "0001-0-a-cat.png"), "damaged");
+    const damaged = await runBatch(["a cat"], args, { folder });
+    assertEquals(damaged.code, 2);
+    assertStringIncludes(damaged.stderr, "0001-0-a-cat.png cannot go on the contact sheet: ");
   } finally {
     await Deno.remove(folder, { recursive: true });
   }

@@ -18,6 +18,7 @@ import type { Given } from "./commands.ts";
 import type { Environment } from "./environment.ts";
 import { UsageError } from "./errors.ts";
 import { describeBuild } from "./build.ts";
+import { selectionOf } from "./kernel_timings.ts";
 import type { OptionValues } from "./options.ts";
 import { checkWritable, writeWhole } from "./whole_file.ts";
 
@@ -49,7 +50,11 @@ export async function execute({ values, positionals }: Given, environment: Envir
   await using gpu = await Gpu.open();
   say(`Loading ${model.name}`);
   const start = performance.now();
-  await using pipeline = await Pipeline.load(gpu, model, { precision, kernels });
+  await using pipeline = await Pipeline.load(gpu, model, {
+    precision,
+    kernels,
+    selection: selectionOf(values, environment),
+  });
   const load = performance.now() - start;
   say("Measuring the model");
   const measured = await measure();

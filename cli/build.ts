@@ -4,6 +4,9 @@
  */
 import project from "../deno.json" with { type: "json" };
 
+/** Version of this program. */
+export const VERSION: string = project.version;
+
 /** What runs; what cannot be found out is absent. */
 export interface Build {
   /** Version of this program. */
@@ -20,7 +23,7 @@ export interface Build {
 export async function describeBuild(): Promise<Build> {
   const [commit, driver] = [await readCommit(), readDriver()];
   return {
-    version: project.version,
+    version: VERSION,
     ...(commit && { commit }),
     deno: Deno.version.deno,
     ...(driver && { driver }),
@@ -39,7 +42,8 @@ async function readCommit(): Promise<string | undefined> {
   }
 }
 
-function readDriver(): string | undefined {
+/** Version of NVIDIA's driver, where there is one. */
+export function readDriver(): string | undefined {
   try {
     return Deno.readTextFileSync("/proc/driver/nvidia/version").match(/ (\d+\.\d[\d.]*) /)?.[1];
   } catch {

@@ -77,6 +77,7 @@ export const commands: readonly [Command, ...Command[]] = [
       "height",
       "precision",
       "kernels",
+      "tune",
       "output",
       ...benchOptions,
       "json",

@@ -143,6 +143,7 @@ export const options = {
     read: readOptimizations,
     scope: "model",
   },
+  "tune": { help: "time kernels for 2 s and keep the fastest, also where a table says which they are" },
   "output": {
     value: "FILE",
     help:

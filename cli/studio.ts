@@ -2,10 +2,11 @@
  * An opened model that draws one picture after the other; GPU and weights are loaded for the first one and kept.
  * @module
  */
-import type { AdapterInfo, Model, Pipeline } from "../pipeline/mod.ts";
+import type { AdapterInfo, Model, Pipeline, PipelineOptions } from "../pipeline/mod.ts";
 import type { GenerateEvent, Image, Request, Timings } from "../pipeline/request.ts";
 import type { Tokenizer } from "../pipeline/tokenizer.ts";
 import type { Environment, PipelineModule } from "./environment.ts";
+import { selectionOf } from "./kernel_timings.ts";
 import type { OptionValues } from "./options.ts";
 import type { Job } from "./picture_job.ts";
 import { checkLayer, checkSchedule, completeRequest, describeCuts } from "./picture_request.ts";
@@ -35,12 +36,12 @@ export class Studio implements AsyncDisposable {
   /** The opened model. */
   readonly model: Model;
   readonly #module: PipelineModule;
-  readonly #options: OptionValues;
+  readonly #options: PipelineOptions;
   #tokenizer: Tokenizer | undefined;
   #loaded: Loaded | undefined;
 
-  private constructor(module: PipelineModule, options: OptionValues) {
-    this.model = module.openModel(options.model ?? "emoji", { tokenizer: options.tokenizer });
+  private constructor(module: PipelineModule, model: Model, options: PipelineOptions) {
+    this.model = model;
     this.#module = module;
     this.#options = options;
   }
@@ -50,10 +51,12 @@ export class Studio implements AsyncDisposable {
    *
    * @throws {ModelNotFoundError | ModelFileError} when the model is absent or damaged.
    */
-  static async open(options: OptionValues, { stderr, loadPipeline }: Environment): Promise<Studio> {
-    const studio = new Studio(await loadPipeline(), options);
-    if (options.model === undefined) stderr.write(`${introduce(studio.model)}\n`);
-    return studio;
+  static async open(options: OptionValues, environment: Environment): Promise<Studio> {
+    const module = await environment.loadPipeline();
+    const { model: name, precision, kernels } = options;
+    const model = module.openModel(name ?? "emoji", { tokenizer: options.tokenizer });
+    if (name === undefined) environment.stderr.write(`${introduce(model)}\n`);
+    return new Studio(module, model, { precision, kernels, selection: selectionOf(options, environment) });
   }
 
   /**
@@ -84,10 +87,9 @@ export class Studio implements AsyncDisposable {
     const start = performance.now();
     if (this.#loaded !== undefined) return 0;
     const { Gpu, Pipeline } = this.#module;
-    const { precision, kernels } = this.#options;
     await using stack = new AsyncDisposableStack();
     const gpu = stack.use(await Gpu.open());
-    const pipeline = stack.use(await Pipeline.load(gpu, this.model, { precision, kernels }));
+    const pipeline = stack.use(await Pipeline.load(gpu, this.model, this.#options));
     this.#loaded = { adapter: gpu.adapter, pipeline, resources: stack.move() };
     return performance.now() - start;
   }

@@ -50,6 +50,18 @@ export function winogradRuns(
   return winogradFits(family, layer, window, batch) && !(few && on.shapes === "paper");
 }
 
+/** The kernels of a convolution, those that the rules choose first: the direct one, and Winograd's where it can run. */
+export function convolutionKernels(
+  on: Optimizations,
+  family: Family["name"],
+  layer: LayerShape,
+  window: Window,
+  batch: number,
+): readonly ("Winograd" | "direct")[] {
+  if (!on.winograd || !winogradFits(family, layer, window, batch)) return ["direct"];
+  return winogradRuns(on, family, layer, window, batch) ? ["Winograd", "direct"] : ["direct", "Winograd"];
+}
+
 /** An attention whose kernels are to be chosen. */
 export interface AttentionShape {
   /** Channels of a head. */
@@ -75,4 +87,15 @@ export function flashRuns(on: Optimizations, { width, queries, keys }: Attention
  */
 export function softmaxFuses(on: Optimizations, { queries, keys }: AttentionShape): boolean {
   return on.softmax && (on.shapes !== "measured" || queries * keys >= 1 << 16);
+}
+
+/** The kernels of an attention that sees all keys, those that the rules choose first. */
+export function attentionKernels(
+  on: Optimizations,
+  shape: AttentionShape,
+): readonly ("flash" | "partially fused softmax" | "stored softmax")[] {
+  const flash = on.flash ? ["flash"] as const : [];
+  const scored = on.softmax ? ["partially fused softmax", "stored softmax"] as const : ["stored softmax"] as const;
+  const ordered = softmaxFuses(on, shape) ? scored : scored.toReversed();
+  return flashRuns(on, shape) ? [...flash, ...ordered] : [...ordered, ...flash];
 }

@@ -17,16 +17,24 @@ export interface Launch {
   readonly work?: Work;
 }
 
-/** One operation of a recording, for profiles: what it is worth is counted by its definition, whatever its kernels do. */
-export interface Work {
+/** One operation of a recording: what it is worth is counted by its definition, whatever its kernels do. */
+export interface Operation {
   /** What is computed and its shape. */
   readonly operation: string;
-  /** The kernels that were chosen. */
-  readonly kernels: string;
+  /** Element types of its operands. */
+  readonly elements: string;
   /** Multiplications and additions. */
   readonly flops: number;
   /** Bytes of operands and result. */
   readonly bytes: number;
+}
+
+/** An operation and what performs it, for profiles. */
+export interface Work extends Operation {
+  /** The kernels that were chosen. */
+  readonly kernels: string;
+  /** How they were chosen; absent where nothing else could run. */
+  readonly by?: "table" | "timing";
 }
 
 /** How far an operand moves from one matrix product of a batch to the next. */

@@ -31,6 +31,7 @@ export class Gpu implements AsyncDisposable {
   #bytes = 0;
   #peakBytes = 0;
   #failure: Error | undefined;
+  #lost = false;
 
   private constructor(device: GPUDevice, adapter: AdapterInfo) {
     this.device = device;
@@ -40,7 +41,9 @@ export class Gpu implements AsyncDisposable {
       this.#fail((event as GPUUncapturedErrorEvent).error);
     });
     device.lost.then((info) => {
-      if (info.reason !== "destroyed") this.#failure ??= new GpuFailedError(`The GPU was lost: ${info.message}`);
+      if (info.reason === "destroyed") return;
+      this.#lost = true;
+      this.#failure ??= new GpuFailedError(`The GPU was lost: ${info.message}`);
     });
   }
 
@@ -73,6 +76,19 @@ export class Gpu implements AsyncDisposable {
   /** Throws the first error that the device reported since it was opened. */
   check(): void {
     if (this.#failure) throw this.#failure;
+  }
+
+  /**
+   * Does what the GPU may refuse and nobody needs: what it reports meanwhile is thrown by this call and forgotten,
+   * unless the GPU is lost.
+   */
+  async attempt<T>(act: () => Promise<T>): Promise<T> {
+    this.check();
+    try {
+      return await act();
+    } finally {
+      if (!this.#lost) this.#failure = undefined;
+    }
   }
 
   /**

@@ -2,13 +2,12 @@
  * Operations on tensors: each records the launches of a kernel family and returns where the result will be.
  * @module
  */
-import type { Activation, Epilogue, Family, Launch, MatrixShape, RawWeights, Window, Work } from "./family.ts";
-import type { Gpu } from "./gpu.ts";
-import { flashRuns, softmaxFuses, winogradRuns } from "./choice.ts";
+import type { Activation, Epilogue, MatrixShape, RawWeights, Window } from "./family.ts";
+import { attentionKernels, convolutionKernels } from "./choice.ts";
 import type { Affine, ConvolutionOptions, Layer, ProductOptions, StepBias } from "./layer.ts";
-import { AUTO, type Optimizations } from "./optimizations.ts";
 import { planTensor, type Shape } from "./planned.ts";
-import { plannedBytes, Program } from "./program.ts";
+import { type Recipe, Recorder } from "./recorder.ts";
+import { Program } from "./program.ts";
 import { scoredAttention } from "./scored_attention.ts";
 import { channelsOf, columns, type Memory, pixels, shapeText, type Tensor } from "./tensor.ts";
 import { POINTS } from "./winograd.ts";
@@ -18,45 +17,8 @@ import { attentionWork, layerWork, memoryWork } from "./work.ts";
 export type { Affine, ConvolutionOptions, Layer, ProductOptions, Shape, StepBias };
 
 /** Records operations. Nothing runs before {@link Ops.record} has made a {@link Program}. */
-export class Ops {
-  /** The device. */
-  readonly gpu: Gpu;
-  /** The kernels in use. */
-  readonly family: Family;
-  /** What decides which of them run. */
-  readonly optimizations: Optimizations;
-  #launches: Launch[] = [];
-  #work: Work | undefined;
+export class Ops extends Recorder {
   readonly #transformed = new Map<Layer, Tensor>();
-
-  /** Records for `gpu` with the kernels of `family`. Layers of one serve another of the same GPU and family. */
-  constructor(gpu: Gpu, family: Family, optimizations: Optimizations = AUTO) {
-    this.gpu = gpu;
-    this.family = family;
-    this.optimizations = optimizations;
-  }
-
-  /** Records what `build` calls and makes it a program. */
-  record(build: () => void): Program {
-    return new Program(this.gpu, this.#recorded(build));
-  }
-
-  /**
-   * Bytes of the memory that a program of `build` would pass values through.
-   *
-   * @throws {RangeError} when one binding cannot hold a value.
-   */
-  plannedBytes(build: () => void): number {
-    return plannedBytes(this.gpu, this.#recorded(build));
-  }
-
-  #recorded(build: () => void): readonly Launch[] {
-    this.#launches = [];
-    build();
-    const launches = this.#launches;
-    this.#launches = [];
-    return launches;
-  }
 
   /** Gives back the weights that it transformed; programs that use them must not run any more. */
   dispose(): void {
@@ -121,23 +83,6 @@ export class Ops {
     return planTensor(this.family, shape, label);
   }
 
-  /** Records launches that no method covers. */
-  launch(...launches: readonly Launch[]): void {
-    const work = this.#work;
-    this.#launches.push(...launches.map((launch) => work ? { ...launch, work } : launch));
-  }
-
-  /** Calls `build`, whose launches are one operation; an operation inside it belongs to it. */
-  #perform(work: Work, build: () => void): void {
-    const outer = this.#work;
-    this.#work ??= work;
-    try {
-      build();
-    } finally {
-      this.#work = outer;
-    }
-  }
-
   /** Writes the result into `out` instead of new memory: for results that the host reads or a later program needs. */
   copy(x: Tensor, out: Tensor): void {
     this.launch(this.family.activate(x, out, "none"));
@@ -180,17 +125,27 @@ export class Ops {
       ...(plus && { plus }),
     };
     const { family, optimizations } = this;
-    if (activation === "geglu" && !optimizations.gelu) {
-      this.#perform(layerWork("separate GEGLU", x, layer, out), () => this.#separateGeglu(x, layer, out, options));
-    } else if (window && winogradRuns(optimizations, family.name, layer, window, x.batch)) {
-      const spec = { x, layer, points: this.#winogradWeights(layer), out, window, ...epilogue };
-      this.#perform(layerWork("Winograd", x, layer, out), () => this.launch(...winogradConvolution(family, spec)));
-    } else {
+    const product = () => {
       const sizes = { m: channels, n: columns(out), k: layer.in };
       const spec = { a: layer.weights, b: x, out, ...sizes, ...epilogue, ...(window && { window }) };
-      const kernels = activation === "geglu" ? "fused GEGLU" : window ? "direct" : "product";
-      this.#perform(layerWork(kernels, x, layer, out), () => this.launch(...family.product(spec)));
-    }
+      this.launch(...family.product(spec));
+    };
+    const winograd = (window: Window) => {
+      const spec = { x, layer, points: this.#winogradWeights(layer), out, window, ...epilogue };
+      this.launch(...winogradConvolution(family, spec));
+    };
+    const recipes = (): readonly Recipe[] => {
+      if (window) {
+        return convolutionKernels(optimizations, family.name, layer, window, x.batch).map((kernels) => ({
+          kernels,
+          build: kernels === "direct" ? product : () => winograd(window),
+        }));
+      }
+      if (activation !== "geglu") return [{ kernels: "product", build: product }];
+      const separate = { kernels: "separate GEGLU", build: () => this.#separateGeglu(x, layer, out, options) };
+      return optimizations.gelu ? [{ kernels: "fused GEGLU", build: product }, separate] : [separate];
+    };
+    this.perform(layerWork(x, layer, out), recipes());
     return out;
   }
 
@@ -210,6 +165,8 @@ export class Ops {
       const channels = POINTS * Math.ceil(layer.in / 4) * 4;
       const shape = { batch: 1, channels, height: Math.ceil(layer.out / 4) * 4, width: 1 };
       points = this.keep(shape, "winograd weights");
+      // Timing reads no values.
+      if (this.surveying) return points;
       this.#transformed.set(layer, points);
       const program = new Program(this.gpu, [this.family.winogradWeights(layer.weights, points)]);
       program.run();
@@ -221,13 +178,17 @@ export class Ops {
   /** Group normalisation, optionally with SiLU. */
   groupNorm(x: Tensor, affine: Affine, options: { groups: number; epsilon: number; silu?: boolean }): Tensor {
     const { silu = false } = options;
-    const fused = this.optimizations.normalization;
-    let out = this.#tensor(x, "group norm");
-    const spec = { x, out, affine, ...options, silu };
-    this.#perform(memoryWork("group norm", fused ? "one shader" : "separate launches", out, x), () => {
-      this.launch(...(fused ? [this.family.groupNorm(spec)] : this.family.groupNormParts(spec)));
-      if (silu && !fused) out = this.activate(out, "silu");
-    });
+    const out = this.#tensor(x, "group norm");
+    const one = () => this.launch(this.family.groupNorm({ x, out, affine, ...options, silu }));
+    const separate = () => {
+      const normalized = silu ? this.#tensor(x, "normalized") : out;
+      this.launch(...this.family.groupNormParts({ x, out: normalized, affine, ...options }));
+      if (silu) this.launch(this.family.activate(normalized, out, "silu"));
+    };
+    const separateLaunches = { kernels: "separate launches", build: separate };
+    const { normalization } = this.optimizations;
+    const recipes = normalization ? [{ kernels: "one shader", build: one }, separateLaunches] : [separateLaunches];
+    this.perform(memoryWork("group norm", out, x), recipes);
     return out;
   }
 
@@ -235,7 +196,7 @@ export class Ops {
   layerNorm(x: Tensor, affine: Affine, options: { epsilon: number }): Tensor {
     const out = this.#tensor(x, "layer norm");
     const launch = this.family.layerNorm({ x, out, affine, ...options });
-    this.#perform(memoryWork("layer norm", "one shader", out, x), () => this.launch(launch));
+    this.perform(memoryWork("layer norm", out, x), [oneShader(() => this.launch(launch))]);
     return out;
   }
 
@@ -243,21 +204,21 @@ export class Ops {
   activate(x: Tensor, activation: Exclude<Activation, "geglu">): Tensor {
     const out = this.#tensor(x, activation);
     const launch = this.family.activate(x, out, activation);
-    this.#perform(memoryWork(activation, "one shader", out, x), () => this.launch(launch));
+    this.perform(memoryWork(activation, out, x), [oneShader(() => this.launch(launch))]);
     return out;
   }
 
   /** `x + y`. */
   add(x: Tensor, y: Tensor): Tensor {
     const out = this.#tensor(x, "add");
-    this.#perform(memoryWork("add", "one shader", out, x, y), () => this.launch(this.family.add(x, y, out)));
+    this.perform(memoryWork("add", out, x, y), [oneShader(() => this.launch(this.family.add(x, y, out)))]);
     return out;
   }
 
   /** The channels of `x`, then those of `y`. */
   concat(x: Tensor, y: Tensor): Tensor {
     const out = this.#tensor({ ...x, channels: x.channels + y.channels }, "concat");
-    this.#perform(memoryWork("concat", "one shader", out, x, y), () => this.launch(this.family.concat(x, y, out)));
+    this.perform(memoryWork("concat", out, x, y), [oneShader(() => this.launch(this.family.concat(x, y, out)))]);
     return out;
   }
 
@@ -271,17 +232,23 @@ export class Ops {
     const out = this.#tensor(q, "attention");
     const spec = { q, k, v, out, heads };
     const shape = { width: q.channels / heads, queries: pixels(q), keys: pixels(k) };
-    const flash = !causal && flashRuns(optimizations, shape) ? family.flashAttention(spec) : undefined;
-    if (flash) {
-      this.#perform(attentionWork("flash", q, k, heads), () => this.launch(flash));
-    } else {
-      const fused = !causal && softmaxFuses(optimizations, shape);
-      const launches = scoredAttention(family, { ...spec, causal, fused });
-      const kernels = fused ? "partially fused softmax" : "stored softmax";
-      this.#perform(attentionWork(kernels, q, k, heads), () => this.launch(...launches));
-    }
+    const names = causal ? ["stored softmax"] as const : attentionKernels(optimizations, shape);
+    const recipes = names.flatMap((kernels): readonly Recipe[] => {
+      if (kernels === "flash") {
+        const launch = family.flashAttention(spec);
+        return launch ? [{ kernels, build: () => this.launch(launch) }] : [];
+      }
+      const fused = kernels === "partially fused softmax";
+      return [{ kernels, build: () => this.launch(...scoredAttention(family, { ...spec, causal, fused })) }];
+    });
+    this.perform(attentionWork(q, k, heads), recipes);
     return out;
   }
+}
+
+/** The way to perform an operation that has no other. */
+function oneShader(build: () => void): Recipe {
+  return { kernels: "one shader", build };
 }
 
 function matrixShape(x: Tensor): MatrixShape {

@@ -86,8 +86,8 @@ export interface Denoiser {
   dispose(): void;
 }
 
-/** Records the denoising loop of `shape`. */
-export function recordDenoiser(ops: Ops, weights: DenoiserWeights, shape: DenoiserShape): Denoiser {
+/** Records the denoising loop of `shape`, after timing what kernels suit it where that is not known. */
+export async function recordDenoiser(ops: Ops, weights: DenoiserWeights, shape: DenoiserShape): Promise<Denoiser> {
   const { height, width, guided, evaluations, slots, tokens, chunks, clipSkip, masked } = shape;
   const batch = guided ? 2 : 1;
   const { text, unet: unetWeights } = weights;
@@ -111,11 +111,12 @@ export function recordDenoiser(ops: Ops, weights: DenoiserWeights, shape: Denois
   const stride = 2 + slots * (slots + 2) + (masked ? 2 : 0);
   const coefficients = ops.buffer(evaluations * stride, "sampler coefficients");
 
+  const condition = () => prepareUnet(ops, unetWeights, { timesteps, step, context });
+  await ops.tune(() => unet(ops, unetWeights, latent, condition()));
+
   let conditions: ReturnType<typeof prepareUnet>;
   const encoding = ops.record(() => ops.copy(textEncoder(ops, text, embedded, { clipSkip }), encoded));
-  const conditioning = ops.record(() => {
-    conditions = prepareUnet(ops, unetWeights, { timesteps, step, context });
-  });
+  const conditioning = ops.record(() => conditions = condition());
   const stepping = ops.record(() => {
     const prediction = unet(ops, unetWeights, latent, conditions);
     const sampler = { prediction, input: latent, state, noise, coefficients, step, slots };

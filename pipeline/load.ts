@@ -5,7 +5,8 @@
 import type { Gpu } from "../kernels/gpu.ts";
 import { chooseFamilies } from "../kernels/mod.ts";
 import { Ops } from "../kernels/ops.ts";
-import type { Optimizations } from "../kernels/optimizations.ts";
+import { AUTO, type Optimizations } from "../kernels/optimizations.ts";
+import { Selection, type SelectionOptions } from "../kernels/selection.ts";
 import { type Model, ModelFileError, type TensorSource } from "../weights/mod.ts";
 import { checkModel } from "./check_model.ts";
 import type { DenoiserWeights } from "./denoiser.ts";
@@ -21,6 +22,8 @@ export interface PipelineOptions {
   readonly precision?: Precision;
   /** Which of the paper's optimizations run; default {@link AUTO}. */
   readonly kernels?: Optimizations;
+  /** How it is decided which of their kernels run; by default without a memory of earlier runs. */
+  readonly selection?: SelectionOptions;
 }
 
 /** A model on a GPU: its weights, and the operations that record with them. */
@@ -44,10 +47,13 @@ export interface Parts {
 export async function loadParts(gpu: Gpu, model: Model, options: PipelineOptions): Promise<Parts> {
   const { text, unet, vae } = checkModel(model);
   const families = await chooseFamilies(gpu);
-  const ops = new Ops(gpu, halfPrecision(model, options.precision) ? families.half : families.exact, options.kernels);
+  const { precision, kernels: optimizations = AUTO } = options;
+  const selection = new Selection(gpu.adapter, options.selection);
+  const recording = { optimizations, selection };
+  const ops = new Ops(gpu, halfPrecision(model, precision) ? families.half : families.exact, recording);
   // The VAE's activations can leave float16's range.
-  const vaeOps = new Ops(gpu, families.exact, options.kernels);
-  const parameters = (ops: Ops, part: TensorSource) => new Parameters(ops, part, options.precision);
+  const vaeOps = new Ops(gpu, families.exact, recording);
+  const parameters = (ops: Ops, part: TensorSource) => new Parameters(ops, part, precision);
   const weights = {
     text: readTextEncoder(parameters(ops, model.textEncoder), text),
     unet: readUnet(parameters(ops, model.unet), unet),

@@ -22,6 +22,8 @@ export {
 } from "../weights/mod.ts";
 export type { Precision } from "./parameters.ts";
 export { checkEncoder, type PipelineOptions } from "./load.ts";
+export type { KernelTimes } from "../kernels/candidates.ts";
+export type { SelectionOptions, TimingStore } from "../kernels/selection.ts";
 export { AUTO, BASELINE, type Optimizations, PAPER, readOptimizations } from "./optimizations.ts";
 export { type GenerateOptions, Pipeline, type Stages } from "./pipeline.ts";
 export {

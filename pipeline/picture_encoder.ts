@@ -45,7 +45,7 @@ export class PictureEncoder {
     const { vaeOps, encoder } = this.#parts;
     const weights = encoder();
     const { factor } = weights.config;
-    const recorded = recordEncoder(vaeOps, weights, { height: height / factor, width: width / factor }, tiling);
+    const recorded = await recordEncoder(vaeOps, weights, { height: height / factor, width: width / factor }, tiling);
     try {
       const moments = await recorded.run(() => Promise.resolve(fromImage(fit(image, request))));
       if (moments.some(Number.isNaN)) {

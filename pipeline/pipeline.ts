@@ -76,7 +76,7 @@ export class Pipeline implements AsyncDisposable {
 
   /** The same model with other kernels: the weights are shared. */
   with(kernels: Optimizations): Pipeline {
-    const again = ({ gpu, family }: Ops) => new Ops(gpu, family, kernels);
+    const again = ({ gpu, family, ...rest }: Ops) => new Ops(gpu, family, { ...rest, optimizations: kernels });
     const { ops, vaeOps } = this.#parts;
     return new Pipeline({ ...this.#parts, ops: again(ops), vaeOps: again(vaeOps) });
   }
@@ -145,7 +145,7 @@ export class Pipeline implements AsyncDisposable {
    */
   async stages(request: Request): Promise<Stages> {
     const { denoiser, schedule } = await this.#prepare(request);
-    const decode = this.#decoderOf(denoiser, request).program;
+    const { program: decode } = await this.#decoderOf(denoiser, request);
     return { text: denoiser.preparation, step: denoiser.stepping, decode, steps: schedule.steps.length };
   }
 
@@ -173,7 +173,7 @@ export class Pipeline implements AsyncDisposable {
     const guided = guidance > 1;
     const texts = guided ? [request.negativePrompt, request.prompt] : [request.prompt];
     const prompts = await encodePrompts(tokenizer, texts, request);
-    const denoiser = this.#denoise({
+    const denoiser = await this.#denoise({
       height: height / factor,
       width: width / factor,
       guided,
@@ -192,11 +192,12 @@ export class Pipeline implements AsyncDisposable {
   }
 
   /** The recorded denoising loop of `shape`; the one before is given up when it was of another. */
-  #denoise(shape: DenoiserShape): Denoiser {
+  async #denoise(shape: DenoiserShape): Promise<Denoiser> {
     if (JSON.stringify(this.#denoiser?.shape) !== JSON.stringify(shape)) {
       this.#denoiser?.dispose();
+      this.#denoiser = undefined;
       this.#releaseDecoding();
-      this.#denoiser = recordDenoiser(this.#parts.ops, this.#parts.weights, shape);
+      this.#denoiser = await recordDenoiser(this.#parts.ops, this.#parts.weights, shape);
     }
     return this.#denoiser!;
   }
@@ -208,20 +209,19 @@ export class Pipeline implements AsyncDisposable {
    */
   async #decode(denoiser: Denoiser, request: Request): Promise<Float32Array> {
     const { scalingFactor } = this.#parts.decoder.config;
-    const values = await this.#decoderOf(denoiser, request).run(async () =>
-      (await denoiser.sample()).map((value) => value / scalingFactor)
-    );
+    const decoding = await this.#decoderOf(denoiser, request);
+    const values = await decoding.run(async () => (await denoiser.sample()).map((value) => value / scalingFactor));
     if (values.some(Number.isNaN) && (await denoiser.sample()).some(Number.isNaN)) {
       throw new GpuFailedError("The UNet's latent holds values that are not numbers");
     }
     return values;
   }
 
-  #decoderOf({ latent }: Denoiser, { vaeTiling: tiling = "auto" }: Request): Decoding {
+  async #decoderOf({ latent }: Denoiser, { vaeTiling: tiling = "auto" }: Request): Promise<Decoding> {
     if (this.#decoding?.tiling !== tiling) {
       this.#releaseDecoding();
       const { vaeOps, decoder } = this.#parts;
-      this.#decoding = { ...recordDecoder(vaeOps, decoder, latent, tiling), tiling };
+      this.#decoding = { ...await recordDecoder(vaeOps, decoder, latent, tiling), tiling };
     }
     return this.#decoding!;
   }

@@ -48,12 +48,17 @@ interface Half {
  *
  * @throws {GpuMemoryError} when the GPU cannot bind what the whole picture needs, and `tiling` is off.
  */
-export function recordDecoder(ops: Ops, weights: VaeWeights, latent: Tensor, tiling: VaeTiling): VaeProgram {
+export async function recordDecoder(
+  ops: Ops,
+  weights: VaeWeights,
+  latent: Tensor,
+  tiling: VaeTiling,
+): Promise<VaeProgram> {
   const { latentChannels, imageChannels, factor } = weights.config;
   const from = { channels: latentChannels, scale: 1 };
   const half = { weights, build: decode, from, to: { channels: imageChannels, scale: factor } };
   const grid = chooseGrid(ops, half, latent, tiling);
-  return record(ops, half, grid, tileCount(grid) === 1 ? latent : undefined);
+  return await record(ops, half, grid, tileCount(grid) === 1 ? latent : undefined);
 }
 
 /**
@@ -61,19 +66,26 @@ export function recordDecoder(ops: Ops, weights: VaeWeights, latent: Tensor, til
  *
  * @throws {GpuMemoryError} when the GPU cannot bind what the whole picture needs, and `tiling` is off.
  */
-export function recordEncoder(ops: Ops, weights: VaeWeights, size: Size, tiling: VaeTiling): VaeProgram {
+export async function recordEncoder(
+  ops: Ops,
+  weights: VaeWeights,
+  size: Size,
+  tiling: VaeTiling,
+): Promise<VaeProgram> {
   const { latentChannels, imageChannels, factor } = weights.config;
   const from = { channels: imageChannels, scale: factor };
   const half = { weights, build: encode, from, to: { channels: 2 * latentChannels, scale: 1 } };
-  return record(ops, half, chooseGrid(ops, half, size, tiling));
+  return await record(ops, half, chooseGrid(ops, half, size, tiling));
 }
 
-function record(ops: Ops, half: Half, grid: Grid, given?: Tensor): VaeProgram {
+async function record(ops: Ops, half: Half, grid: Grid, given?: Tensor): Promise<VaeProgram> {
   const { from, to } = half;
   const tile = tileSize(grid);
   const input = given ?? keepField(ops, from, tile);
   const output = keepField(ops, to, tile);
-  const program = ops.record(steps(ops, half, input, output));
+  const build = steps(ops, half, input, output);
+  await ops.tune(build);
+  const program = ops.record(build);
   const runTile = async (values?: Float32Array) => {
     if (values) ops.write(input, values);
     program.run();

@@ -51,7 +51,7 @@ async function profile(program: Program): Promise<readonly LaunchTime[]> {
 /** Puts launches of equal operations together; a launch that belongs to none is one. */
 function operationsOf(launches: readonly LaunchTime[]): readonly OperationTime[] {
   const works = launches.map(({ name, work }) =>
-    work ?? { operation: name, kernels: "one shader", flops: 0, bytes: 0 }
+    work ?? { operation: name, elements: "", kernels: "one shader", flops: 0, bytes: 0 }
   );
   const groups = Map.groupBy(launches.keys(), (i) => `${works[i]!.operation}, ${works[i]!.kernels}`);
   const operations = [...groups.values()].map((indices): OperationTime => {

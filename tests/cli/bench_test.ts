@@ -90,8 +90,24 @@ function lines(text: string): readonly string[] {
 }
 
 Deno.test("the report's numbers have units, and rates are those of the definition", () => {
-  const operation = { operation: "linear 2 to 4", kernels: "product", flops: 8e9, bytes: 1, count: 4, launches: 4 };
-  const norm = { operation: "group norm", kernels: "one shader", flops: 0, bytes: 3e6, count: 1, launches: 1 };
+  const operation = {
+    operation: "linear 2 to 4",
+    elements: "f32 x f16",
+    kernels: "product",
+    flops: 8e9,
+    bytes: 1,
+    count: 4,
+    launches: 4,
+  };
+  const norm = {
+    operation: "group norm",
+    elements: "f32",
+    kernels: "one shader",
+    flops: 0,
+    bytes: 3e6,
+    count: 1,
+    launches: 1,
+  };
   const step = [{ ...operation, milliseconds: 0.9 }, { ...norm, milliseconds: 0.1 }];
   const choice = {
     ...norm,

@@ -74,7 +74,7 @@ testFamilies("a product of values equals the reference", async (bench) => {
 });
 
 testFamilies("GEGLU in launches of its own equals the reference", async (bench) => {
-  const ops = new Ops(bench.ops.gpu, bench.ops.family, BASELINE);
+  const ops = new Ops(bench.ops.gpu, bench.ops.family, { optimizations: BASELINE });
   const [inputs, outputs] = [12, 16];
   const [x, plus] = [random(1, 2, inputs, 5, 7), random(2, 2, outputs, 5, 7)];
   const [weights, bias] = [randomValues(3, 2 * outputs * inputs), randomValues(4, 2 * outputs)];

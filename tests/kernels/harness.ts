@@ -92,14 +92,14 @@ export function testFamilies(
   for (const family of FAMILIES) {
     Deno.test(`${family.name}: ${name}`, async (t) => {
       await using gpu = await Gpu.open();
-      await test(createBench(new Recorder(gpu, family, on)), t);
+      await test(createBench(new TakenOps(gpu, family, { optimizations: on })), t);
       await gpu.finish();
     });
   }
 }
 
 /** Keeps the launches it is given. */
-class Recorder extends Ops {
+class TakenOps extends Ops {
   #taken: Launch[] = [];
 
   override launch(...launches: readonly Launch[]): void {
@@ -111,7 +111,7 @@ class Recorder extends Ops {
   }
 }
 
-function createBench(ops: Recorder): Bench {
+function createBench(ops: TakenOps): Bench {
   const { gpu, family } = ops;
   return {
     ops,

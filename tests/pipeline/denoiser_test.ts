@@ -44,7 +44,7 @@ async function denoise(
     clipSkip,
     masked: false,
   };
-  const denoiser = recordDenoiser(ops, weights, shape);
+  const denoiser = await recordDenoiser(ops, weights, shape);
   await denoiser.prepare(prompts, schedule);
   denoiser.start(schedule, { sample: start, guidance: GUIDANCE, finalScale: 1 });
   denoiser.step();

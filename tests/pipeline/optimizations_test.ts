@@ -26,7 +26,7 @@ async function testFamily(t: Deno.TestContext, gpu: Gpu, family: Family): Promis
   const seen = new Map<string, readonly string[]>();
   for (const [name, on] of CASES) {
     await t.step(`${family.name}: ${name}`, async () => {
-      const ops = new Ops(gpu, family, on);
+      const ops = new Ops(gpu, family, { optimizations: on });
       const [context, timesteps, x] = [
         ops.keep({ batch: 2, channels: 32, height: 77, width: 1 }, "context"),
         ops.keep({ batch: 1, channels: 32, height: 1, width: 1 }, "timesteps"),

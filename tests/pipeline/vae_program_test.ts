@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import { GpuMemoryError } from "../../kernels/mod.ts";
 import { Ops } from "../../kernels/ops.ts";
 import { readVaeConfig } from "../../pipeline/config.ts";
@@ -59,14 +59,14 @@ async function compareTiles({ ops, decoder, encoder }: Vae): Promise<void> {
     return result;
   };
   const held = ops.gpu.bytes;
-  const whole = await run(recordDecoder(ops, decoder, latent, "auto"), values);
-  const tiled = await run(recordDecoder(ops, decoder, latent, "on"), values);
+  const whole = await run(await recordDecoder(ops, decoder, latent, "auto"), values);
+  const tiled = await run(await recordDecoder(ops, decoder, latent, "on"), values);
   const picture = decibels(tiled, whole, 2);
   assert(picture >= QUALITY.decoded, `the picture reaches ${picture} dB`);
 
   const [moments, tiledMoments] = [
-    await run(recordEncoder(ops, encoder, size, "auto"), whole),
-    await run(recordEncoder(ops, encoder, size, "on"), whole),
+    await run(await recordEncoder(ops, encoder, size, "auto"), whole),
+    await run(await recordEncoder(ops, encoder, size, "on"), whole),
   ];
   const means = (values: Float32Array) => values.subarray(0, values.length / 2);
   const encoded = decibels(means(tiledMoments), means(moments), 8);
@@ -81,27 +81,27 @@ async function compareOne({ ops, decoder }: Vae): Promise<void> {
   ops.write(latent, values);
   const pictures: Float32Array[] = [];
   for (const tiling of ["off", "on"] as const) {
-    const program = recordDecoder(ops, decoder, latent, tiling);
+    const program = await recordDecoder(ops, decoder, latent, tiling);
     assertEquals(program.tiles, 1);
     pictures.push(await program.run(() => Promise.reject(new Error("A whole decoder reads its latent itself"))));
   }
   assertEquals(pictures[1], pictures[0]);
 }
 
-function choose({ ops, decoder }: Vae): void {
+async function choose({ ops, decoder }: Vae): Promise<void> {
   const latent = ops.keep({ batch: 1, channels: 4, height: 33, width: 128 }, "latent");
-  const tiles = (tiling: VaeTiling, plannedBytes: () => number) => {
+  const tiles = async (tiling: VaeTiling, plannedBytes: () => number) => {
     const limited = Object.assign(new Ops(ops.gpu, ops.family), { plannedBytes });
-    const program = recordDecoder(limited, decoder, latent, tiling);
+    const program = await recordDecoder(limited, decoder, latent, tiling);
     program.dispose();
     return program.tiles;
   };
   const refuse = () => {
     throw new RangeError("product needs 256.0 MiB, more than the 128.0 MiB this GPU can bind");
   };
-  assertEquals(tiles("auto", () => 3 * 2 ** 30), 1);
-  assertEquals(tiles("auto", () => 3 * 2 ** 30 + 1), 2 * 5);
-  assertEquals(tiles("auto", refuse), 2 * 5);
-  assertEquals(tiles("off", () => 2 ** 40), 1);
-  assertThrows(() => tiles("off", refuse), GpuMemoryError, "more than the 128.0 MiB this GPU can bind");
+  assertEquals(await tiles("auto", () => 3 * 2 ** 30), 1);
+  assertEquals(await tiles("auto", () => 3 * 2 ** 30 + 1), 2 * 5);
+  assertEquals(await tiles("auto", refuse), 2 * 5);
+  assertEquals(await tiles("off", () => 2 ** 40), 1);
+  await assertRejects(() => tiles("off", refuse), GpuMemoryError, "more than the 128.0 MiB this GPU can bind");
 }

@@ -11,7 +11,7 @@ import {
   measureStages,
 } from "../pipeline/bench/mod.ts";
 import { Gpu, openModel, Pipeline, type Request } from "../pipeline/mod.ts";
-import { openRandomModel } from "../pipeline/random_model.ts";
+import { openRandomModel, sd14Reference } from "../pipeline/random_model.ts";
 import { drawChart } from "./bench_chart.ts";
 import { type BenchReport, writeReport } from "./bench_report.ts";
 import type { Given } from "./commands.ts";
@@ -78,7 +78,8 @@ export async function execute({ values, positionals }: Given, environment: Envir
   if (chart !== undefined) writeWhole(chart, new TextEncoder().encode(drawChart(report)));
   stdout.write(values.json ? `${JSON.stringify(report)}\n` : writeReport(report));
 
-  async function measure(): Promise<Pick<BenchReport, "stages" | "operations" | "ablation" | "choices">> {
+  async function measure(): Promise<Pick<BenchReport, "stages" | "operations" | "ablation" | "choices" | "check">> {
+    if (values.check) return { check: await pipeline.compare(sd14Reference) };
     if (values["list-kernels"]) return { choices: await measureChoices(pipeline, request) };
     if (!values.ablation) {
       const stages = await measureStages(pipeline, request);
@@ -94,8 +95,12 @@ function checkUsage(values: OptionValues, positionals: readonly string[]): void 
   if (values.model !== undefined && values["random-weights"] !== undefined) {
     throw new UsageError("--model and --random-weights both name a model: choose one");
   }
-  if (values.ablation && values["list-kernels"]) {
-    throw new UsageError("--ablation and --list-kernels are two measurements: choose one");
+  const measurements = (["check", "ablation", "list-kernels"] as const).filter((name) => values[name]);
+  if (measurements.length > 1) {
+    throw new UsageError(`--${measurements[0]} and --${measurements[1]} are two measurements: choose one`);
+  }
+  if (values.check && values["random-weights"] === undefined) {
+    throw new UsageError("--check needs --random-weights, whose results are known");
   }
   if (values.output !== undefined && !values.ablation) {
     throw new UsageError("--output needs --ablation, whose chart it is");

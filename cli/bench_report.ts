@@ -11,7 +11,7 @@ import type {
   StageOperations,
   StageTimes,
 } from "../pipeline/bench/mod.ts";
-import type { AdapterInfo, Precision } from "../pipeline/mod.ts";
+import type { AdapterInfo, Deviation, Precision } from "../pipeline/mod.ts";
 import type { Optimizations } from "../pipeline/optimizations.ts";
 import type { Build } from "./build.ts";
 
@@ -36,6 +36,8 @@ export interface BenchReport extends Build {
   readonly operations?: StageOperations;
   readonly ablation?: readonly AblationRow[];
   readonly choices?: readonly Choice[];
+  /** How far each stage is from what diffusers computed. */
+  readonly check?: readonly Deviation[];
 }
 
 /** Operations that the text shows of each stage; JSON has all. */
@@ -43,13 +45,14 @@ const SHOWN = 20;
 
 /** The report for people. */
 export function writeReport(report: BenchReport): string {
-  const { stages, operations, ablation, choices } = report;
+  const { stages, operations, ablation, choices, check } = report;
   return [
     describe(report),
     ...(stages ? [writeStages(stages)] : []),
     ...(operations ? [writeOperations("One step", operations.step), writeOperations("Decode", operations.decode)] : []),
     ...(ablation ? [writeAblation(ablation)] : []),
     ...(choices ? [writeChoices(choices)] : []),
+    ...(check ? [writeCheck(check)] : []),
   ].join("\n");
 }
 
@@ -115,6 +118,16 @@ function writeChoices(choices: readonly Choice[]): string {
     ]),
   ]);
   return table(["Operation, and its kernels; * runs", "ms", "rate"], rows);
+}
+
+function writeCheck(deviations: readonly Deviation[]): string {
+  const rows = deviations.map(({ name, error, allowed }) => [
+    name,
+    error.toExponential(1),
+    allowed.toExponential(0),
+    error <= allowed ? "right" : "WRONG",
+  ]);
+  return table(["Compared with diffusers", "relative error", "allowed", ""], rows);
 }
 
 /** How much less time the picture of a row takes than that of the first, from 0 to 1. */

@@ -32,7 +32,7 @@ export interface Command {
   }>;
 }
 
-const benchOptions: readonly OptionName[] = ["random-weights", "ablation", "list-kernels"];
+const benchOptions: readonly OptionName[] = ["random-weights", "check", "ablation", "list-kernels"];
 const batchOptions: readonly OptionName[] = ["shard", "continue-on-error"];
 
 /** Every command; the first one is meant when none is named. */

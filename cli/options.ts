@@ -187,6 +187,7 @@ export const options = {
     otherwise: "the model's",
     read: oneOf("sd14"),
   },
+  "check": { help: "bench: compare each stage of --random-weights sd14 with what diffusers computed" },
   "ablation": { help: "bench: measure one optimization of the paper after the other" },
   "list-kernels": { help: "bench: measure every kernel that could run an operation" },
   "json": { help: "print the result, or the error, as JSON" },

@@ -8,6 +8,7 @@ import { Ops } from "../kernels/ops.ts";
 import type { Optimizations } from "../kernels/optimizations.ts";
 import type { Program } from "../kernels/program.ts";
 import type { Model } from "../weights/mod.ts";
+import { compareStages, type Deviation, type Reference } from "./compare.ts";
 import { type Denoiser, type DenoiserShape, recordDenoiser } from "./denoiser.ts";
 import { toImage } from "./image.ts";
 import { loadParts, type Parts, type PipelineOptions } from "./load.ts";
@@ -147,6 +148,11 @@ export class Pipeline implements AsyncDisposable {
     const { denoiser, schedule } = await this.#prepare(request);
     const { program: decode } = await this.#decoderOf(denoiser, request);
     return { text: denoiser.preparation, step: denoiser.stepping, decode, steps: schedule.steps.length };
+  }
+
+  /** How far the model's stages are from what another implementation computed with the same weights. */
+  compare(reference: Reference): Promise<readonly Deviation[]> {
+    return compareStages(this.#parts, reference);
   }
 
   /** Prompts, timesteps and noise of a request to the GPU. */

@@ -10,6 +10,8 @@ import { readTextEncoder } from "./text_encoder.ts";
 import { readUnet } from "./unet.ts";
 import { readDecoder } from "./vae.ts";
 
+export { sd14Reference } from "../weights/sd14_reference.ts";
+
 /** Opens Stable Diffusion 1.4, 1.0 billion parameters, which are computed as they are read; only noise to look at. */
 export function openRandomModel(): Model {
   const { textEncoder, unet, vae } = sd14Config;

@@ -78,9 +78,9 @@ export function decode(layout: TextureLayout, rows: number, columns: number, dat
 export function pack(weights: RawWeights): Packed {
   const { out, taps, data } = weights;
   const slices = Math.ceil(weights.in / 4);
-  const width = Math.ceil(out / 4) * 4;
   const half = data instanceof Uint16Array;
-  const layout = textureLayout(taps * slices * 4, width, half ? "rgba16float" : "rgba32float");
+  const layout = textureLayout(taps * slices * 4, Math.ceil(out / 4) * 4, half ? "rgba16float" : "rgba32float");
+  const pitch = layout.width * layout.fold;
   const elements = layout.width * layout.height * 4;
   const packed = half ? new Uint16Array(elements) : new Float32Array(elements);
   // Eight outputs at a time: then reads and writes both go along cache lines.
@@ -89,8 +89,8 @@ export function pack(weights: RawWeights): Packed {
     for (let channel = 0; channel < weights.in; channel++) {
       for (let row = first; row < end; row++) {
         const from = (row * weights.in + channel) * taps;
-        const to = ((channel >> 2) * width + row) * 4 + (channel & 3);
-        for (let tap = 0; tap < taps; tap++) packed[to + tap * slices * width * 4] = data[from + tap]!;
+        const to = ((channel >> 2) * pitch + row) * 4 + (channel & 3);
+        for (let tap = 0; tap < taps; tap++) packed[to + tap * slices * pitch * 4] = data[from + tap]!;
       }
     }
   }

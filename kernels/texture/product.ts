@@ -97,7 +97,7 @@ function innerText(tile: ProductTile, softmax: boolean): string {
   const weights = Math.ceil(tile.rows / 8);
   const lines = [
     unroll(tile.groups, (j) => `let x${j} = ${bTexel(j, softmax)};`),
-    unroll(weights, (g) => `let w${g} = textureLoad(a, vec2<i32>(a_column${g}, a_slice + k));`),
+    unroll(weights, (g) => `let w${g} = textureLoad(a, vec2<i32>(a${g}.x, a${g}.y + (first_k + k) * size.a_fold));`),
   ];
   for (let r = 0; r < tile.rows / 4; r++) {
     for (const component of "xyzw") {
@@ -153,7 +153,7 @@ function epilogueText(spec: ProductSpec, tile: ProductTile): string {
 /** Launches `spec` on tiles of `tile`. */
 export function product(spec: ProductSpec, tile: ProductTile = chooseTile(spec)): Launch {
   const { a, b, out, bias, plus, step, window, softmax } = spec;
-  if (layoutOf(a).fold !== 1) throw new RangeError("Operand a of a product has more than 16,384 columns");
+  const { width, fold } = layoutOf(a);
   const geglu = spec.activation === "geglu";
   const ports: Port[] = [readPort("a", a), readPort("b", b), writePort("out")];
   const memory: Memory[] = [a.memory, b.memory, out.memory];
@@ -166,9 +166,9 @@ export function product(spec: ProductSpec, tile: ProductTile = chooseTile(spec))
     n: spec.n,
     k: spec.k,
     k_slices: Math.ceil(spec.k / 4),
-    a_last: layoutOf(a).width - 1,
+    a_last: width * fold - 1,
   };
-  const names = ["b", "out"];
+  const names = ["a", "b", "out"];
   const optional: Record<string, typeof bias> = { bias, plus, rows: softmax?.rows };
   for (const [name, tensor] of Object.entries(optional)) {
     if (!tensor) continue;
@@ -193,7 +193,7 @@ struct Offsets { a_slice: i32, a_column: i32, b_slice: i32, b_column: i32, out_s
 fn offsets(z: i32) -> Offsets {
   let o = z / size.inner; let i = z % size.inner;
   return Offsets(
-    size.a_slice + o * size.a_outer_slices + i * size.a_inner_slices, o * size.a_outer_columns + i * size.a_inner_columns,
+    o * size.a_outer_slices + i * size.a_inner_slices, o * size.a_outer_columns + i * size.a_inner_columns,
     o * size.b_outer_slices + i * size.b_inner_slices, o * size.b_outer_columns + i * size.b_inner_columns,
     o * size.out_outer_slices + i * size.out_inner_slices, o * size.out_outer_columns + i * size.out_inner_columns);
 }
@@ -210,7 +210,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   ${
     unroll(
       weightGroups,
-      (g) => `let a_column${g} = min(m0 + ${rowOfGroup(g)} + l, size.a_last - z.a_column) + z.a_column;`,
+      (g) => `let a${g} = a_at(z.a_slice, min(m0 + ${rowOfGroup(g)} + l + z.a_column, size.a_last));`,
     )
   }
   ${softmax ? softmaxText(tile.groups) : ""}
@@ -218,7 +218,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   ${unroll(tile.rows / 4, (r) => unroll(tile.groups, (j) => `var c${r}_${j} = vec4<f32>();`))}
   for (var tap = 0; tap < ${taps}; tap++) {
     ${perTap}
-    let a_slice = z.a_slice + tap * size.k_slices;
+    let first_k = tap * size.k_slices;
     for (var k = 0; k < size.k_slices; k++) {
       ${innerText(tile, softmax !== undefined)}
     }

@@ -6,6 +6,7 @@ import type { Work } from "../../kernels/family.ts";
 import type { LaunchTime, Program } from "../../kernels/program.ts";
 import type { Pipeline } from "../pipeline.ts";
 import type { Request } from "../request.ts";
+import { SLOW } from "./stages.ts";
 
 /** An operation that a stage performs {@link count} times; the other numbers are sums over them. */
 export interface OperationTime extends Work {
@@ -25,7 +26,7 @@ export interface StageOperations {
   readonly decode: readonly OperationTime[];
 }
 
-/** Profiles of a stage, of which each launch's fastest counts. */
+/** Profiles of a stage, of which each launch's fastest counts; a {@link SLOW} stage has one. */
 const PROFILES = 3;
 
 /**
@@ -41,7 +42,8 @@ export async function measureOperations(pipeline: Pipeline, request: Request): P
 /** Each launch of a program at its fastest. */
 async function profile(program: Program): Promise<readonly LaunchTime[]> {
   let best = await program.profile();
-  for (let i = 1; i < PROFILES; i++) {
+  const slow = best.reduce((sum, { milliseconds }) => sum + milliseconds, 0) > SLOW;
+  for (let i = 1; i < PROFILES && !slow; i++) {
     const times = await program.profile();
     best = best.map((launch, i) => times[i]!.milliseconds < launch.milliseconds ? times[i]! : launch);
   }

@@ -16,6 +16,8 @@ const WRONG: readonly (readonly [args: readonly string[], words: string])[] = [
   [["--model", "emoji", "--random-weights", "sd14"], "--model and --random-weights both name a model"],
   [["--random-weights", "sd15"], 'must be sd14, got "sd15"'],
   [["--ablation", "--list-kernels"], "--ablation and --list-kernels are two measurements"],
+  [["--check"], "--check needs --random-weights"],
+  [["--check", "--ablation", "--random-weights", "sd14"], "--check and --ablation are two measurements"],
   [["--output", "chart.svg"], "--output needs --ablation"],
   [["--ablation", "--output", "-"], "name a file"],
   [["--kernels", "fast"], "--kernels must be one of auto, paper, baseline, then any of softmax"],
@@ -119,6 +121,10 @@ Deno.test("the report's numbers have units, and rates are those of the definitio
     operations: { step, decode: [] },
     ablation: ROWS,
     choices: [choice],
+    check: [
+      { name: "UNet", error: 3.69e-6, allowed: 1e-3 },
+      { name: "decoder", error: NaN, allowed: 1e-3 },
+    ],
   }));
   for (
     const line of [
@@ -134,6 +140,8 @@ Deno.test("the report's numbers have units, and rates are those of the definitio
       "worse 110 220 3300 +10.0 %",
       "* one 1.00 3.00 GB/s",
       " separate 2.00 1.50 GB/s",
+      "UNet 3.7e-6 1e-3 right",
+      "decoder NaN 1e-3 WRONG",
     ]
   ) assert(text.includes(line), `${line} is not in\n${text.join("\n")}`);
 });

@@ -31,6 +31,7 @@ const LINEAR: readonly Case[] = [
   [1, 17, 5, 13, 33], // A tail in every direction.
   [1, 2, 1, 1000, 1], // Wide and flat.
   [3, 7, 3, 3, 2],
+  [1, 8, 1, 3, 16390], // More outputs than a texture is wide, as all timestep projections of Stable Diffusion 1.4.
   [1, 320, 1, 1, 1280], // The timestep of Stable Diffusion 1.4.
   [1, 768, 77, 1, 40], // Its context.
   [2, 32, 16, 16, 96], // tiny-sd1's queries, keys and values.

@@ -16,8 +16,9 @@ export interface Reference {
   readonly prompts: readonly (readonly number[])[];
   /** Of PyTorch's generator on the CPU: its first noise is the latent of both samples. */
   readonly seed: number;
-  /** Of the picture, in pixels. */
+  /** Columns of the picture. */
   readonly width: number;
+  /** Rows of the picture. */
   readonly height: number;
   /** The decoded latent is that noise times this, divided by the VAE's scaling factor. */
   readonly latentFactor: number;

@@ -30,12 +30,9 @@ export function readBatchLines(text: string): BatchLine[] {
 export function checkModel({ options }: BatchLine, run: Readonly<Record<string, unknown>>): void {
   for (const name of optionNames.filter((name) => optionEntry(name).scope === "model")) {
     const { default: text, otherwise = text } = optionEntry(name);
-    const loaded = run[name] ?? otherwise;
-    if (options[name] === undefined || options[name] === loaded) continue;
-    throw new UsageError(
-      `${name} is ${JSON.stringify(options[name])}, but a batch loads one model, with ${JSON.stringify(loaded)}: ` +
-        `--${name} says it for all lines`,
-    );
+    if (options[name] === undefined || options[name] === (run[name] ?? otherwise)) continue;
+    const said = JSON.stringify(options[name]);
+    throw new UsageError(`${name} is ${said}, but a batch loads its model once: --${name} says it for all lines`);
   }
 }
 

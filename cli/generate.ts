@@ -3,6 +3,7 @@
  * @module
  */
 import { resolve } from "@std/path";
+import type { Request } from "../pipeline/request.ts";
 import type { Given } from "./commands.ts";
 import type { Environment } from "./environment.ts";
 import { UsageError } from "./errors.ts";
@@ -10,7 +11,7 @@ import { checkNames, checkPlaces, throwFirst } from "./job_checks.ts";
 import type { OptionValues } from "./options.ts";
 import { readValues } from "./parse.ts";
 import { jobsOf } from "./picture_job.ts";
-import { readMetadata, type Recipe } from "./picture_metadata.ts";
+import { filesOf, readMetadata, type Recipe } from "./picture_metadata.ts";
 import { drawSeed } from "./picture_request.ts";
 import { Series } from "./picture_series.ts";
 import { readPrompt } from "./prompt.ts";
@@ -36,11 +37,22 @@ export async function execute(given: Given, environment: Environment): Promise<n
   for (const setting of recipe?.lost ?? []) stderr.write(`${values.from} has what cannot be made again: ${setting}\n`);
 
   await using studio = await Studio.open(values, environment);
+  for (const path of changedFiles(recipe, studio.request(jobs[0]!))) {
+    stderr.write(`${path} has changed since ${values.from} was made\n`);
+  }
   const code = await new Series(studio, environment, { values, start }).draw(jobs);
   if (recipe?.adapter !== undefined && studio.adapter !== undefined && recipe.adapter !== studio.adapter) {
     stderr.write(`${values.from} was made on ${recipe.adapter}; ${studio.adapter} rounds differently\n`);
   }
   return code;
+}
+
+/** The files that both begin with and that had other bytes then. */
+function changedFiles(recipe: Recipe | undefined, request: Request): string[] {
+  const now = filesOf(request) ?? {};
+  return Object.entries(recipe?.files ?? {}).flatMap(([path, sha256]) =>
+    now[path] === undefined || now[path] === sha256 ? [] : [path]
+  );
 }
 
 /** With `--from`: prompt and options of that picture, below those that were given. */

@@ -31,7 +31,10 @@ export interface Described {
  * picture, whether it was given, the model's choice or the default.
  */
 export function describePicture({ request, options, model }: Described): Readonly<Record<string, unknown>> {
-  const fields = new Map(Object.entries(request).map(([field, value]) => [optionOf(field), value]));
+  const { init, ...told } = request;
+  const fields = new Map(
+    Object.entries({ ...told, strength: init?.strength }).map(([field, value]) => [optionOf(field), value]),
+  );
   const kept = optionNames.filter((name) => ["picture", "model"].includes(optionEntry(name).scope ?? ""));
   const entries = kept.flatMap((name) => {
     const otherwise = name === "model" ? model : optionEntry(name).default;

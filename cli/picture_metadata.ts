@@ -4,6 +4,7 @@
  */
 import { resolve } from "@std/path";
 import project from "../deno.json" with { type: "json" };
+import type { Request } from "../pipeline/request.ts";
 import { UsageError } from "./errors.ts";
 import { formatInfotext, parseInfotext } from "./infotext.ts";
 import { type Described, describePicture, type PictureLine, readPictureLine } from "./picture_line.ts";
@@ -32,6 +33,8 @@ export interface Recipe extends PictureLine {
   readonly adapter?: string;
   /** The text that other tools read. */
   readonly parameters?: string;
+  /** SHA-256 of the files that it began with, by their paths. */
+  readonly files?: Readonly<Record<string, string>>;
   /** What was done to the picture and cannot be done again; empty for pictures of ours. */
   readonly lost: readonly string[];
 }
@@ -43,7 +46,7 @@ export function writeMetadata(making: Making): PngText[] {
   const settings = new Map([...settingsOf(making), ["Version", SOFTWARE]]);
   // The character 0 would end the text for some readers.
   const infotext = formatInfotext({ prompt, negativePrompt, settings }).replaceAll("\0", "");
-  const own = { schema: 1, software: SOFTWARE, adapter, picture: describePicture(making) };
+  const own = { schema: 1, software: SOFTWARE, adapter, picture: describePicture(making), files: filesOf(request) };
   return [{ keyword: PARAMETERS, text: infotext }, { keyword: OWN, text: JSON.stringify(own) }];
 }
 
@@ -65,6 +68,12 @@ export function readMetadata(path: string, folder: string): Recipe {
   throw new UsageError(`${path} does not say how it was made: it has neither a ${OWN} nor a ${PARAMETERS} text`);
 }
 
+/** The files that a request begins with: their SHA-256 by their paths; undefined when there are none. */
+export function filesOf({ init }: Request): Readonly<Record<string, string>> | undefined {
+  const files = [init?.image.file, init?.mask?.file].filter((file) => file !== undefined);
+  return files.length === 0 ? undefined : Object.fromEntries(files.map(({ path, sha256 }) => [path, sha256]));
+}
+
 function readPng(path: string, folder: string): PngText[] {
   try {
     return readTexts(Deno.readFileSync(resolve(folder, path)));
@@ -75,9 +84,14 @@ function readPng(path: string, folder: string): PngText[] {
 }
 
 function readOwn(text: string): Recipe {
-  const { software, adapter, picture } = parseOwn(text);
-  const told = Object.entries({ software, adapter }).filter(([, value]) => typeof value === "string");
-  return { ...readPictureLine(JSON.stringify(picture ?? null)), ...Object.fromEntries(told), lost: [] };
+  const { picture, ...told } = parseOwn(text);
+  const kinds = { software: "string", adapter: "string", files: "object" };
+  const kept = Object.entries(kinds).filter(([name, kind]) => typeof told[name] === kind && told[name] !== null);
+  return {
+    ...readPictureLine(JSON.stringify(picture ?? null)),
+    ...Object.fromEntries(kept.map(([name]) => [name, told[name]])),
+    lost: [],
+  };
 }
 
 function parseOwn(text: string): Record<string, unknown> {

@@ -96,7 +96,7 @@ Deno.test("a wrong line is named and ends the batch before anything is opened", 
   assertEquals([code, names, stages], [2, [], []]);
   assertStringIncludes(stderr, 'denoise: Line 2: --steps must be a whole number from 1 to 1000, got "0"');
   const model = await runBatch(WRONG.slice(2));
-  assertStringIncludes(model.stderr, 'Line 1: model is "other", but a batch loads one model, with "emoji"');
+  assertStringIncludes(model.stderr, 'Line 1: model is "other", but a batch loads its model once: --model');
   assertEquals((await runBatch(WRONG.slice(2), ["--model", "other"])).code, 0);
 });
 

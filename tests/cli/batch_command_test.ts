@@ -1,6 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { join } from "@std/path";
 import { MAIN, runDenoise, startDenoise } from "./denoise_process.ts";
+import { inFolder } from "./temporary_folder.ts";
 
 /** The least work that makes a picture. */
 const SMALL = ["--steps", "1", "--width", "64", "--height", "64", "--quiet"];
@@ -24,14 +25,8 @@ async function isGnuParallelHere(): Promise<boolean> {
   }
 }
 
-Deno.test("a batch of 20 pictures is one load, and shards, a rerun and --from give the same files", async (t) => {
-  const root = await Deno.makeTempDir();
-  try {
-    await testBatch(t, root);
-  } finally {
-    await Deno.remove(root, { recursive: true });
-  }
-});
+Deno.test("a batch of 20 pictures is one load, and shards, a rerun and --from give the same files", (t) =>
+  inFolder((root) => testBatch(t, root)));
 
 async function testBatch(t: Deno.TestContext, root: string): Promise<void> {
   const folders = ["whole", "shards", "killed", "parallel"].map((name) => join(root, name));

@@ -5,17 +5,17 @@ import { Buffer } from "node:buffer";
 import { GpuFailedError } from "../../kernels/errors.ts";
 import { run } from "../../cli/mod.ts";
 import { fakeEnvironment, type FakeWorld, type Stage } from "./fake_environment.ts";
+import { inFolder, withFolder } from "./temporary_folder.ts";
 
 /** Runs `denoise batch` over `lines` in a folder of its own and tells what is there afterwards. */
-async function runBatch(lines: readonly string[], args: readonly string[] = [], world: FakeWorld = {}) {
-  const folder = world.folder ?? await Deno.makeTempDir();
-  try {
+function runBatch(lines: readonly string[], args: readonly string[] = [], world: FakeWorld = {}) {
+  return world.folder === undefined ? inFolder(runIn) : runIn(world.folder);
+
+  async function runIn(folder: string) {
     const environment = fakeEnvironment({ ...world, folder, stdin: lines.join("\n") });
     const code = await run(["batch", "-", ...args], environment);
     const names = [...Deno.readDirSync(folder)].map(({ name }) => name).sort();
     return { code, ...environment.written, stages: environment.stages, names };
-  } finally {
-    if (world.folder === undefined) await Deno.remove(folder, { recursive: true });
   }
 }
 
@@ -74,9 +74,9 @@ Deno.test("shards share the lines out and give the same files as one run", async
   assertEquals([empty.code, empty.stdout, empty.stages], [0, "", []]);
 });
 
-Deno.test("--skip-existing makes the rest, and nothing is opened when nothing is left", async () => {
-  const folder = await Deno.makeTempDir();
-  try {
+Deno.test(
+  "--skip-existing makes the rest, and nothing is opened when nothing is left",
+  withFolder(async (folder) => {
     Deno.writeTextFileSync(join(folder, "0002-7-a-blue-fish.png"), "made before");
     const first = await runBatch(LINES, ["--skip-existing"], { folder });
     assertEquals([first.code, first.stdout.trimEnd().split("\n").length], [0, 4]);
@@ -84,10 +84,8 @@ Deno.test("--skip-existing makes the rest, and nothing is opened when nothing is
     const second = await runBatch(LINES, ["--skip-existing", "--json"], { folder });
     assertEquals(documents(second.stdout).map(({ status }) => status), Array(5).fill("skipped"));
     assertEquals(second.stages.filter((stage) => stage !== "stdout"), ["openModel"]);
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
-});
+  }),
+);
 
 const WRONG = ["a cat", '{"prompt": "a dog", "steps": 0}', '{"prompt": "a fox", "model": "other"}', "a hen"];
 
@@ -161,9 +159,9 @@ Deno.test("what a batch cannot do is refused before it starts", async () => {
   assertStringIncludes(missing.written.stderr, "denoise: The batch missing.txt cannot be read: ");
 });
 
-Deno.test("--grid puts all pictures on one, those that were there included", async () => {
-  const folder = await Deno.makeTempDir();
-  try {
+Deno.test(
+  "--grid puts all pictures on one, those that were there included",
+  withFolder(async (folder) => {
     const args = ["--grid", "sheet.png", "--skip-existing"];
     await runBatch(["a cat", "a dog"], args, { folder });
     const size = () => {
@@ -177,7 +175,5 @@ Deno.test("--grid puts all pictures on one, those that were there included", asy
     const damaged = await runBatch(["a cat"], args, { folder });
     assertEquals(damaged.code, 2);
     assertStringIncludes(damaged.stderr, "0001-0-a-cat.png cannot go on the contact sheet: ");
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
-});
+  }),
+);

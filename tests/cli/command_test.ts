@@ -2,6 +2,7 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { PNG } from "pngjs";
 import { Buffer } from "node:buffer";
 import { runDenoise, startDenoise } from "./denoise_process.ts";
+import { withFolder } from "./temporary_folder.ts";
 
 /** The least work that makes a picture. */
 const SMALL = ["a red apple", "--seed", "7", "--steps", "1", "--width", "64", "--height", "64"];
@@ -13,17 +14,6 @@ const ENDLESS = ["--steps", "20", "--width", "128", "--height", "128"];
 const NO_GPU = { DENO_WEBGPU_BACKEND: "vulkan", VK_DRIVER_FILES: "/nonexistent", VK_ICD_FILENAMES: "/nonexistent" };
 
 const PERMISSIONS = ["--no-prompt", "--allow-read", "--allow-write", "--allow-env", "--allow-ffi"];
-
-function withFolder(test: (folder: string) => Promise<void>): () => Promise<void> {
-  return async () => {
-    const folder = await Deno.makeTempDir();
-    try {
-      await test(folder);
-    } finally {
-      await Deno.remove(folder, { recursive: true });
-    }
-  };
-}
 
 Deno.test(
   "the embedded model draws: the same command, the same bytes",

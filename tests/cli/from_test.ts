@@ -4,22 +4,12 @@ import { insertTexts, readTexts } from "../../cli/png_text.ts";
 import { encodePng } from "../../cli/png.ts";
 import { run } from "../../cli/mod.ts";
 import { fakeEnvironment } from "./fake_environment.ts";
+import { withFolder } from "./temporary_folder.ts";
 
 async function runFake(folder: string, args: readonly string[], stdin?: string) {
   const environment = fakeEnvironment({ folder, ...(stdin === undefined ? {} : { stdin }) });
   const code = await run(args, environment);
   return { code, ...environment.written };
-}
-
-function withFolder(test: (folder: string) => Promise<void>): () => Promise<void> {
-  return async () => {
-    const folder = await Deno.makeTempDir();
-    try {
-      await test(folder);
-    } finally {
-      await Deno.remove(folder, { recursive: true });
-    }
-  };
 }
 
 /** One value other than the default of each option that decides a picture. */

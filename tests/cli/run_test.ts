@@ -8,6 +8,7 @@ import { AUTO } from "../../pipeline/optimizations.ts";
 import { GpuFailedError, GpuMemoryError, NoGpuError } from "../../kernels/errors.ts";
 import { ModelFileError, ModelNotFoundError } from "../../weights/mod.ts";
 import { fakeEnvironment, type FakeWorld, type Stage } from "./fake_environment.ts";
+import { inFolder } from "./temporary_folder.ts";
 
 async function runFake(args: readonly string[], world: FakeWorld = {}) {
   const environment = fakeEnvironment(world);
@@ -15,17 +16,8 @@ async function runFake(args: readonly string[], world: FakeWorld = {}) {
   return { code, ...environment.written, stages: environment.stages };
 }
 
-async function withFolder(test: (folder: string) => Promise<void>): Promise<void> {
-  const folder = await Deno.makeTempDir();
-  try {
-    await test(folder);
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
-}
-
 Deno.test("a picture: its path on stdout, everything else on stderr", () =>
-  withFolder(async (folder) => {
+  inFolder(async (folder) => {
     const { code, stdout, stderr } = await runFake(["A slice of pizza!", "--seed", "42"], { folder });
     assertEquals([code, stdout], [0, "a-slice-of-pizza-42.png\n"]);
     assertStringIncludes(stderr, "Seed 42\n");
@@ -35,7 +27,7 @@ Deno.test("a picture: its path on stdout, everything else on stderr", () =>
   }));
 
 Deno.test("a name that is taken gets a number, a named file is replaced", () =>
-  withFolder(async (folder) => {
+  inFolder(async (folder) => {
     const args = ["cat", "--seed", "1"];
     for (const name of ["cat-1.png", "cat-1-2.png", "cat-1-3.png"]) {
       assertEquals((await runFake(args, { folder })).stdout, `${name}\n`);
@@ -48,7 +40,7 @@ Deno.test("a name that is taken gets a number, a named file is replaced", () =>
   }));
 
 Deno.test("--output - writes the file's bytes to stdout and nothing else", () =>
-  withFolder(async (folder) => {
+  inFolder(async (folder) => {
     const { stdout } = await runFake(["cat", "--seed", "1", "--output", "-"], { folder });
     assertEquals([...Deno.readDirSync(folder)], []);
     await runFake(["cat", "--seed", "1"], { folder });
@@ -56,7 +48,7 @@ Deno.test("--output - writes the file's bytes to stdout and nothing else", () =>
   }));
 
 Deno.test("--json prints one document about the picture", () =>
-  withFolder(async (folder) => {
+  inFolder(async (folder) => {
     const seed = `${2n ** 64n - 1n}`;
     const { code, stdout } = await runFake(
       ["cat", "--json", "--quiet", "--seed", seed, "--model", "mine", "--scheduler", "euler", "--steps", "3"],
@@ -93,13 +85,13 @@ Deno.test("--json prints one document about the picture", () =>
   }));
 
 Deno.test("--quiet leaves stderr empty", () =>
-  withFolder(async (folder) => {
+  inFolder(async (folder) => {
     const { code, stderr } = await runFake(["a very long prompt", "--quiet"], { folder, terminal: true });
     assertEquals([code, stderr], [0, ""]);
   }));
 
 Deno.test("a seed that nobody gave is drawn, printed and part of the name", () =>
-  withFolder(async (folder) => {
+  inFolder(async (folder) => {
     const { stdout, stderr } = await runFake(["cat"], { folder });
     const seed = stderr.match(/^Seed (\d+)$/m)?.[1];
     assertEquals(stdout, `cat-${seed}.png\n`);
@@ -107,7 +99,7 @@ Deno.test("a seed that nobody gave is drawn, printed and part of the name", () =
   }));
 
 Deno.test("the prompt comes from stdin when no argument holds it", () =>
-  withFolder(async (folder) => {
+  inFolder(async (folder) => {
     const { stdout } = await runFake(["--seed", "7"], { folder, stdin: "a dog\n" });
     assertEquals(stdout, "a-dog-7.png\n");
     const named = await runFake(["--seed", "7", "--", "tokens"], { folder, stdin: "a dog\n" });
@@ -115,7 +107,7 @@ Deno.test("the prompt comes from stdin when no argument holds it", () =>
   }));
 
 Deno.test("the prompt comes from a file", () =>
-  withFolder(async (folder) => {
+  inFolder(async (folder) => {
     Deno.writeTextFileSync(`${folder}/prompt.txt`, "\na red\nfox 🦊\n");
     const args = ["--seed", "7", "--prompt-file"];
     const { stdout } = await runFake([...args, "prompt.txt", "--json"], { folder, stdin: "a dog" });
@@ -138,7 +130,7 @@ Deno.test("the prompt comes from a file", () =>
   }));
 
 Deno.test("a layer that the text encoder has not is refused", () =>
-  withFolder(async (folder) => {
+  inFolder(async (folder) => {
     const { code, stderr, stages } = await runFake(["cat", "--clip-skip", "3"], { folder });
     assertEquals([code, stages], [2, ["openModel"]]);
     assertStringIncludes(stderr, "--clip-skip 3: Clip skip is 3, and the text encoder has layers 1 to 2");
@@ -147,7 +139,7 @@ Deno.test("a layer that the text encoder has not is refused", () =>
   }));
 
 Deno.test("words that the model does not read are named", () =>
-  withFolder(async (folder) => {
+  inFolder(async (folder) => {
     const { stderr } = await runFake(["a cat and a dog", "--negative-prompt", "1234567890x"], { folder });
     assertStringIncludes(stderr, 'The prompt has 15 tokens and the model reads 10; cut off: "a dog"');
     assertStringIncludes(stderr, 'The negative prompt has 11 tokens and the model reads 10; cut off: "x"');
@@ -158,7 +150,7 @@ Deno.test("words that the model does not read are named", () =>
   }));
 
 Deno.test("progress: redrawn on a terminal, a line per tenth elsewhere, never an escape code", () =>
-  withFolder(async (folder) => {
+  inFolder(async (folder) => {
     const args = ["cat", "--steps", "50"];
     const drawn = await runFake(args, { folder, terminal: true });
     assertEquals(drawn.stderr.split("\rStep ").length - 1, 50);
@@ -184,7 +176,7 @@ const failures: readonly (readonly [Error, Stage, number])[] = [
 ];
 
 Deno.test("each failure has its exit code, one sentence, no stack and no picture", () =>
-  withFolder(async (folder) => {
+  inFolder(async (folder) => {
     for (const [error, at, expected] of failures) {
       const before = (stage: Stage) => {
         if (stage === at) throw error;
@@ -218,7 +210,7 @@ Deno.test("a stack is shown for the unexpected only, and only on request", async
 });
 
 Deno.test("what needs no GPU is refused before the GPU is opened", () =>
-  withFolder(async (folder) => {
+  inFolder(async (folder) => {
     const usage = await runFake(["cat", "--steps", "0"], { folder });
     assertEquals([usage.code, usage.stages], [2, []]);
     const output = await runFake(["cat", "--output", "nowhere/cat.png"], { folder });
@@ -269,7 +261,7 @@ Deno.test("help names every option and fits 80 columns", async () => {
 });
 
 Deno.test("--count makes pictures of the seeds that follow", () =>
-  withFolder(async (folder) => {
+  inFolder(async (folder) => {
     const { code, stdout, stderr } = await runFake(["cat", "--count", "3", "--seed", "9"], { folder });
     assertEquals([code, stdout], [0, "cat-9.png\ncat-10.png\ncat-11.png\n"]);
     assertStringIncludes(stderr, "Seed 9 to 11\n");

@@ -1,19 +1,9 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { OutputError } from "../../cli/errors.ts";
 import { checkWritable, exists, writeWhole } from "../../cli/whole_file.ts";
+import { withFolder } from "./temporary_folder.ts";
 
 const bytes = new Uint8Array([1, 2, 3]);
-
-function withFolder(test: (folder: string) => void | Promise<void>): () => Promise<void> {
-  return async () => {
-    const folder = await Deno.makeTempDir();
-    try {
-      await test(folder);
-    } finally {
-      await Deno.remove(folder, { recursive: true });
-    }
-  };
-}
 
 function names(folder: string): string[] {
   return Array.from(Deno.readDirSync(folder), ({ name }) => name).sort();

@@ -105,5 +105,8 @@ function checkUsage(values: OptionValues, positionals: readonly string[]): void 
   if (values.output !== undefined && !values.ablation) {
     throw new UsageError("--output needs --ablation, whose chart it is");
   }
+  if (values.output !== undefined && values.output !== "-" && !/\.svg$/i.test(values.output)) {
+    throw new UsageError(`--output writes the chart as SVG: name a file that ends in .svg, got ${values.output}`);
+  }
   if (values.output === "-") throw new UsageError("--output - and the report both want standard output: name a file");
 }

@@ -49,7 +49,8 @@ export function writeReport(report: BenchReport): string {
   return [
     describe(report),
     ...(stages ? [writeStages(stages)] : []),
-    ...(operations ? [writeOperations("One step", operations.step), writeOperations("Decode", operations.decode)] : []),
+    ...(operations ? [writeOperations(report, "One step", operations.step)] : []),
+    ...(operations ? [writeOperations(report, "Decode", operations.decode)] : []),
     ...(ablation ? [writeAblation(ablation)] : []),
     ...(choices ? [writeChoices(choices)] : []),
     ...(check ? [writeCheck(check)] : []),
@@ -83,15 +84,16 @@ function writeStages({ text, step, decode, picture, first }: StageTimes): string
   ]);
 }
 
-function writeOperations(stage: string, operations: readonly OperationTime[]): string {
+function writeOperations({ ceilings }: BenchReport, stage: string, operations: readonly OperationTime[]): string {
   const total = operations.reduce((sum, { milliseconds }) => sum + milliseconds, 0);
   const rows = operations.slice(0, SHOWN).map((operation) => {
     const { count, milliseconds } = operation;
     const share = `${(100 * milliseconds / total).toFixed(1)} %`;
     const name = `${operation.operation}, ${operation.kernels}`;
-    return [name, `${count}`, number(milliseconds), share, operationRate(operation, milliseconds)];
+    const reached = `${(100 * ceilingShare(operation, ceilings)).toFixed(0)} %`;
+    return [name, `${count}`, number(milliseconds), share, operationRate(operation, milliseconds), reached];
   });
-  return table([`${stage}: ${number(total)} ms`, "times", "ms", "share", "rate"], rows);
+  return table([`${stage}: ${number(total)} ms`, "times", "ms", "share", "rate", "of ceiling"], rows);
 }
 
 function writeAblation(rows: readonly AblationRow[]): string {
@@ -100,24 +102,26 @@ function writeAblation(rows: readonly AblationRow[]): string {
     return [
       name,
       number(times.step.low),
+      i === 0 ? "" : percent(reductionOf(rows, i, "step")),
       number(times.decode.low),
       picture,
       i === 0 ? "" : percent(reductionOf(rows, i)),
     ];
   });
-  return table(["", "one step ms", "decode ms", "picture ms", "reduction"], cells);
+  return table(["", "one step ms", "reduction", "decode ms", "picture ms", "reduction"], cells);
 }
 
 function writeChoices(choices: readonly Choice[]): string {
   const rows = choices.flatMap((choice) => [
-    [choice.operation, "", ""],
+    [choice.operation, "", "", ""],
     ...choice.kernels.toSorted((a, b) => a.milliseconds - b.milliseconds).map(({ name, milliseconds, chosen }) => [
       `${chosen ? "* " : "  "}${name}`,
       number(milliseconds),
       operationRate(choice, milliseconds),
+      chosen ? choice.by ?? "option" : "",
     ]),
   ]);
-  return table(["Operation, and its kernels; * runs", "ms", "rate"], rows);
+  return table(["Operation, and its kernels; * runs", "ms", "rate", "chosen by"], rows);
 }
 
 function writeCheck(deviations: readonly Deviation[]): string {
@@ -130,9 +134,13 @@ function writeCheck(deviations: readonly Deviation[]): string {
   return table(["Compared with diffusers", "relative error", "allowed", ""], rows);
 }
 
-/** How much less time the picture of a row takes than that of the first, from 0 to 1. */
-export function reductionOf(rows: readonly AblationRow[], index: number): number {
-  return 1 - rows[index]!.times.picture.low / rows[0]!.times.picture.low;
+/** How much less time the picture of a row, or a step of it, takes than that of the first, from 0 to 1. */
+export function reductionOf(
+  rows: readonly AblationRow[],
+  index: number,
+  stage: "picture" | "step" = "picture",
+): number {
+  return 1 - rows[index]!.times[stage].low / rows[0]!.times[stage].low;
 }
 
 /** A reduction as the paper writes it, `-52.2 %`. */
@@ -147,6 +155,18 @@ export function seconds(milliseconds: number): string {
 
 function number(milliseconds: number): string {
   return milliseconds.toFixed(milliseconds < 100 ? 2 : 0);
+}
+
+/**
+ * How much of what the machine reached without a model an operation reaches, of arithmetic where it has any, otherwise of
+ * memory. Winograd, which multiplies less than the definition, and data in caches can be above 1.
+ */
+function ceilingShare(
+  { flops, bytes, milliseconds }: OperationTime,
+  { before, after }: BenchReport["ceilings"],
+): number {
+  const most = (name: "teraflops" | "gigabytes") => Math.max(before[name], after[name]);
+  return flops > 0 ? flops / milliseconds / 1e9 / most("teraflops") : bytes / milliseconds / 1e6 / most("gigabytes");
 }
 
 /** What an operation reaches: arithmetic where it has any, otherwise memory. */

@@ -15,6 +15,8 @@ export interface Choice {
   readonly flops: number;
   /** Bytes of operands and result of one. */
   readonly bytes: number;
+  /** How what runs was chosen; absent where the optimizations that are on leave no choice. */
+  readonly by?: "table" | "timing";
   /** All that can run it. */
   readonly kernels: readonly KernelTime[];
 }
@@ -47,13 +49,13 @@ export async function measureChoices(pipeline: Pipeline, request: Request): Prom
     all.push(...await operationsOf(other, request));
   }
   const choices = [...Map.groupBy(all, ({ operation }) => operation)].map(([operation, times]): Choice => {
-    const { flops, bytes, count } = times[0]!;
+    const { flops, bytes, count, by } = times[0]!;
     const kernels = [...Map.groupBy(times, ({ kernels }) => kernels)].map(([name, times]): KernelTime => ({
       name,
       milliseconds: Math.min(...times.map(({ milliseconds, count }) => milliseconds / count)),
       chosen: chosen.some((time) => time.operation === operation && time.kernels === name),
     }));
-    return { operation, flops: flops / count, bytes: bytes / count, kernels };
+    return { operation, flops: flops / count, bytes: bytes / count, kernels, ...(by && { by }) };
   });
   return choices.filter(({ kernels }) => kernels.length > 1);
 }

@@ -20,6 +20,7 @@ const WRONG: readonly (readonly [args: readonly string[], words: string])[] = [
   [["--check", "--ablation", "--random-weights", "sd14"], "--check and --ablation are two measurements"],
   [["--output", "chart.svg"], "--output needs --ablation"],
   [["--ablation", "--output", "-"], "name a file"],
+  [["--ablation", "--output", "chart.png"], "name a file that ends in .svg, got chart.png"],
   [["--kernels", "fast"], "--kernels must be one of auto, paper, baseline, then any of softmax"],
   [["--seed", "7"], "Unknown option --seed"],
 ];
@@ -114,13 +115,15 @@ Deno.test("the report's numbers have units, and rates are those of the definitio
   const choice = {
     ...norm,
     kernels: [{ name: "separate", milliseconds: 2, chosen: false }, { name: "one", milliseconds: 1, chosen: true }],
-  };
+    by: "timing",
+  } as const;
+  const { by: _, ...forced } = choice;
   const text = lines(writeReport({
     ...REPORT,
     stages: times(100),
     operations: { step, decode: [] },
     ablation: ROWS,
-    choices: [choice],
+    choices: [choice, { ...choice, by: "table" }, forced],
     check: [
       { name: "UNet", error: 3.69e-6, allowed: 1e-3 },
       { name: "decoder", error: NaN, allowed: 1e-3 },
@@ -133,12 +136,15 @@ Deno.test("the report's numbers have units, and rates are those of the definitio
       "Reached 60.0 TFLOP/s in registers and 2.99 TB/s copied before, 50.0 GFLOP/s in registers and 2.99 TB/s copied after",
       "Loaded in 1.23 s; 40 pipelines made in 0.567 s; at most 1024 MiB of GPU memory",
       "one step 100 150 5",
-      "linear 2 to 4, product 4 0.90 90.0 % 8.89 TFLOP/s",
-      "group norm, one shader 1 0.10 10.0 % 30.0 GB/s",
+      "One step: 1.00 ms times ms share rate of ceiling",
+      "linear 2 to 4, product 4 0.90 90.0 % 8.89 TFLOP/s 15 %",
+      "group norm, one shader 1 0.10 10.0 % 30.0 GB/s 1 %",
       "baseline 100 200 3000",
-      "+ all 47.80 95.60 1434 -52.2 %",
-      "worse 110 220 3300 +10.0 %",
-      "* one 1.00 3.00 GB/s",
+      "+ all 47.80 -52.2 % 95.60 1434 -52.2 %",
+      "worse 110 +10.0 % 220 3300 +10.0 %",
+      "* one 1.00 3.00 GB/s timing",
+      "* one 1.00 3.00 GB/s table",
+      "* one 1.00 3.00 GB/s option",
       " separate 2.00 1.50 GB/s",
       "UNet 3.7e-6 1e-3 right",
       "decoder NaN 1e-3 WRONG",

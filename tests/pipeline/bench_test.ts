@@ -71,9 +71,10 @@ Deno.test("every choice names its kernels and the one that runs", () =>
     for (const name of ["Winograd", "direct", "partially fused softmax", "one shader", "separate GEGLU"]) {
       assert(names.has(name), name);
     }
-    for (const { operation, kernels } of choices) {
+    for (const { operation, kernels, by } of choices) {
       assert(kernels.length > 1 && kernels.every(({ milliseconds }) => milliseconds > 0), operation);
       assertEquals(kernels.filter(({ chosen }) => chosen).length, 1, operation);
+      assert(by === "table" || by === "timing", operation);
     }
   }));
 

@@ -81,7 +81,7 @@ export const options = {
   "seed": {
     value: "NUMBER",
     help: "seed of the noise, 0 to 2^64 - 1",
-    otherwise: "random, and printed",
+    otherwise: "random, and printed; batch counts from 0",
     read: seed,
     scope: "picture",
   },
@@ -149,7 +149,7 @@ export const options = {
     help:
       "where the PNG goes, or bench's chart, replacing what is there; {index}, {seed} and {slug} of the prompt are " +
       "filled in; - is stdout",
-    otherwise: "a new file named after prompt and seed",
+    otherwise: "a new file named after prompt and seed; batch {index}-{seed}-{slug}.png",
     read: text,
     scope: "line",
   },
@@ -180,7 +180,9 @@ export const options = {
     otherwise: "all lines",
     read: shard,
   },
-  "continue-on-error": { help: "batch: report a picture that fails as a line of JSON and go on" },
+  "continue-on-error": {
+    help: "batch: report a picture that fails as a line of JSON and go on; the exit code is that of the failures, or 1",
+  },
   "random-weights": {
     value: "NAME",
     help: "bench: measure a model of full size with computed weights: sd14",

@@ -7,10 +7,10 @@ import type { Image, Request } from "../pipeline/request.ts";
 import { nearestName } from "../pipeline/schedulers/mod.ts";
 import { checkSheet, composeSheet } from "./contact_sheet.ts";
 import type { Environment } from "./environment.ts";
-import { UsageError } from "./errors.ts";
+import { OutputError, UsageError } from "./errors.ts";
 import { exitCodeOf } from "./exit_codes.ts";
-import type { OptionValues } from "./options.ts";
 import { refuse, throwFirst } from "./job_checks.ts";
+import type { OptionValues } from "./options.ts";
 import { type Entry, isRefusal, type Job } from "./picture_job.ts";
 import { writeMetadata } from "./picture_metadata.ts";
 import { freeName } from "./picture_name.ts";
@@ -28,6 +28,9 @@ export interface SeriesOptions {
   /** When the run began, as `performance.now()` counts. */
   readonly start: number;
 }
+
+/** Width and height in pixels. */
+type Size = Pick<Image, "width" | "height">;
 
 /** A run that makes several pictures with one model. */
 export class Series {
@@ -57,7 +60,7 @@ export class Series {
     const codes = new Set<number>();
     const checked = this.#check(entries);
     for (const [position, entry] of checked.entries()) {
-      const subject = isRefusal(entry) ? "" : `, seed ${entry.seed}: ${entry.prompt}`;
+      const subject = isRefusal(entry) ? "" : `, seed ${entry.seed}: ${JSON.stringify(entry.prompt)}`;
       if (checked.length > 1) this.#say(`Picture ${position + 1} of ${checked.length}${subject}`);
       const outcome = await this.#reach(entry);
       await reportOutcome(outcome, this.#studio.model, { environment: this.#environment, json: this.#values.json });
@@ -69,9 +72,12 @@ export class Series {
 
   /** What can be refused without the GPU is refused before it is opened. */
   #check(entries: readonly Entry[]): readonly Entry[] {
-    const sizes: { readonly width: number; readonly height: number }[] = [];
+    const sizes: Size[] = [];
+    const known = new Map<OptionValues, Size>();
     const checked = refuse(entries, (job) => {
-      const { width, height } = this.#studio.request(job);
+      // Pictures of one order have the same options and differ by their seeds only.
+      const { width, height } = known.get(job.values) ?? this.#studio.request(job);
+      known.set(job.values, { width, height });
       sizes.push({ width, height });
     });
     if (!this.#values["continue-on-error"]) throwFirst(checked);
@@ -82,16 +88,14 @@ export class Series {
   async #reach(entry: Entry): Promise<Outcome> {
     if (isRefusal(entry)) return this.#fail(entry, entry.error);
     const path = resolve(this.#environment.folder, entry.name);
-    if (this.#values["skip-existing"] && exists(path)) {
-      return this.#skip(entry, path);
-    }
+    if (this.#values["skip-existing"] && exists(path)) return this.#skip(entry, path);
     await this.#warn(entry);
     const load = await this.#studio.load();
     try {
       return await this.#make(entry, load);
     } catch (error) {
       // A GPU that failed may be lost: the next picture opens it anew.
-      await this.#studio.unload();
+      if (!(error instanceof OutputError)) await this.#studio.unload();
       return this.#fail(entry, error as Error);
     }
   }

@@ -27,6 +27,8 @@ const readers = new Map<string, (value: string) => Options | undefined>([
     const [, width, height] = /^(\d+)x(\d+)$/.exec(size) ?? [];
     return width && height ? { width, height } : undefined;
   }],
+  // The value that stable-diffusion.cpp writes where none was given.
+  ["Eta", (eta) => /^0\.?0*$|^inf$/.test(eta) ? {} : undefined],
   ["Clip skip", (skip) => ({ "clip-skip": skip })],
   ["RNG", (name) => {
     const rng = generators.get(name.toLowerCase());

@@ -120,7 +120,10 @@ export interface Epilogue {
   readonly activation?: Activation;
 }
 
-/** The transforms of a Winograd convolution; `points` is `[batch, 36 x padded channels, tile rows, tile columns]`. */
+/**
+ * The transforms of a Winograd convolution; `points` is `[batch, 36 x padded channels, tile rows, tile columns]`, of all
+ * rows of tiles or of some.
+ */
 export interface WinogradInputSpec {
   /** The convolution's input `[batch, channels, height, width]`. */
   readonly x: Tensor;
@@ -128,6 +131,8 @@ export interface WinogradInputSpec {
   readonly points: Tensor;
   /** Of stride 1. */
   readonly window: Window;
+  /** The row of tiles that `points` begin with. */
+  readonly firstRow: number;
 }
 
 /** See {@link WinogradInputSpec}. */
@@ -136,6 +141,8 @@ export interface WinogradOutputSpec extends Epilogue {
   readonly points: Tensor;
   /** The convolution's output. */
   readonly out: Tensor;
+  /** The row of tiles that `points` begin with. */
+  readonly firstRow: number;
 }
 
 /** Scores of one attention: `[batch x heads x paddedKeys, queries]`. */
@@ -261,8 +268,8 @@ export interface MatrixShape {
 export interface Family {
   /** What the family reads from. */
   readonly name: "texture" | "buffer";
-  /** The layout of `[batch, rows, pixels]` activations. */
-  layout(rows: number, batch: number, pixels: number): Layout;
+  /** The layout of `[batch, rows, pixels]` activations; `exact` ones are float32 whatever the others are. */
+  layout(rows: number, batch: number, pixels: number, exact?: boolean): Layout;
   /** Columns from one sample to the next: `pixels`, or more where a family aligns samples. */
   sampleColumns(pixels: number): number;
   /** Values `[rows, batch, pixels]` row-major to the bytes of `layout`, padded with zeros. */
@@ -273,8 +280,11 @@ export interface Family {
   pack(weights: RawWeights): Packed;
   /** More than one launch where a sum is split and added up. */
   product(spec: ProductSpec): readonly Launch[];
-  /** Weights `[9 x in, out]` as {@link product} takes them to points `[36 x padded in, out]`, float32. */
-  winogradWeights(weights: Tensor, points: Tensor): Launch;
+  /**
+   * Weights `[9 x in, out]` as {@link product} takes them to points `[36 x padded in, some outputs]`, float32, from
+   * `firstOutput` on.
+   */
+  winogradWeights(weights: Tensor, points: Tensor, firstOutput: number): Launch;
   /** Tiles of a convolution's input, transformed. */
   winogradInput(spec: WinogradInputSpec): Launch;
   /** Products of transformed tiles to a convolution's output. */

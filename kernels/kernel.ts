@@ -60,8 +60,8 @@ export interface KernelParts {
   readonly values?: Readonly<Record<string, number>>;
   /** The text after the declarations, with `main`. */
   readonly body: string;
-  /** Features the text enables, such as `f16`. */
-  readonly enable?: readonly string[];
+  /** Whether the text computes in float16; ports of float16 say so themselves. */
+  readonly half?: boolean;
   /** Workgroups in x, y and z. */
   readonly workgroups: readonly [x: number, y: number, z: number];
 }
@@ -87,12 +87,13 @@ export function kernel(parts: KernelParts): Kernel {
     }
   }
   const values = parts.values ?? {};
+  const half = parts.half || parts.ports.some((port) => port.kind === "buffer" && port.element.includes("f16"));
   const fields = [
     ...Object.keys(parts.sizes).map((name) => `  ${name}: i32,`),
     ...Object.keys(values).map((name) => `  ${name}: f32,`),
   ];
   const header = [
-    ...(parts.enable ?? []).map((feature) => `enable ${feature};`),
+    ...(half ? ["enable f16;"] : []),
     `struct Size {\n${fields.join("\n")}\n}`,
     ...parts.ports.map(declaration),
     `@group(0) @binding(${parts.ports.length}) var<uniform> size: Size;`,

@@ -33,6 +33,8 @@ export interface ProductOptions {
   readonly activation?: Activation;
   /** Takes the place of the layer's own bias. */
   readonly stepBias?: StepBias;
+  /** Whether the result is float32 even where activations are stored as float16; default no. */
+  readonly exact?: boolean;
 }
 
 /** How a 3x3 convolution moves over its input. */

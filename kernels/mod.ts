@@ -12,7 +12,10 @@ import { textureFamily } from "./texture/mod.ts";
 export interface Families {
   /** All arithmetic in float32. */
   readonly exact: Family;
-  /** Float16 arithmetic where the GPU has it and its error is small against that of float16 weights. */
+  /**
+   * Float16 activations and arithmetic where the GPU has them and their error is small against that of float16 weights.
+   * Layers packed for one of the two serve the other.
+   */
   readonly half: Family;
 }
 
@@ -25,9 +28,10 @@ export async function chooseFamilies(gpu: Gpu): Promise<Families> {
     threads: limits.maxComputeInvocationsPerWorkgroup,
     workgroupBytes: limits.maxComputeWorkgroupStorageSize,
   };
+  const half = features.has("shader-f16");
   return {
-    exact: bufferFamily({ ...capabilities, half: false }),
-    half: bufferFamily({ ...capabilities, half: features.has("shader-f16") }),
+    exact: bufferFamily({ ...capabilities, float16: half ? "storage" : "pairs" }),
+    half: bufferFamily({ ...capabilities, float16: half ? "arithmetic" : "pairs" }),
   };
 }
 

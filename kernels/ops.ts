@@ -5,16 +5,22 @@
 import type { Activation, Epilogue, MatrixShape, RawWeights, Window } from "./family.ts";
 import { attentionKernels, convolutionKernels } from "./choice.ts";
 import type { Affine, ConvolutionOptions, Layer, ProductOptions, StepBias } from "./layer.ts";
-import { planTensor, type Shape } from "./planned.ts";
+import { planTensor, type Shape, type Use } from "./planned.ts";
 import { type Recipe, Recorder } from "./recorder.ts";
+import { bytesOf } from "./gpu.ts";
 import { Program } from "./program.ts";
 import { scoredAttention } from "./scored_attention.ts";
 import { channelsOf, columns, type Memory, pixels, shapeText, type Tensor } from "./tensor.ts";
-import { POINTS } from "./winograd.ts";
-import { winogradConvolution } from "./winograd_convolution.ts";
+import { weightPoints, winogradConvolution } from "./winograd_convolution.ts";
 import { attentionWork, layerWork, memoryWork } from "./work.ts";
 
 export type { Affine, ConvolutionOptions, Layer, ProductOptions, Shape, StepBias };
+
+/**
+ * Memory for transformed weights, which take four times that of their weights in float32, eight in float16. The others
+ * are transformed in every run: a thirtieth of what their convolutions take (H100).
+ */
+const MOST_TRANSFORMED_BYTES = 1 << 28;
 
 /** Records operations. Nothing runs before {@link Ops.record} has made a {@link Program}. */
 export class Ops extends Recorder {
@@ -26,9 +32,9 @@ export class Ops extends Recorder {
     this.#transformed.clear();
   }
 
-  /** Memory that outlives recordings, for values from the host or for the host. */
-  keep(shape: Shape, label: string): Tensor {
-    return planTensor(this.family, shape, label, true);
+  /** Memory that outlives recordings; `exact` by default, as values from the host or for the host are. */
+  keep(shape: Shape, label: string, { exact = true }: Pick<Use, "exact"> = {}): Tensor {
+    return planTensor(this.family, shape, label, { kept: true, exact });
   }
 
   /** A kept buffer of 4-byte elements. */
@@ -79,8 +85,8 @@ export class Ops extends Recorder {
     return tensor;
   }
 
-  #tensor(shape: Shape, label: string): Tensor {
-    return planTensor(this.family, shape, label);
+  #tensor(shape: Shape, label: string, exact = false): Tensor {
+    return planTensor(this.family, shape, label, { exact });
   }
 
   /** Writes the result into `out` instead of new memory: for results that the host reads or a later program needs. */
@@ -104,7 +110,7 @@ export class Ops extends Recorder {
     const height = Math.floor((imageHeight + reach) / stride) + 1;
     const width = Math.floor((imageWidth + reach) / stride) + 1;
     const channels = activation === "geglu" ? layer.out / 2 : layer.out;
-    const out = options.into ?? this.#tensor({ batch: x.batch, channels, height, width }, "product");
+    const out = options.into ?? this.#tensor({ batch: x.batch, channels, height, width }, "product", options.exact);
     const window: Window | undefined = layer.window === 1 ? undefined : {
       size: layer.window,
       stride,
@@ -131,7 +137,7 @@ export class Ops extends Recorder {
       this.launch(...family.product(spec));
     };
     const winograd = (window: Window) => {
-      const spec = { x, layer, points: this.#winogradWeights(layer), out, window, ...epilogue };
+      const spec = { x, layer, points: this.#winogradPoints(layer), out, window, ...epilogue };
       this.launch(...winogradConvolution(family, spec));
     };
     const recipes = (): readonly Recipe[] => {
@@ -158,20 +164,19 @@ export class Ops extends Recorder {
     if (plus) this.launch(this.family.add(gated, plus, out));
   }
 
-  /** A layer's weights transformed for Winograd, once. */
-  #winogradWeights(layer: Layer): Tensor {
-    let points = this.#transformed.get(layer);
-    if (!points) {
-      const channels = POINTS * Math.ceil(layer.in / 4) * 4;
-      const shape = { batch: 1, channels, height: Math.ceil(layer.out / 4) * 4, width: 1 };
-      points = this.keep(shape, "winograd weights");
-      // Timing reads no values.
-      if (this.surveying) return points;
-      this.#transformed.set(layer, points);
-      const program = new Program(this.gpu, [this.family.winogradWeights(layer.weights, points)]);
-      program.run();
-      program.dispose();
-    }
+  /** A layer's weights transformed for Winograd once, unless those of others fill what memory may be spent on that. */
+  #winogradPoints(layer: Layer): Tensor | undefined {
+    const known = this.#transformed.get(layer);
+    if (known) return known;
+    const points = this.keep(weightPoints(layer), "winograd weights");
+    const all = [...this.#transformed.values(), points];
+    if (all.reduce((sum, { memory }) => sum + bytesOf(memory.layout), 0) > MOST_TRANSFORMED_BYTES) return undefined;
+    // Timing reads no values.
+    if (this.surveying) return points;
+    this.#transformed.set(layer, points);
+    const program = new Program(this.gpu, [this.family.winogradWeights(layer.weights, points, 0)]);
+    program.run();
+    program.dispose();
     return points;
   }
 

@@ -8,9 +8,18 @@ import type { Tensor } from "./tensor.ts";
 /** Shape of a tensor `[batch, channels, height, width]`. */
 export type Shape = Pick<Tensor, "batch" | "channels" | "height" | "width">;
 
-/** A tensor laid out for `family`; `kept` memory outlives the recording that writes it. */
-export function planTensor(family: Family, shape: Shape, label: string, kept = false): Tensor {
+/** How a tensor's memory is used. */
+export interface Use {
+  /** Whether it outlives the recording that writes it; default no. */
+  readonly kept?: boolean;
+  /** Whether it is float32 even where the family stores activations as float16; default no. */
+  readonly exact?: boolean;
+}
+
+/** A tensor laid out for `family`. */
+export function planTensor(family: Family, shape: Shape, label: string, use: Use = {}): Tensor {
   const { batch, channels, height, width } = shape;
-  const layout = family.layout(channels, batch, height * width);
+  const { kept = false, exact = false } = use;
+  const layout = family.layout(channels, batch, height * width, exact);
   return { batch, channels, height, width, memory: { layout, label, kept }, firstRow: 0 };
 }

@@ -24,8 +24,8 @@ export function scoredAttention(family: Family, spec: ScoredAttentionSpec): read
   const [queries, keys] = [pixels(q), pixels(k)];
   const paddedKeys = Math.ceil(keys / 4) * 4;
   const count = q.batch * heads;
-  const matrix = (rows: number, columns: number, label: string): Tensor =>
-    planTensor(family, { batch: 1, channels: rows, height: columns, width: 1 }, label);
+  const matrix = (rows: number, columns: number, label: string, exact = false): Tensor =>
+    planTensor(family, { batch: 1, channels: rows, height: columns, width: 1 }, label, { exact });
   const batch = { outer: q.batch, inner: heads };
   const perSample = (pixels: number): Stride => ({ rows: 0, columns: family.sampleColumns(pixels) });
   const perHead: Stride = { rows: width, columns: 0 };
@@ -34,7 +34,7 @@ export function scoredAttention(family: Family, spec: ScoredAttentionSpec): read
     columns: 0,
   }];
 
-  const scores = matrix(count * paddedKeys, queries, "scores");
+  const scores = matrix(count * paddedKeys, queries, "scores", true);
   const scoring = family.product({
     a: k,
     b: q,
@@ -63,7 +63,7 @@ export function scoredAttention(family: Family, spec: ScoredAttentionSpec): read
   const scale = 1 / Math.sqrt(width);
   const softmax = { scores, count, keys, paddedKeys, scale, causal };
   if (spec.fused && !causal) {
-    const rows = matrix(4 * count, queries, "maxima and sums");
+    const rows = matrix(4 * count, queries, "maxima and sums", true);
     const reduction = family.softmaxRows({ ...softmax, out: rows });
     return [...scoring, reduction, family.transpose(v, turned), ...weighing({ b: scores, softmax: { rows, scale } })];
   }

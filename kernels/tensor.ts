@@ -34,8 +34,8 @@ export interface TextureLayout {
 export interface BufferLayout {
   /** A buffer. */
   readonly kind: "buffer";
-  /** The type of one value. */
-  readonly element: "f32" | "f16" | "u32";
+  /** The type of one value; `f16 pair` is float16 read two at a time from a `u32`, for adapters without the type. */
+  readonly element: "f32" | "f16" | "f16 pair" | "u32";
   /** Values from one row to the next. */
   readonly stride: number;
   /** Size of the buffer. */

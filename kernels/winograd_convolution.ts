@@ -4,41 +4,124 @@
  */
 import type { Epilogue, Family, Launch, Stride, Window } from "./family.ts";
 import type { Layer } from "./layer.ts";
-import { planTensor } from "./planned.ts";
+import { planTensor, type Shape } from "./planned.ts";
 import { NO_STRIDE } from "./product_batch.ts";
-import { pixels, type Tensor } from "./tensor.ts";
+import { channelsOf, pixels, type Tensor } from "./tensor.ts";
 import { POINTS, tiles } from "./winograd.ts";
+
+/**
+ * Most bytes of transformed weights, and of transformed inputs and outputs, at once: a large convolution runs a strip of
+ * its picture, or some of its outputs, after the other. What is read again soon stays in a large GPU's cache, too.
+ */
+const MOST_BYTES = 1 << 26;
 
 /** See {@link winogradConvolution}. */
 export interface WinogradConvolutionSpec extends Epilogue {
   readonly x: Tensor;
   readonly layer: Layer;
-  /** The layer's weights, transformed: `[36 x padded in, padded out]`. */
-  readonly points: Tensor;
+  /** The layer's weights, if they are transformed already, see {@link winogradWeights}. */
+  readonly points?: Tensor | undefined;
   readonly out: Tensor;
   /** Of stride 1. */
   readonly window: Window;
 }
 
-/** The launches of a convolution: its tiles transformed, a product for each of their 36 points, and back. */
+/** The shape of a layer's transformed weights, `[36 x padded in, padded out]`, or of those of some `outputs`. */
+export function weightPoints(layer: Layer, outputs: number = layer.out): Shape {
+  return { batch: 1, channels: POINTS * padded(layer.in), height: padded(outputs), width: 1 };
+}
+
+function padded(channels: number): number {
+  return Math.ceil(channels / 4) * 4;
+}
+
+/** The parts of `count` things, as many at a time as have `bytesOfOne` each; a multiple of `unit` but for the last. */
+function parts(count: number, bytesOfOne: number, unit: number): readonly { first: number; count: number }[] {
+  const most = Math.max(unit, Math.floor(MOST_BYTES / bytesOfOne / unit) * unit);
+  // As even as can be: a small last part keeps a GPU waiting.
+  const size = Math.ceil(count / Math.ceil(count / most) / unit) * unit;
+  return Array.from({ length: Math.ceil(count / size) }, (_, i) => {
+    const first = i * size;
+    return { first, count: Math.min(size, count - first) };
+  });
+}
+
+/**
+ * The launches of a convolution: its tiles transformed, a product for each of their 36 points, and back. Without
+ * {@link WinogradConvolutionSpec.points} the weights are transformed each time.
+ */
 export function winogradConvolution(family: Family, spec: WinogradConvolutionSpec): readonly Launch[] {
-  const { x, layer, points, out, window, ...epilogue } = spec;
-  const [inputs, outputs] = [layer.in, layer.out].map((channels) => Math.ceil(channels / 4) * 4) as [number, number];
-  const tiled = { batch: x.batch, height: tiles(out.height), width: tiles(out.width) };
-  const input = planTensor(family, { ...tiled, channels: POINTS * inputs }, "winograd input");
-  const products = planTensor(family, { ...tiled, channels: POINTS * outputs }, "winograd products");
+  const { x, layer, out } = spec;
+  const plan = (shape: Shape, label: string) => planTensor(family, shape, label, { exact: true });
+  const width = tiles(out.width);
+  const perRow = 4 * POINTS * x.batch * width * (padded(layer.in) + padded(layer.out));
+  const strips = parts(tiles(out.height), perRow, 1);
+  const perOutput = 4 * weightPoints(layer, 4).channels;
+  const shares = spec.points ? [{ first: 0, count: layer.out }] : parts(layer.out, perOutput, 64);
+  const strip = (height: number, channels: number, label: string) =>
+    plan({ batch: x.batch, channels: POINTS * padded(channels), height, width }, label);
+
+  const launches: Launch[] = [];
+  let input: Tensor | undefined;
+  for (const share of shares) {
+    const points = spec.points ?? plan(weightPoints(layer, share.count), "winograd weights");
+    if (!spec.points) launches.push(family.winogradWeights(layer.weights, points, share.first));
+    for (const { first: firstRow, count } of strips) {
+      if (!input || strips.length > 1) {
+        input = strip(count, layer.in, "winograd input");
+        launches.push(family.winogradInput({ x, points: input, window: spec.window, firstRow }));
+      }
+      const products = strip(count, share.count, "winograd products");
+      launches.push(
+        ...multiply(family, { points, input, products, in: layer.in, out: share.count }),
+        family.winogradOutput({ ...outputsOf(spec, share), points: products, firstRow }),
+      );
+    }
+  }
+  return launches;
+}
+
+/** The products of all points. */
+function multiply(
+  family: Family,
+  { points, input, products, in: inputs, out }: {
+    readonly points: Tensor;
+    readonly input: Tensor;
+    readonly products: Tensor;
+    readonly in: number;
+    readonly out: number;
+  },
+): readonly Launch[] {
   const perPoint = (rows: number): readonly [Stride, Stride] => [NO_STRIDE, { rows, columns: 0 }];
-  return [
-    family.winogradInput({ x, points: input, window }),
-    ...family.product({
-      a: points,
-      b: input,
-      out: products,
-      m: layer.out,
-      n: x.batch * family.sampleColumns(pixels(input)),
-      k: layer.in,
-      batch: { outer: 1, inner: POINTS, a: perPoint(inputs), b: perPoint(inputs), out: perPoint(outputs) },
-    }),
-    family.winogradOutput({ points: products, out, ...epilogue }),
-  ];
+  return family.product({
+    a: points,
+    b: input,
+    out: products,
+    m: out,
+    n: input.batch * family.sampleColumns(pixels(input)),
+    k: inputs,
+    batch: {
+      outer: 1,
+      inner: POINTS,
+      a: perPoint(padded(inputs)),
+      b: perPoint(padded(inputs)),
+      out: perPoint(padded(out)),
+    },
+  });
+}
+
+/** The epilogue and output of some of the outputs. */
+function outputsOf(
+  { out, bias, plus, ...rest }: WinogradConvolutionSpec,
+  { first, count }: { readonly first: number; readonly count: number },
+): Epilogue & { readonly out: Tensor } {
+  const some = (x: Tensor) => channelsOf(x, first, count);
+  const { step, activation } = rest;
+  return {
+    out: some(out),
+    ...(bias && { bias: some(bias) }),
+    ...(plus && { plus: some(plus) }),
+    ...(step && { step }),
+    ...(activation && { activation }),
+  };
 }

@@ -100,7 +100,7 @@ export async function recordDenoiser(ops: Ops, weights: DenoiserWeights, shape: 
   const timesteps = ops.keep({ batch: 1, channels: timeWidth, height: evaluations, width: 1 }, "timesteps");
   const latent = ops.keep({ batch, channels, height, width }, "latent");
   const step = ops.buffer(1, "step", "u32");
-  const layout = ops.family.layout(channels, 1, height * width);
+  const layout = ops.family.layout(channels, 1, height * width, true);
   const matrix = { layout, rows: channels, batch: 1, pixels: height * width };
   const encode = (values: Float32Array) => ops.family.encode(matrix, values);
   const elements = channels * height * width;

@@ -183,12 +183,12 @@ export function prepareUnet(
   const embedding = ops.linear(ops.linear(timesteps, w.timeIn, { activation: "silu" }), w.timeOut, {
     activation: "silu",
   });
-  const keep = (x: Tensor, layer: Layer) =>
-    ops.linear(x, layer, { into: ops.keep({ ...x, channels: layer.out }, "conditions") });
+  const keep = (x: Tensor, layer: Layer, exact: boolean) =>
+    ops.linear(x, layer, { into: ops.keep({ ...x, channels: layer.out }, "conditions", { exact }) });
   return {
-    time: keep(embedding, w.timeProjections),
+    time: keep(embedding, w.timeProjections, true),
     step,
-    contextKv: transformers(w).flatMap((t) => t.layers.map((layer) => keep(context, layer.contextKv))),
+    contextKv: transformers(w).flatMap((t) => t.layers.map((layer) => keep(context, layer.contextKv, false))),
   };
 }
 
@@ -234,5 +234,6 @@ export function unet(ops: Ops, w: UnetWeights, x: Tensor, conditions: UnetCondit
     visit?.(`up_blocks.${b}`, h);
   });
   h = ops.groupNorm(h, w.normOut, { ...norm, silu: true });
-  return ops.convolve(h, w.convOut);
+  // Guidance multiplies what separates two predictions, and with it their rounding.
+  return ops.convolve(h, w.convOut, { exact: true });
 }

@@ -43,11 +43,32 @@ export function chooseFlashTile(width: number, limit: number, half: boolean): Fl
   return tiles.find((tile) => tileBytes(width, tile) <= limit && tile.queries <= (half ? 256 : 128));
 }
 
+/**
+ * Where the quads of queries lie. In float32 a thread's are `count` apart, so that neighbouring threads meet different
+ * banks; in float16 they are one piece, since 16 bytes are one load.
+ */
+function queryPlaces({ queries, half }: FlashTile) {
+  /** Threads along the queries. */
+  const count = queries / 4 / QUADS;
+  return {
+    count,
+    /** A row of a tile. */
+    row: half ? `array<array<V, ${QUADS}>, ${count}>` : `array<V, ${QUADS * count}>`,
+    /** Quad `h` of the thread at `place` in a row of a tile. */
+    inRow: (place: string, h: number) => half ? `[${place}][${h}]` : `[${place} + ${h * count}]`,
+    /** Any quad in a row of a tile. */
+    anyInRow: (quad: string) => half ? `[(${quad}) / ${QUADS}][(${quad}) % ${QUADS}]` : `[${quad}]`,
+    /** Which of the workgroup's quads of queries is the thread's quad `h`. */
+    quad: (h: number) => half ? `${QUADS} * y + ${h}` : `y + ${h * count}`,
+  };
+}
+
 /** Copies the queries' quads of each of `width` rows into their tile, all threads together. */
-function copyQueries(width: number, quads: number, threads: number): string {
+function copyQueries(width: number, tile: FlashTile, threads: number): string {
+  const quads = tile.queries / 4;
   return `for (var i = t; i < ${width * quads}; i += ${threads}) {
   let at = i32(group.z) * size.q_sample + min(first_quad + i % ${quads}, size.q_sample - 1);
-  q_tile[i / ${quads}][i % ${quads}] = V(q_load(head + i / ${quads}, at) * size.scale);
+  q_tile[i / ${quads}]${queryPlaces(tile).anyInRow(`i % ${quads}`)} = V(q_load(head + i / ${quads}, at) * size.scale);
 }`;
 }
 
@@ -92,8 +113,7 @@ export function flashAttention(spec: AttentionSpec, tile: FlashTile): Launch {
   const { queries, half } = tile;
   const threads = queries / 4 / QUADS * LANES;
   const share = width / LANES;
-  /** Quads from one of a thread's quads of queries to its next. */
-  const apart = queries / 4 / QUADS;
+  const places = queryPlaces(tile);
   const rowCount = 4 * QUADS;
   const acrossRow = (name: string, operation: (a: string, b: string) => string) =>
     [1, 2, 4].map((lane) => `${name} = ${operation(name, `subgroupShuffleXor(${name}, ${lane}u)`)};`).join(" ");
@@ -111,17 +131,20 @@ export function flashAttention(spec: AttentionSpec, tile: FlashTile): Launch {
   const scores = unroll(
     width,
     (c) =>
-      `{ let keys = k_tile[${c}][x]; ${eachQuad((h) => `let q${h} = q_tile[${c}][y + ${h * apart}];`)}
+      `{ let keys = k_tile[${c}][x]; ${eachQuad((h) => `let q${h} = q_tile[${c}]${places.inRow("y", h)};`)}
 ${eachScore((r) => `s${r} = fma(V(q${r >> 2}[${r & 3}]), keys, s${r});`)} }`,
   );
-  const values = unroll(KEYS / 4, (j) =>
-    `{ let row = (y + ${4 * j}) & ${apart - 1}; let turned_quad = (x + ${j}) & 7;
-${unroll(4, (i) => eachQuad((h) => `let p${i}_${h} = p_tile[${4 * j + i}][row + ${h * apart}];`))}
+  const values = unroll(
+    KEYS / 4,
+    (j) =>
+      `{ let row = (y + ${4 * j}) & ${places.count - 1}; let turned_quad = (x + ${j}) & 7;
+${unroll(4, (i) => eachQuad((h) => `let p${i}_${h} = p_tile[${4 * j + i}]${places.inRow("row", h)};`))}
 ${
-      unroll(share, (c) =>
-        `{ let values = v_tile[x + ${LANES * c}][turned_quad];
+        unroll(share, (c) =>
+          `{ let values = v_tile[x + ${LANES * c}][turned_quad];
 ${unroll(4, (i) => eachQuad((h) => `n${c}_${h} = fma(p${i}_${h}, V(values[${i}]), n${c}_${h});`))} }`)
-    } }`);
+      } }`,
+  );
   const keyLoads = loadKeys(width, threads);
   const body = `
 alias V = vec4<${half ? "f16" : "f32"}>;
@@ -130,10 +153,10 @@ ${access("q", q)}
 ${access("k", k)}
 ${access("v", v)}
 ${access("out", out, "read_write")}
-var<workgroup> q_tile: array<array<V, ${queries / 4}>, ${width}>;
+var<workgroup> q_tile: array<${places.row}, ${width}>;
 var<workgroup> k_tile: array<array<V, ${KEYS / 4}>, ${width}>;
 var<workgroup> v_tile: array<array<V, ${KEYS / 4}>, ${width}>;
-var<workgroup> p_tile: array<array<V, ${queries / 4}>, ${KEYS}>;
+var<workgroup> p_tile: array<${places.row}, ${KEYS}>;
 @compute @workgroup_size(${threads})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
   let t = i32(thread);
@@ -141,8 +164,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let x = t % ${LANES};
   let head = i32(group.y) * ${width};
   let first_quad = i32(group.x) * ${queries / 4};
-  let turned = (y + 4 * x) & ${apart - 1};
-  ${copyQueries(width, queries / 4, threads)}
+  let turned = (y + 4 * x) & ${places.count - 1};
+  ${copyQueries(width, tile, threads)}
   ${keyLoads.declare}
   ${keyLoads.load("0")}
   ${eachOutput((c, h) => `var o${c}_${h} = vec4<f32>();`)}
@@ -174,8 +197,10 @@ maximum${h} = top${h};`
     ${
     unroll(4, (i) =>
       eachQuad((h) =>
-        `p_tile[x * 4 + ${i}][turned + ${h * apart}] = V(vec4<f32>(${
-          rows(h).map((r) => `e${r}[${i}]`).join(", ")
+        `p_tile[x * 4 + ${i}]${places.inRow("turned", h)} = V(vec4<f32>(${
+          rows(h).map((r) =>
+            `e${r}[${i}]`
+          ).join(", ")
         }));`
       ))
   }
@@ -188,8 +213,8 @@ maximum${h} = top${h};`
   ${eachQuad((h) => acrossRow(`sum${h}`, sumOf))}
   ${
     eachQuad((h) =>
-      `if (first_quad + y + ${h * apart} < size.q_sample) {
-  let quad = i32(group.z) * size.out_sample + first_quad + y + ${h * apart};
+      `if (first_quad + ${places.quad(h)} < size.q_sample) {
+  let quad = i32(group.z) * size.out_sample + first_quad + ${places.quad(h)};
 ${unroll(share, (c) => `  out_store(head + x + ${LANES * c}, quad, o${c}_${h} / sum${h});`)}
 }`
     )
@@ -208,7 +233,7 @@ ${unroll(share, (c) => `  out_store(head + x + ${LANES * c}, quad, o${c}_${h} / 
       },
       // Scores in units of log2: exp2 is cheaper than exp.
       values: { scale: Math.LOG2E / Math.sqrt(width) },
-      enable: half ? ["f16"] : [],
+      half,
       body,
       workgroups: [Math.ceil(pixels(q) / queries), heads, q.batch],
     }),

@@ -9,11 +9,12 @@ import { columns, memoryOf, pixels } from "../tensor.ts";
 import { access, addressSizes, port, sampleColumns } from "./layout.ts";
 import { reductions } from "./reduction.ts";
 
-/** Quads of columns of a workgroup: 64 bytes of a row, two sectors of a cache line. */
-const QUADS = 4;
+const THREADS = 256;
 
-/** Threads that share the channels of a quad. */
-const PARTS = 64;
+/** Quads of columns of a workgroup: whole sectors of a cache line where there are many, more workgroups where not. */
+function quadsOfWorkgroup(quads: number): number {
+  return quads >= 1024 ? 4 : 1;
+}
 
 /** Channels a thread has on their way at once. */
 const READS = 4;
@@ -22,24 +23,26 @@ const READS = 4;
 export function layerNorm(spec: LayerNormSpec): Launch {
   const { x, out, affine, epsilon } = spec;
   const quads = x.batch * sampleColumns(pixels(x)) / 4;
+  const lanes = quadsOfWorkgroup(quads);
+  const parts = THREADS / lanes;
   const terms = (term: (i: number) => string) => Array.from({ length: READS }, (_, i) => term(i)).join(" + ");
   const eachRow = (text: string) =>
-    `for (var first = part; first < size.rows; first += ${READS * PARTS}) {\n${text}\n}`;
+    `for (var first = part; first < size.rows; first += ${READS * parts}) {\n${text}\n}`;
   const loads = unroll(
     READS,
-    (i) => `let row${i} = first + ${i * PARTS}; let v${i} = x_load(min(row${i}, size.rows - 1), quad);`,
+    (i) => `let row${i} = first + ${i * parts}; let v${i} = x_load(min(row${i}, size.rows - 1), quad);`,
   );
   const known = (i: number, value: string) => `select(vec4<f32>(), ${value}, row${i} < size.rows)`;
   const body = `
 ${access("x", x)}
 ${access("out", out, "read_write")}
 ${access("affine", affine)}
-${reductions({ threads: QUADS * PARTS, lanes: QUADS, type: "vec4<f32>" }, { total: "a + b" })}
-@compute @workgroup_size(${QUADS * PARTS})
+${reductions({ threads: THREADS, lanes, type: "vec4<f32>" }, { total: "a + b" })}
+@compute @workgroup_size(${THREADS})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
   let t = i32(thread);
-  let part = t / ${QUADS};
-  let wanted = i32(group.x) * ${QUADS} + t % ${QUADS};
+  let part = t / ${lanes};
+  let wanted = i32(group.x) * ${lanes} + t % ${lanes};
   let quad = min(wanted, size.quads - 1);
   var sum = vec4<f32>();
   ${eachRow(`${loads}\nsum += ${terms((i) => known(i, `v${i}`))};`)}
@@ -76,7 +79,7 @@ ${
       },
       values: { epsilon },
       body,
-      workgroups: [Math.ceil(quads / QUADS), 1, 1],
+      workgroups: [Math.ceil(quads / lanes), 1, 1],
     }),
     memory: memoryOf(x, out, affine),
   };

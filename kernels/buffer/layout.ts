@@ -20,7 +20,7 @@ export function bufferLayout(
   element: BufferLayout["element"] = "f32",
 ): BufferLayout {
   const stride = batch * sampleColumns(pixels);
-  return { kind: "buffer", element, stride, bytes: rows * stride * (element === "f16" ? 2 : 4) };
+  return { kind: "buffer", element, stride, bytes: rows * stride * (element.startsWith("f16") ? 2 : 4) };
 }
 
 /** The buffer layout behind a tensor. */
@@ -28,6 +28,14 @@ export function layoutOf(x: Tensor): BufferLayout {
   if (x.memory.layout.kind !== "buffer") throw new TypeError(`${x.memory.label} is not a buffer`);
   return x.memory.layout;
 }
+
+/** How a buffer of each element type is bound: four columns an element, or one. */
+const TYPES = {
+  "f32": { quad: "vec4<f32>", single: "f32" },
+  "f16": { quad: "vec4<f16>", single: "f16" },
+  "f16 pair": { quad: "vec2<u32>", single: "u32" },
+  "u32": { quad: "vec4<u32>", single: "u32" },
+} as const;
 
 /** Values `[rows, batch, pixels]` to the bytes of a float32 layout. */
 export function encode(shape: MatrixShape, values: Float32Array): Float32Array<ArrayBuffer> {
@@ -52,10 +60,10 @@ function eachRun({ rows, batch, pixels }: MatrixShape, visit: (host: number, mem
  * Packs `[out, in, taps]` as rows of `taps x in`, columns of `out`, in the element type it came in: as operand `a` of
  * a product both operands then have the summed index outermost, and tiles are plain copies.
  */
-export function pack(weights: RawWeights): Packed {
+export function pack(weights: RawWeights, float16: "f16" | "f16 pair"): Packed {
   const { out, taps, data } = weights;
   const half = data instanceof Uint16Array;
-  const layout = bufferLayout(taps * weights.in, 1, out, half ? "f16" : "f32");
+  const layout = bufferLayout(taps * weights.in, 1, out, half ? float16 : "f32");
   const elements = taps * weights.in * layout.stride;
   const packed = half ? new Uint16Array(elements) : new Float32Array(elements);
   // 32 outputs at a time: then reads and writes both go along cache lines.
@@ -73,12 +81,9 @@ export function pack(weights: RawWeights): Packed {
   return { layout, data: packed };
 }
 
-/**
- * A port of four columns an element. float16 is bound as pairs of bits (`vec2<u32>`), so that it needs no feature;
- * {@link access} converts.
- */
+/** A port of four columns an element; {@link access} converts. */
 export function port(name: string, x: Tensor, access: BufferPort["access"] = "read"): BufferPort {
-  return { kind: "buffer", name, access, element: layoutOf(x).element === "f16" ? "vec2<u32>" : "vec4<f32>" };
+  return { kind: "buffer", name, access, element: TYPES[layoutOf(x).element].quad };
 }
 
 /** The sizes that {@link access} of `name` reads. */
@@ -90,50 +95,73 @@ export function addressSizes(name: string, x: Tensor): Record<string, number> {
   };
 }
 
+/** WGSL of four columns at `index`, as `type`. */
+function quadText(name: string, x: Tensor, index: string, type: "f32" | "f16" = "f32"): string {
+  const { element } = layoutOf(x);
+  const quad = `${name}[${index}]`;
+  if (element === type) return quad;
+  return element === "f16 pair"
+    ? `vec4<${type}>(vec4<f32>(unpack2x16float(${quad}.x), unpack2x16float(${quad}.y)))`
+    : `vec4<${type}>(${quad})`;
+}
+
+/** WGSL of one column at `index`, as `type`. */
+function singleText(name: string, x: Tensor, index: string, type: "f32" | "f16" = "f32"): string {
+  const { element } = layoutOf(x);
+  if (element === type) return `${name}[${index}]`;
+  return element === "f16 pair"
+    ? `${type}(unpack2x16float(${name}[(${index}) >> 1u])[(${index}) & 1])`
+    : `${type}(${name}[${index}])`;
+}
+
+/** WGSL of `value`, a `vec4<f32>`, as it is stored. */
+function storedText(x: Tensor, value: string): string {
+  const { element } = layoutOf(x);
+  if (element === "f32") return value;
+  return element === "f16"
+    ? `vec4<f16>(${value})`
+    : `vec2<u32>(pack2x16float(${value}.xy), pack2x16float(${value}.zw))`;
+}
+
 /**
  * WGSL for the tensor behind port `name`: `NAME_load(row, quad) -> vec4<f32>` and, when written,
  * `NAME_store(row, quad, value)`. `quad` counts four columns; sample `b` starts at quad `b * size.NAME_sample`.
  */
 export function access(name: string, x: Tensor, mode: BufferPort["access"] = "read"): string {
-  const half = layoutOf(x).element === "f16";
   const index = `(size.${name}_row + row) * size.${name}_stride + quad`;
-  const load = half
-    ? `let bits = ${name}[${index}]; return vec4<f32>(unpack2x16float(bits.x), unpack2x16float(bits.y));`
-    : `return ${name}[${index}];`;
-  const stored = half ? "vec2<u32>(pack2x16float(value.xy), pack2x16float(value.zw))" : "value";
   return [
-    `fn ${name}_load(row: i32, quad: i32) -> vec4<f32> { ${load} }`,
+    `fn ${name}_load(row: i32, quad: i32) -> vec4<f32> { let at = ${index}; return ${quadText(name, x, "at")}; }`,
     ...(mode === "read"
       ? []
-      : [`fn ${name}_store(row: i32, quad: i32, value: vec4<f32>) { ${name}[${index}] = ${stored}; }`]),
+      : [`fn ${name}_store(row: i32, quad: i32, value: vec4<f32>) { ${name}[${index}] = ${storedText(x, "value")}; }`]),
   ].join("\n");
 }
 
 /** A read port for single values, for kernels whose columns are not neighbours. */
 export function scalarPort(name: string, x: Tensor): BufferPort {
-  return { kind: "buffer", name, access: "read", element: layoutOf(x).element === "f16" ? "u32" : "f32" };
+  return { kind: "buffer", name, access: "read", element: TYPES[layoutOf(x).element].single };
 }
 
 /** WGSL `NAME_value(row, column) -> f32` for a {@link scalarPort}. */
 export function scalarAccess(name: string, x: Tensor): string {
-  const index = `(size.${name}_row + row) * size.${name}_stride * 4 + column`;
-  const value = layoutOf(x).element === "f16"
-    ? `unpack2x16float(${name}[(${index}) >> 1u])[(${index}) & 1]`
-    : `${name}[${index}]`;
-  return `fn ${name}_value(row: i32, column: i32) -> f32 { return ${value}; }`;
+  return `fn ${name}_value(row: i32, column: i32) -> f32 {
+  let at = (size.${name}_row + row) * size.${name}_stride * 4 + column;
+  return ${singleText(name, x, "at")};
+}`;
 }
 
 /**
- * WGSL `NAME_at(index)`: four columns, or one of a {@link scalarPort}, by their place in memory, for loops that step
- * through it.
+ * WGSL `NAME_at(index)`: four columns, or one of a {@link scalarPort}, as `type`, by their place in memory, for loops
+ * that step through it.
  */
-export function indexAccess(name: string, x: Tensor, scalar = false): string {
-  const half = layoutOf(x).element === "f16";
-  const quad = half
-    ? `vec4<f32>(unpack2x16float(${name}[index].x), unpack2x16float(${name}[index].y))`
-    : `${name}[index]`;
-  const single = half ? `unpack2x16float(${name}[index >> 1u])[index & 1]` : `${name}[index]`;
-  return `fn ${name}_at(index: i32) -> ${scalar ? "f32" : "vec4<f32>"} { return ${scalar ? single : quad}; }`;
+export function indexAccess(
+  name: string,
+  x: Tensor,
+  { scalar = false, type = "f32" }: { readonly scalar?: boolean; readonly type?: "f32" | "f16" } = {},
+): string {
+  return scalar
+    ? `fn ${name}_at(index: i32) -> ${type} { return ${singleText(name, x, "index", type)}; }`
+    : `fn ${name}_at(index: i32) -> vec4<${type}> { return ${quadText(name, x, "index", type)}; }`;
 }
 
 /** `count` workgroups as x and y of a launch, which takes no more than 65,535 in each: there may be a few too many. */

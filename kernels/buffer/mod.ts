@@ -23,22 +23,26 @@ export interface Capabilities {
   readonly threads: number;
   /** Most memory of a workgroup in bytes. */
   readonly workgroupBytes: number;
-  /** Whether float16 arithmetic may be used where its error is small against that of float16 weights. */
-  readonly half: boolean;
+  /**
+   * What float16 is used for. `pairs`: nothing but weights, for adapters without the type. `storage`: weights, as their
+   * own type. `arithmetic`: activations, and products where their error is small against that of float16 weights.
+   */
+  readonly float16: "pairs" | "storage" | "arithmetic";
 }
 
 /** What every WebGPU adapter offers. */
-const LEAST: Capabilities = { subgroups: false, threads: 256, workgroupBytes: 16384, half: false };
+const LEAST: Capabilities = { subgroups: false, threads: 256, workgroupBytes: 16384, float16: "pairs" };
 
 /** Storage buffers and workgroup memory. */
-export function bufferFamily({ subgroups, threads, workgroupBytes, half }: Capabilities = LEAST): Family {
+export function bufferFamily({ subgroups, threads, workgroupBytes, float16 }: Capabilities = LEAST): Family {
+  const half = float16 === "arithmetic";
   return {
     name: "buffer",
-    layout: (rows, batch, pixels) => bufferLayout(rows, batch, pixels),
+    layout: (rows, batch, pixels, exact = false) => bufferLayout(rows, batch, pixels, half && !exact ? "f16" : "f32"),
     sampleColumns,
     encode,
     decode,
-    pack,
+    pack: (weights) => pack(weights, float16 === "pairs" ? "f16 pair" : "f16"),
     product: (spec) => product(spec, { half, workgroupBytes }),
     softmax,
     softmaxRows,

@@ -13,8 +13,18 @@ import { kernel, type Port, unroll } from "../kernel.ts";
 import { type Memory, memoryOf, pixels, type Tensor } from "../tensor.ts";
 import { type EpilogueOperands, epilogueOperands } from "./epilogue.ts";
 import { access, addressSizes, indexAccess, layoutOf, port, sampleColumns, scalarPort } from "./layout.ts";
-import { chooseCut, type Cut, type CutShape } from "./product_cut.ts";
-import { loadA, loadB, type Loader, loadWindow, multiplyText, nextTapText, WINDOW_TEXT } from "./product_tiles.ts";
+import { chooseCut, type Cut, type CutShape, type ProductTile } from "./product_cut.ts";
+import {
+  loadA,
+  loadB,
+  type Loader,
+  loadWindow,
+  multiplyText,
+  nextTapText,
+  placeText,
+  tileText,
+  WINDOW_TEXT,
+} from "./product_tiles.ts";
 
 /** A split product leaves its epilogue to the addition. */
 const NO_OPERANDS: EpilogueOperands = { ports: [], memory: [], sizes: {}, text: "" };
@@ -51,12 +61,12 @@ function windowSizes(window: Window, input: Tensor, out: Tensor): Record<string,
 }
 
 /** What happens to the sums: softmax sums, bias, activation, residual, store; or, of a split product, the store alone. */
-function epilogueText(spec: ProductSpec, split: boolean): string {
+function epilogueText(spec: ProductSpec, tile: ProductTile, split: boolean): string {
   const geglu = spec.activation === "geglu";
   const lines: string[] = [];
   if (spec.softmax) lines.push(...[0, 1].map((j) => `let sum${j} = rows_load(4 * i32(group.z) + 1, quad${j});`));
   for (let r = 0; r < (geglu ? 4 : 8); r++) {
-    const row = geglu ? `row_first + ${r}` : `row_first + ${r < 4 ? r : r + 12}`;
+    const row = geglu || tile.half || r < 4 ? `row_first + ${r}` : `row_first + ${r + 12}`;
     lines.push(`{ let row = ${row}; if (row < size.m) {`);
     if (split) {
       for (const j of [0, 1]) {
@@ -85,20 +95,20 @@ function epilogueText(spec: ProductSpec, split: boolean): string {
 }
 
 /**
- * See {@link Family.product}. Products are float16 only where the weights are: their rounding is of the same size.
+ * See {@link Family.product}. Products are float16 only where both operands are: their rounding is of the same size.
  */
 export function product(
   spec: ProductSpec,
   { half, workgroupBytes }: Pick<CutShape, "half" | "workgroupBytes">,
 ): readonly Launch[] {
-  const { a, out, window } = spec;
+  const { a, b, out, window } = spec;
   const cut = chooseCut({
     m: spec.activation === "geglu" ? 2 * spec.m : spec.m,
     n: spec.batch ? spec.n : layoutOf(out).stride,
     k: spec.k * (window ? window.size ** 2 : 1),
     batches: spec.batch ? spec.batch.outer * spec.batch.inner : 1,
     splittable: !spec.batch && spec.activation !== "geglu" && !spec.softmax,
-    half: half && layoutOf(a).element === "f16",
+    half: half && [a, b].every((operand) => layoutOf(operand).element === "f16"),
     workgroupBytes,
   });
   return cutProduct(spec, cut);
@@ -131,6 +141,7 @@ export function cutProduct(spec: ProductSpec, { tile, splits }: Cut): readonly L
     ...operands.ports,
   ];
   const ragged = spec.k % tile.depth !== 0;
+  const type = tile.half ? "f16" : "f32";
   const loaders = [
     loadA(tile, ragged, geglu),
     window ? loadWindow(tile, ragged) : loadB(tile, ragged, softmax !== undefined),
@@ -145,12 +156,9 @@ fn offsets(z: i32) -> Offsets {
     o * size.b_outer_rows + i * size.b_inner_rows, o * size.b_outer_quads + i * size.b_inner_quads,
     o * size.out_outer_rows + i * size.out_inner_rows, o * size.out_outer_quads + i * size.out_inner_quads);
 }
-alias E = ${tile.half ? "f16" : "f32"};
-alias V = vec4<E>;
-var<workgroup> a_tile: array<array<array<V, ${8 * tile.rows}>, ${tile.depth}>, 2>;
-var<workgroup> b_tile: array<array<array<V, ${16 * tile.columns}>, ${tile.depth}>, 2>;
-${indexAccess("a", a)}
-${indexAccess("b", b, window !== undefined)}
+${tileText(tile)}
+${indexAccess("a", a, { type })}
+${indexAccess("b", b, { scalar: window !== undefined, type: softmax ? "f32" : type })}
 ${window ? WINDOW_TEXT : ""}
 ${split ? "" : access("out", out, "read_write")}
 ${softmax ? access("rows", softmax.rows) : ""}
@@ -163,8 +171,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let m0 = i32(group.x) * ${32 * tile.rows};
   let n0 = i32(group.y) * ${64 * tile.columns};
   let warp = t / 32;
-  let xa = (warp / ${tile.columns}) * 8 + (t % 32) / 8;
-  let xb = (warp % ${tile.columns}) * 16 + t % 8;
+  let row_warp = warp / ${tile.columns};
+  let column_warp = warp % ${tile.columns};
+  let y = t % 32 / 8;
+  let x = t % 8;
+  ${placeText(tile, geglu)}
   ${unroll(8, (r) => `var c${r}_0 = vec4<f32>(); var c${r}_1 = vec4<f32>();`)}
   // The summed rows of all taps, in blocks that never cross a tap; this part's share of the blocks.
   let blocks_of_tap = (size.k + ${tile.depth - 1}) / ${tile.depth};
@@ -194,10 +205,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     ${each("store")}
     workgroupBarrier();
   }
-  let quad0 = n0 / 4 + xb;
-  let quad1 = quad0 + 8;
-  let row_first = m0${geglu ? " / 2 + (xa / 8) * 16 + (xa % 8) * 4" : " + xa * 4"};
-  ${epilogueText(spec, split)}
+  ${epilogueText(spec, tile, split)}
 }`;
   const main: Launch = {
     kernel: kernel({
@@ -221,7 +229,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         splits,
       },
       values: softmax ? { scale: softmax.scale } : {},
-      enable: tile.half ? ["f16"] : [],
+      half: tile.half,
       body,
       workgroups: [
         Math.ceil(m / (32 * tile.rows)),

@@ -18,6 +18,9 @@ export interface ProductTile {
 /** Threads that keep a large GPU busy: four warps for each scheduler of an H100. */
 const ENOUGH_THREADS = 1 << 16;
 
+/** Threads from which splitting float16 sums does not pay for their addition (H100). */
+const ENOUGH_UNSPLIT = 36 << 10;
+
 /** A tile, and how far the sum is split. */
 export interface Cut {
   readonly tile: ProductTile;
@@ -46,31 +49,37 @@ export interface CutShape {
 }
 
 /**
- * Tiles of float32, with the TFLOP/s that an H100 reaches with them on large products: the fewer workgroups share a
- * tile's edges, the better, but a tile that hangs over the output multiplies for nothing.
+ * Tiles, with the TFLOP/s that an H100 reaches with them on large products: the fewer workgroups share a tile's edges,
+ * the better, but a tile that hangs over the output multiplies for nothing.
  */
 const TILES: readonly { readonly rows: number; readonly columns: number; readonly rate: number }[] = [
   { rows: 4, columns: 2, rate: 42 },
   { rows: 2, columns: 2, rate: 37 },
   { rows: 2, columns: 1, rate: 34 },
 ];
+const HALF_TILES: typeof TILES = [
+  { rows: 4, columns: 1, rate: 52 },
+  { rows: 2, columns: 1, rate: 50 },
+];
 
 /**
  * The tile with which all outputs, those over the edge included, take the shortest, among those that still give enough
- * threads; and a split of the sum when none does. Float16 gains nothing from larger tiles.
+ * threads; and a split of the sum when none does.
  */
 export function chooseCut({ m, n, k, batches, splittable, half, workgroupBytes }: CutShape): Cut {
   const workgroups = ({ rows, columns }: Pick<ProductTile, "rows" | "columns">) =>
     Math.ceil(m / (32 * rows)) * Math.ceil(n / (64 * columns)) * batches;
   const threads = (tile: ProductTile) => 32 * tile.rows * tile.columns * workgroups(tile);
-  const tiles = TILES.map(({ rows, columns, rate }) => ({ tile: { rows, columns, depth: 16, half }, rate }));
+  const tiles = (half ? HALF_TILES : TILES)
+    .map(({ rows, columns, rate }) => ({ tile: { rows, columns, depth: 16, half }, rate }))
+    .filter(({ tile }) => tileBytes(tile) <= workgroupBytes);
   const cost = ({ tile, rate }: typeof tiles[number]) => threads(tile) / rate;
-  const [best] = tiles
-    .filter(({ tile }) => !half && tileBytes(tile) <= workgroupBytes && threads(tile) >= ENOUGH_THREADS)
-    .sort((a, b) => cost(a) - cost(b));
+  const enough = half ? ENOUGH_UNSPLIT : ENOUGH_THREADS;
+  const [best] = tiles.filter(({ tile }) => threads(tile) >= enough).sort((a, b) => cost(a) - cost(b));
   if (best) return { tile: best.tile, splits: 1 };
-  const tile = { rows: 2, columns: 1, depth: 16, half };
-  if (!splittable) return { tile, splits: 1 };
+  const small = { rows: 2, columns: 1, depth: 16, half };
+  if (!splittable) return { tile: small, splits: 1 };
+  const tile = half ? tiles.sort((a, b) => cost(a) - cost(b))[0]!.tile : small;
   // At least eight turns of the loop a part: shorter ones do not pay for the addition.
   const most = Math.max(1, Math.floor(k / (8 * tile.depth)));
   return { tile, splits: Math.min(most, 16, Math.ceil(ENOUGH_THREADS / threads(tile))) };

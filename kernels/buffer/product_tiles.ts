@@ -5,6 +5,41 @@
 import { unroll } from "../kernel.ts";
 import type { ProductTile } from "./product_cut.ts";
 
+/**
+ * Tiles of both operands, twice each. In float32 a thread owns two quads of rows and two of columns, half a warp's tile
+ * apart; in float16 eight rows and eight columns in one piece each, since 16 bytes are one load from workgroup memory.
+ */
+export function tileText({ rows, columns, depth, half }: ProductTile): string {
+  const tile = (quads: number) =>
+    half
+      ? `array<array<array<array<V, 2>, ${quads / 2}>, ${depth}>, 2>`
+      : `array<array<array<V, ${quads}>, ${depth}>, 2>`;
+  return `alias E = ${half ? "f16" : "f32"};
+alias V = vec4<E>;
+var<workgroup> a_tile: ${tile(8 * rows)};
+var<workgroup> b_tile: ${tile(16 * columns)};`;
+}
+
+/** Where a thread's operands lie in the tiles, `xa` and `xb`, and its outputs in `out`. */
+export function placeText({ half }: ProductTile, geglu: boolean): string {
+  // GEGLU's tiles interleave four quads of values with four of their gates: a thread needs both.
+  if (!half) {
+    return `let xa = row_warp * 8 + y;
+let xb = column_warp * 16 + x;
+let quad0 = n0 / 4 + xb; let quad1 = quad0 + 8;
+let row_first = m0${geglu ? " / 2 + row_warp * 16 + y * 4" : " + xa * 4"};`;
+  }
+  return `let xa = row_warp * 4 + y;
+let xb = column_warp * 8 + x;
+let quad0 = n0 / 4 + xb * 2; let quad1 = quad0 + 1;
+let row_first = m0${geglu ? " / 2 + xa * 4" : " + xa * 8"};`;
+}
+
+/** Element `quad` of a summed row of a tile. */
+function tileElement({ half }: ProductTile, name: "a" | "b", row: string, quad: string): string {
+  return half ? `${name}_tile[s][${row}][(${quad}) >> 1u][(${quad}) & 1]` : `${name}_tile[s][${row}][${quad}]`;
+}
+
 /** The pixel under one tap, one column a thread: its place is computed once a tap, not once a channel. */
 export const WINDOW_TEXT = `
 /** Column of the input under a tap of output column n, or -1 outside the image. */
@@ -60,22 +95,25 @@ function loader(operand: {
   };
 }
 
-/** Quads of `a`; GEGLU, whose `m0` counts values and gates, interleaves four quads of values with four of their gates. */
+/** Quads of `a`; GEGLU, whose `m0` counts values and gates, puts each thread's quad of values before that of gates. */
 export function loadA(tile: ProductTile, ragged: boolean, geglu: boolean): Loader {
   const quads = 8 * tile.rows;
   const threads = 32 * tile.rows * tile.columns;
-  const quad = geglu ? "m0 / 8 + (ax / 8) * 4 + ax % 4 + select(0, size.m / 4, ax % 8 >= 4)" : "m0 / 4 + ax";
+  const interleaved = tile.half
+    ? "m0 / 8 + ax / 2 + select(0, size.m / 4, ax % 2 == 1)"
+    : "m0 / 8 + (ax / 8) * 4 + ax % 4 + select(0, size.m / 4, ax % 8 >= 4)";
+  const quad = geglu ? interleaved : "m0 / 4 + ax";
   return loader({
     name: "a",
     depth: tile.depth,
     count: tile.depth * quads / threads,
     apart: threads / quads,
-    zero: "vec4<f32>()",
+    zero: "V()",
     ragged,
     declare: `let ax = t % ${quads}; let ak = t / ${quads};
 var a_index = (size.a_row + z.a_row + tap * size.k + k + ak) * size.a_pitch + z.a_quad + ${quad};`,
     value: (index) => `a_at(${index})`,
-    store: (row, value) => `a_tile[s][${row}][ax] = V(${value});`,
+    store: (row, value) => `${tileElement(tile, "a", row, "ax")} = ${value};`,
   });
 }
 
@@ -87,13 +125,13 @@ export function loadB(tile: ProductTile, ragged: boolean, softmax: boolean): Loa
     depth: tile.depth,
     count: tile.depth * quads / threads,
     apart: threads / quads,
-    zero: "vec4<f32>()",
+    zero: "V()",
     ragged,
     declare: `let bx = t % ${quads}; let bk = t / ${quads};
 ${softmax ? "let maximum = rows_load(4 * i32(group.z), n0 / 4 + bx);" : ""}
 var b_index = (size.b_row + z.b_row + k + bk) * size.b_pitch + z.b_quad + n0 / 4 + bx;`,
-    value: (index) => softmax ? `exp(b_at(${index}) * size.scale - maximum)` : `b_at(${index})`,
-    store: (row, value) => `b_tile[s][${row}][bx] = V(${value});`,
+    value: (index) => softmax ? `V(exp(b_at(${index}) * size.scale - maximum))` : `b_at(${index})`,
+    store: (row, value) => `${tileElement(tile, "b", row, "bx")} = ${value};`,
   });
 }
 
@@ -106,13 +144,13 @@ export function loadWindow(tile: ProductTile, ragged: boolean): Loader {
     depth: tile.depth,
     count: tile.depth / parts,
     apart: parts,
-    zero: "0.0",
+    zero: "E()",
     ragged,
     declare: `let bx = t % ${columns}; let bk = t / ${columns}; var column = input_column(n0 + bx, tap);
 let b_first = (size.b_row + bk) * size.b_pitch;
 var b_index = b_first + k * size.b_pitch + column;`,
-    value: (index) => `select(0.0, b_at(${index}), column >= 0)`,
-    store: (row, value) => `b_tile[s][${row}][bx >> 2u][bx & 3] = E(${value});`,
+    value: (index) => `select(E(), b_at(${index}), column >= 0)`,
+    store: (row, value) => `${tileElement(tile, "b", row, "bx >> 2u")}[bx & 3] = ${value};`,
   });
 }
 
@@ -120,9 +158,15 @@ var b_index = b_first + k * size.b_pitch + column;`,
 export function multiplyText({ depth, half }: ProductTile): string {
   const sum = half ? "h" : "c";
   const eachSum = (text: (name: string) => string) => unroll(8, (r) => text(`${r}_0`) + " " + text(`${r}_1`));
+  const operands = (k: number) =>
+    half
+      ? `let a0 = a_tile[s][${k}][xa][0]; let a1 = a_tile[s][${k}][xa][1];
+let b0 = b_tile[s][${k}][xb][0]; let b1 = b_tile[s][${k}][xb][1];`
+      : `let a0 = a_tile[s][${k}][xa]; let a1 = a_tile[s][${k}][xa + 4];
+let b0 = b_tile[s][${k}][xb]; let b1 = b_tile[s][${k}][xb + 8];`;
   const products = unroll(depth, (k) =>
     `{
-let a0 = a_tile[s][${k}][xa]; let a1 = a_tile[s][${k}][xa + 4]; let b0 = b_tile[s][${k}][xb]; let b1 = b_tile[s][${k}][xb + 8];
+${operands(k)}
 ${
       unroll(
         8,

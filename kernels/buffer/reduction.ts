@@ -14,24 +14,30 @@ export interface Reduction {
   readonly type: string;
 }
 
+/** Values that a thread joins at each level of the tree: a barrier costs more than a few more reads. */
+const FAN = 8;
+
 /**
  * WGSL `NAME(value, t) -> type` for every operation `NAME: expression in a and b`. Every thread of the workgroup must
  * call it and is given the result of its lane. All functions share one array.
  */
 export function reductions(shape: Reduction, operations: Readonly<Record<string, string>>): string {
   const { threads, lanes, type } = shape;
-  const levels = Math.log2(threads / lanes);
-  const level = (i: number) => {
-    const half = threads >> (i + 1);
-    return `  if (t < ${half}) { shared_values[t] = NAME_of(shared_values[t], shared_values[t + ${half}]); }
-  workgroupBarrier();`;
-  };
+  const levels: string[] = [];
+  for (let left = threads; left > lanes;) {
+    const fan = Math.min(FAN, left / lanes);
+    left /= fan;
+    const joined = Array.from({ length: fan }, (_, i) => `shared_values[t + ${i * left}]`)
+      .reduce((a, b) => `NAME_of(${a}, ${b})`);
+    levels.push(`  if (t < ${left}) { shared_values[t] = ${joined}; }
+  workgroupBarrier();`);
+  }
   const text = (expression: string) =>
     `fn NAME_of(a: ${type}, b: ${type}) -> ${type} { return ${expression}; }
 fn NAME(value: ${type}, t: i32) -> ${type} {
   shared_values[t] = value;
   workgroupBarrier();
-${unroll(levels, level)}
+${unroll(levels.length, (i) => levels[i]!)}
   let result = shared_values[t % ${lanes}];
   // The next reduction must not overwrite what a slower thread has yet to read.
   workgroupBarrier();

@@ -8,14 +8,15 @@ import { kernel, type Port, unroll } from "../kernel.ts";
 import { memoryOf, pixels, type Tensor } from "../tensor.ts";
 import { eachPoint, PATCH, TILE, transformText } from "../winograd.ts";
 import { epilogueOperands } from "./epilogue.ts";
-import { access, addressSizes, layoutOf, port, scalarAccess, scalarPort } from "./layout.ts";
+import { access, addressSizes, port, scalarAccess, scalarPort } from "./layout.ts";
 
 const THREADS = 128;
 
 /** See {@link Family.winogradWeights}: a thread owns one filter. */
-export function winogradWeights(weights: Tensor, points: Tensor): Launch {
+export function winogradWeights(weights: Tensor, points: Tensor, firstOutput: number): Launch {
   const channels = weights.channels / 9;
   const rows = points.channels / (PATCH * PATCH);
+  const outputs = points.height;
   const body = `
 ${scalarAccess("weights", weights)}
 @compute @workgroup_size(${THREADS})
@@ -25,7 +26,8 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   if (output >= size.outputs) { return; }
   ${
     unroll(3, (i) =>
-      unroll(3, (j) => `let g${i}_${j} = weights_value(${3 * i + j} * size.channels + channel, output);`))
+      unroll(3, (j) =>
+        `let g${i}_${j} = weights_value(${3 * i + j} * size.channels + channel, size.first_output + output);`))
   }
   ${transformText("weights", "g", "u")}
   ${
@@ -33,12 +35,18 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
       `points[(${i * PATCH + j} * size.rows + channel) * size.points_stride * 4 + output] = u${i}_${j};`)
   }
 }`;
-  const outputs = layoutOf(points).stride;
   return {
     kernel: kernel({
       name: `winograd weights ${outputs}x${channels}`,
       ports: [scalarPort("weights", weights), { kind: "buffer", name: "points", access: "read_write", element: "f32" }],
-      sizes: { ...addressSizes("weights", weights), ...addressSizes("points", points), outputs, channels, rows },
+      sizes: {
+        ...addressSizes("weights", weights),
+        ...addressSizes("points", points),
+        outputs,
+        channels,
+        rows,
+        first_output: firstOutput,
+      },
       body,
       workgroups: [Math.ceil(outputs / THREADS), channels, 1],
     }),
@@ -76,7 +84,7 @@ ${unroll(4, (j) => `let d${i}_${j + 1} = middle${i}[${j}];`)}`);
 
 /** See {@link Family.winogradInput}. */
 export function winogradInput(spec: WinogradInputSpec): Launch {
-  const { x, points, window } = spec;
+  const { x, points, window, firstRow } = spec;
   const quads = window.upsample === 1 && window.inputWidth % 4 === 0 && window.pad === 1;
   const body = `
 ${quads ? access("x", x) : scalarAccess("x", x) + PIXEL_TEXT}
@@ -86,7 +94,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   let channel = i32(id.y);
   let sample = i32(id.z);
   if (tile >= size.tiles) { return; }
-  let row = tile / size.tile_columns * ${TILE} - size.pad;
+  let row = (size.first_row + tile / size.tile_columns) * ${TILE} - size.pad;
   let column = tile % size.tile_columns * ${TILE}${quads ? "" : " - size.pad"};
   let first = sample * size.x_sample * 4;
   ${quads ? quadPatch() : pixelPatch()}
@@ -112,6 +120,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
         pad: window.pad,
         tiles: pixels(points),
         tile_columns: points.width,
+        first_row: firstRow,
         rows: points.channels / (PATCH * PATCH),
       },
       body,
@@ -127,7 +136,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
  * @throws {RangeError} when the output's width is not a multiple of four: rows are stored four pixels at a time.
  */
 export function winogradOutput(spec: WinogradOutputSpec): Launch {
-  const { points, out, bias, plus, activation = "none" } = spec;
+  const { points, out, firstRow, bias, plus, activation = "none" } = spec;
   if (out.width % TILE !== 0) throw new RangeError(`A Winograd output ${out.width} wide is not made of whole tiles`);
   const operands = epilogueOperands(spec);
   const body = `
@@ -143,7 +152,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   let next = size.rows * size.points_stride * 4;
   ${eachPoint(PATCH, (i, j) => `let m${i}_${j} = points[at + ${i * PATCH + j} * next];`)}
   ${transformText("output", "m", "y")}
-  let row = tile / size.tile_columns * ${TILE};
+  let row = (size.first_row + tile / size.tile_columns) * ${TILE};
   let first = sample * size.out_sample + row * size.tile_columns + tile % size.tile_columns;
   ${bias ? "let bias_value = bias_at(channel);" : ""}
   ${
@@ -173,6 +182,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
         height: out.height,
         tiles: pixels(points),
         tile_columns: points.width,
+        first_row: firstRow,
         rows: points.channels / (PATCH * PATCH),
       },
       body,

@@ -7,7 +7,7 @@ import type { Launch, WinogradInputSpec, WinogradOutputSpec } from "../family.ts
 import { kernel, type Port, unroll } from "../kernel.ts";
 import { columns, memoryOf, pixels, type Tensor } from "../tensor.ts";
 import { eachPoint, PATCH, TILE, transformText } from "../winograd.ts";
-import { addressing, addressSizes, layoutOf, readPort, writePort } from "./layout.ts";
+import { addressing, addressSizes, readPort, writePort } from "./layout.ts";
 
 const LANES = 64;
 
@@ -23,7 +23,7 @@ function storePoints(value: string, slice: string, column: string): string {
 }
 
 /** See {@link Family.winogradWeights}: a lane owns one output and four inputs. */
-export function winogradWeights(weights: Tensor, points: Tensor): Launch {
+export function winogradWeights(weights: Tensor, points: Tensor, firstOutput: number): Launch {
   const slices = points.channels / 4 / (PATCH * PATCH);
   const body = `
 ${addressing("weights")}
@@ -37,17 +37,25 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   ${
     unroll(3, (i) =>
       unroll(3, (j) =>
-        `let g${i}_${j} = textureLoad(weights, weights_at(${3 * i + j} * size.slices + slice, output));`))
+        `let g${i}_${j} = textureLoad(weights, weights_at(${
+          3 * i + j
+        } * size.slices + slice, size.first_output + output));`))
   }
   ${transformText("weights", "g", "u")}
   ${storePoints("u", "slice", "output")}
 }`;
-  const outputs = layoutOf(points).width;
+  const outputs = points.height;
   return {
     kernel: kernel({
       name: `winograd weights ${outputs}x${slices * 4}`,
       ports: [readPort("weights", weights), writePort("points")],
-      sizes: { ...addressSizes("weights", weights), ...addressSizes("points", points), outputs, slices },
+      sizes: {
+        ...addressSizes("weights", weights),
+        ...addressSizes("points", points),
+        outputs,
+        slices,
+        first_output: firstOutput,
+      },
       body,
       workgroups: [Math.ceil(outputs / LANES), slices, 1],
     }),
@@ -57,7 +65,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
 
 /** See {@link Family.winogradInput}. */
 export function winogradInput(spec: WinogradInputSpec): Launch {
-  const { x, points, window } = spec;
+  const { x, points, window, firstRow } = spec;
   const body = `
 ${addressing("x")}
 ${addressing("points")}
@@ -75,7 +83,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   let stored = tile < size.tiles;
   if (!stored) { return; }
   let sample = tile / (size.tile_rows * size.tile_columns);
-  let row = (tile / size.tile_columns) % size.tile_rows * ${TILE} - size.pad;
+  let row = (size.first_row + tile / size.tile_columns % size.tile_rows) * ${TILE} - size.pad;
   let column = tile % size.tile_columns * ${TILE} - size.pad;
   ${eachPoint(PATCH, (i, j) => `let d${i}_${j} = pixel(slice, sample, row + ${i}, column + ${j});`)}
   ${transformText("input", "d", "v")}
@@ -98,6 +106,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
         tiles: columns(points),
         tile_rows: points.height,
         tile_columns: points.width,
+        first_row: firstRow,
         slices,
       },
       body,
@@ -109,7 +118,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
 
 /** See {@link Family.winogradOutput}. */
 export function winogradOutput(spec: WinogradOutputSpec): Launch {
-  const { points, out, bias, step, plus, activation = "none" } = spec;
+  const { points, out, firstRow, bias, step, plus, activation = "none" } = spec;
   const slices = Math.ceil(out.channels / 4);
   const optional = Object.entries({ bias, plus }).filter((entry): entry is [string, Tensor] => entry[1] !== undefined);
   const ports: Port[] = [
@@ -132,7 +141,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   let slice = i32(id.y);
   if (tile >= size.tiles) { return; }
   let sample = tile / (size.tile_rows * size.tile_columns);
-  let row = (tile / size.tile_columns) % size.tile_rows * ${TILE};
+  let row = (size.first_row + tile / size.tile_columns % size.tile_rows) * ${TILE};
   let column = tile % size.tile_columns * ${TILE};
   let first = (sample * size.height + row) * size.width + column;
   ${
@@ -160,6 +169,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
           tiles: columns(points),
           tile_rows: points.height,
           tile_columns: points.width,
+          first_row: firstRow,
           slices,
         },
         addressSizes("points", points),

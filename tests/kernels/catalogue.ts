@@ -93,10 +93,10 @@ export function winograd(family: Family, { batch, channels, height, width }: Cat
   const points = tensorOf(family, POINTS * channels, { batch, height: tiles(height), width: tiles(width) });
   const bias = matrixOf(family, channels, 1);
   return [
-    family.winogradWeights(weightsOf(family, channels, channels, 9), matrixOf(family, POINTS * channels, channels)),
-    family.winogradInput({ x, points, window: windowOf(x) }),
-    family.winogradOutput({ points, out: x, bias, plus: x }),
-    family.winogradOutput({ points, out: x, bias, step: BUFFER, activation: "silu" }),
+    family.winogradWeights(weightsOf(family, channels, channels, 9), matrixOf(family, POINTS * channels, channels), 0),
+    family.winogradInput({ x, points, window: windowOf(x), firstRow: 0 }),
+    family.winogradOutput({ points, out: x, firstRow: 0, bias, plus: x }),
+    family.winogradOutput({ points, out: x, firstRow: 0, bias, step: BUFFER, activation: "silu" }),
   ];
 }
 

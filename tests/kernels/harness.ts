@@ -58,7 +58,7 @@ export function randomValues(seed: number, count: number): Float64Array {
 /** Every family, for tests that run on each; what the second may use is what llvmpipe has. */
 export const FAMILIES: readonly Family[] = [
   textureFamily,
-  bufferFamily({ subgroups: true, threads: 1024, workgroupBytes: 32768, half: false }),
+  bufferFamily({ subgroups: true, threads: 1024, workgroupBytes: 32768, float16: "storage" }),
 ];
 
 /** What a kernel test is given. */

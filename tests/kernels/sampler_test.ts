@@ -58,7 +58,7 @@ async function runSteps(bench: Bench, schedule: Schedule, { start, kept, predict
   const { ops } = bench;
   const { batch, ...shape } = predictions[0]!;
   const pixels = shape.height * shape.width;
-  const matrix = { layout: ops.family.layout(shape.channels, 1, pixels), rows: shape.channels, batch: 1, pixels };
+  const matrix = { layout: ops.family.layout(shape.channels, 1, pixels, true), rows: shape.channels, batch: 1, pixels };
   const encode = (values: ArrayLike<number>) => ops.family.encode(matrix, Float32Array.from(values));
   const { slots } = schedule;
   const elements = encode(start.values).length;

@@ -112,7 +112,10 @@ export class Series {
 
   async #make(job: Job, load: number): Promise<Outcome> {
     const request = this.#studio.request(job);
-    const drawn = await this.#studio.draw(request, createProgress(this.#environment));
+    const drawn = await this.#studio.draw(request, {
+      onStep: createProgress(this.#environment),
+      onNotice: (message) => this.#environment.stderr.write(`${message}\n`),
+    });
     const png = this.#encode(job, request, drawn);
     const path = this.#write(job, png);
     if (this.#values.grid !== undefined) this.#images.push(drawn.image);

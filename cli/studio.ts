@@ -24,6 +24,14 @@ export interface Drawn {
   readonly adapter: AdapterInfo;
 }
 
+/** What is called while a picture is drawn. */
+export interface Listeners {
+  /** After each step. */
+  readonly onStep: (step: Step) => void;
+  /** With what was done otherwise than asked. */
+  readonly onNotice: (message: string) => void;
+}
+
 /** The GPU, and the model's weights on it. */
 interface Loaded {
   readonly adapter: AdapterInfo;
@@ -110,9 +118,9 @@ export class Studio implements AsyncDisposable {
    *
    * @throws {GpuMemoryError | GpuFailedError} when the GPU fails.
    */
-  async draw(request: Request, onStep: (step: Step) => void): Promise<Drawn> {
+  async draw(request: Request, listeners: Listeners): Promise<Drawn> {
     const { adapter, pipeline } = this.#loaded!;
-    const { image, timings, peakBytes } = await finish(pipeline.generate(request), onStep);
+    const { image, timings, peakBytes } = await finish(pipeline.generate(request), listeners);
     return { image, timings, peakBytes, adapter };
   }
 
@@ -130,11 +138,12 @@ function introduce({ name, defaults }: Model): string {
 
 async function finish(
   events: AsyncIterable<GenerateEvent>,
-  onStep: (step: Step) => void,
+  { onStep, onNotice }: Listeners,
 ): Promise<Extract<GenerateEvent, { type: "image" }>> {
   for await (const event of events) {
     if (event.type === "image") return event;
-    onStep(event);
+    if (event.type === "step") onStep(event);
+    else onNotice(event.message);
   }
   throw new Error("The pipeline ended without a picture");
 }

@@ -5,7 +5,8 @@
 import { type AdapterInfo, openDevice } from "./device.ts";
 import { GpuFailedError, GpuMemoryError } from "./errors.ts";
 import type { Kernel } from "./kernel.ts";
-import type { Layout, Memory } from "./tensor.ts";
+import { Scratch } from "./scratch.ts";
+import { bytesOf, type Layout, type Memory, texelBytes } from "./tensor.ts";
 
 /** Real memory: one texture or one buffer. */
 type Resource = { readonly texture: GPUTexture; readonly bytes: number } | {
@@ -25,6 +26,8 @@ export class Gpu implements AsyncDisposable {
   readonly adapter: AdapterInfo;
   /** The WebGPU device; kernels/ only. */
   readonly device: GPUDevice;
+  /** The memory that programs pass values through. */
+  readonly scratch: Scratch<Resource> = new Scratch<Resource>(this);
   #resources = new Map<Memory, Resource>();
   #pipelines = new Map<string, GPUComputePipeline>();
   #pipelineMilliseconds = 0;
@@ -282,15 +285,6 @@ function unevenSize(side: number): number {
   if (side === 1) return 3;
   const power = (side & (side - 1)) === 0;
   return power && side < LARGEST_SIDE ? side + 1 : side;
-}
-
-function texelBytes(format: "rgba32float" | "rgba16float"): number {
-  return format === "rgba32float" ? 16 : 8;
-}
-
-/** Bytes of a layout. */
-export function bytesOf(layout: Layout): number {
-  return layout.kind === "buffer" ? layout.bytes : layout.width * layout.height * texelBytes(layout.format);
 }
 
 /** Bytes as text, in MiB. */

@@ -29,10 +29,8 @@ export async function chooseFamilies(gpu: Gpu): Promise<Families> {
     workgroupBytes: limits.maxComputeWorkgroupStorageSize,
   };
   const half = features.has("shader-f16");
-  return {
-    exact: bufferFamily({ ...capabilities, float16: half ? "storage" : "pairs" }),
-    half: bufferFamily({ ...capabilities, float16: half ? "arithmetic" : "pairs" }),
-  };
+  const exact = bufferFamily({ ...capabilities, float16: half ? "storage" : "pairs" });
+  return { exact, half: half ? bufferFamily({ ...capabilities, float16: "arithmetic" }) : exact };
 }
 
 export type { AdapterInfo } from "./device.ts";

@@ -7,10 +7,9 @@ import { attentionKernels, convolutionKernels } from "./choice.ts";
 import type { Affine, ConvolutionOptions, Layer, ProductOptions, StepBias } from "./layer.ts";
 import { planTensor, type Shape, type Use } from "./planned.ts";
 import { type Recipe, Recorder } from "./recorder.ts";
-import { bytesOf } from "./gpu.ts";
 import { Program } from "./program.ts";
 import { scoredAttention } from "./scored_attention.ts";
-import { channelsOf, columns, type Memory, pixels, shapeText, type Tensor } from "./tensor.ts";
+import { bytesOf, channelsOf, columns, type Memory, pixels, shapeText, type Tensor } from "./tensor.ts";
 import { weightPoints, winogradConvolution } from "./winograd_convolution.ts";
 import { attentionWork, layerWork, memoryWork } from "./work.ts";
 

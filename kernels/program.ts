@@ -4,8 +4,9 @@
  */
 import { NoGpuError } from "./errors.ts";
 import type { Launch, Work } from "./family.ts";
-import { bindingOf, bytesOf, type Gpu, type Resource } from "./gpu.ts";
-import type { Layout, Memory } from "./tensor.ts";
+import { bindingOf, type Gpu, type Resource } from "./gpu.ts";
+import { Scratch } from "./scratch.ts";
+import type { Memory } from "./tensor.ts";
 
 /** Uniform bindings start at multiples of this (WebGPU's default limit). */
 const UNIFORM_ALIGNMENT = 256;
@@ -36,14 +37,13 @@ const MEASURED_AT_ONCE = 1024;
 export class Program {
   readonly #gpu: Gpu;
   readonly #commands: readonly Command[];
-  readonly #memory: readonly Resource[];
+  readonly #memory: ReadonlyMap<Memory, Resource>;
   readonly #uniforms: GPUBuffer;
 
   /** Plans the memory of `launches`, compiles their kernels and makes their bind groups. */
   constructor(gpu: Gpu, launches: readonly Launch[]) {
     this.#gpu = gpu;
-    const homes = planMemory(gpu, launches);
-    this.#memory = [...new Set([...homes.values()].map(({ resource }) => resource))];
+    this.#memory = gpu.scratch.take(launches);
     this.#uniforms = gpu.device.createBuffer({
       label: "sizes",
       size: Math.max(1, launches.length) * UNIFORM_ALIGNMENT,
@@ -59,7 +59,7 @@ export class Program {
         entries: [
           ...memory.map((memory, binding) => ({
             binding,
-            resource: bindingOf(homes.get(memory)?.resource ?? gpu.resource(memory)),
+            resource: bindingOf(this.#memory.get(memory) ?? gpu.resource(memory)),
           })),
           {
             binding: memory.length,
@@ -77,9 +77,9 @@ export class Program {
     return this.#commands.map((command) => command.name);
   }
 
-  /** Bytes of the memory that launches pass values through. */
+  /** Bytes of the memory that launches pass values through, shared with other programs of the GPU. */
   get bytes(): number {
-    return this.#memory.reduce((sum, resource) => sum + resource.bytes, 0);
+    return sumOfBytes(this.#memory);
   }
 
   /** Submits all launches, in order, in one pass; does not wait. */
@@ -152,7 +152,7 @@ export class Program {
 
   /** Gives the memory back. */
   dispose(): void {
-    for (const resource of this.#memory) this.#gpu.release(resource);
+    this.#gpu.scratch.give(this.#memory);
     this.#uniforms.destroy();
   }
 }
@@ -163,54 +163,19 @@ function encode(pass: GPUComputePassEncoder, { pipeline, bindings, workgroups }:
   pass.dispatchWorkgroups(...workgroups);
 }
 
-/** Where values of one recording live, one after the other. */
-export interface Home<Made> {
-  /** What it was made for: it may hold less. */
-  readonly layout: Layout;
-  /** The memory, or what stands for it. */
-  readonly resource: Made;
-}
-
 /**
  * Bytes of the memory that `launches` would pass values through; nothing is allocated.
  *
  * @throws {RangeError} when one binding cannot hold a value.
  */
 export function plannedBytes(gpu: Pick<Gpu, "measure">, launches: readonly Launch[]): number {
-  let bytes = 0;
-  planMemory({ allocate: (layout, label) => bytes += gpu.measure(layout, label) }, launches);
-  return bytes;
-}
-
-/** Whether memory of one layout can hold values of another: textures are only reused at their own size. */
-function sameHome(a: Layout, b: Layout): boolean {
-  if (a.kind === "texture" && b.kind === "texture") {
-    return a.width === b.width && a.height === b.height && a.format === b.format;
-  }
-  return a.kind === "buffer" && b.kind === "buffer" && a.bytes >= b.bytes && a.bytes <= 2 * b.bytes;
-}
-
-/**
- * Gives every memory that lives only within the recording a home, shared by those whose lives do not overlap: the
- * smallest free home that fits, or a new one.
- */
-export function planMemory<Made>(
-  gpu: { readonly allocate: (layout: Layout, label: string) => Made },
-  launches: readonly Launch[],
-): ReadonlyMap<Memory, Home<Made>> {
-  const last = new Map<Memory, number>();
-  launches.forEach(({ memory }, i) => memory.forEach((memory) => last.set(memory, i)));
-  const free: Home<Made>[] = [];
-  const homes = new Map<Memory, Home<Made>>();
-  launches.forEach(({ memory }, i) => {
-    for (const wanted of memory) {
-      if (wanted.kept || homes.has(wanted)) continue;
-      const fits = free.filter((home) => sameHome(home.layout, wanted.layout));
-      const best = fits.sort((a, b) => bytesOf(a.layout) - bytesOf(b.layout))[0];
-      if (best) free.splice(free.indexOf(best), 1);
-      homes.set(wanted, best ?? { layout: wanted.layout, resource: gpu.allocate(wanted.layout, wanted.label) });
-    }
-    for (const done of new Set(memory)) if (!done.kept && last.get(done) === i) free.push(homes.get(done)!);
+  const scratch = new Scratch({
+    allocate: (layout, label) => ({ bytes: gpu.measure(layout, label) }),
+    release: () => {},
   });
-  return homes;
+  return sumOfBytes(scratch.take(launches));
+}
+
+function sumOfBytes(places: ReadonlyMap<Memory, { readonly bytes: number }>): number {
+  return [...new Set(places.values())].reduce((sum, { bytes }) => sum + bytes, 0);
 }

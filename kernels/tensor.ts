@@ -42,6 +42,16 @@ export interface BufferLayout {
   readonly bytes: number;
 }
 
+/** Bytes of a texel. */
+export function texelBytes(format: TextureLayout["format"]): number {
+  return format === "rgba32float" ? 16 : 8;
+}
+
+/** Bytes of a layout. */
+export function bytesOf(layout: Layout): number {
+  return layout.kind === "buffer" ? layout.bytes : layout.width * layout.height * texelBytes(layout.format);
+}
+
 /** A piece of GPU memory, planned or real; identity matters, see {@link Recording}. */
 export interface Memory {
   /** How its values lie. */

@@ -3,7 +3,7 @@
  * @module
  */
 import type { Candidates, KernelTimes, Timer, Way } from "./candidates.ts";
-import { bytesOf } from "./gpu.ts";
+import { bytesOf } from "./tensor.ts";
 
 /** Time for all timings of a process together, in milliseconds. */
 export const BUDGET_MILLISECONDS = 2000;

@@ -24,6 +24,8 @@ export interface WinogradConvolutionSpec extends Epilogue {
   readonly out: Tensor;
   /** Of stride 1. */
   readonly window: Window;
+  /** Default {@link MOST_BYTES}. */
+  readonly mostBytes?: number;
 }
 
 /** The shape of a layer's transformed weights, `[36 x padded in, padded out]`, or of those of some `outputs`. */
@@ -35,9 +37,15 @@ function padded(channels: number): number {
   return Math.ceil(channels / 4) * 4;
 }
 
-/** The parts of `count` things, as many at a time as have `bytesOfOne` each; a multiple of `unit` but for the last. */
-function parts(count: number, bytesOfOne: number, unit: number): readonly { first: number; count: number }[] {
-  const most = Math.max(unit, Math.floor(MOST_BYTES / bytesOfOne / unit) * unit);
+/** Things from `first` on. */
+interface Part {
+  readonly first: number;
+  readonly count: number;
+}
+
+/** `count` things in parts of at most `most`; each part but the last a multiple of `unit`, and at least that. */
+function parts(count: number, most: number, unit: number): readonly Part[] {
+  most = Math.max(unit, Math.floor(most / unit) * unit);
   // As even as can be: a small last part keeps a GPU waiting.
   const size = Math.ceil(count / Math.ceil(count / most) / unit) * unit;
   return Array.from({ length: Math.ceil(count / size) }, (_, i) => {
@@ -51,13 +59,13 @@ function parts(count: number, bytesOfOne: number, unit: number): readonly { firs
  * {@link WinogradConvolutionSpec.points} the weights are transformed each time.
  */
 export function winogradConvolution(family: Family, spec: WinogradConvolutionSpec): readonly Launch[] {
-  const { x, layer, out } = spec;
+  const { x, layer, out, mostBytes = MOST_BYTES } = spec;
   const plan = (shape: Shape, label: string) => planTensor(family, shape, label, { exact: true });
   const width = tiles(out.width);
   const perRow = 4 * POINTS * x.batch * width * (padded(layer.in) + padded(layer.out));
-  const strips = parts(tiles(out.height), perRow, 1);
+  const strips = parts(tiles(out.height), mostBytes / perRow, 1);
   const perOutput = 4 * weightPoints(layer, 4).channels;
-  const shares = spec.points ? [{ first: 0, count: layer.out }] : parts(layer.out, perOutput, 64);
+  const shares = spec.points ? [{ first: 0, count: layer.out }] : parts(layer.out, mostBytes / perOutput, 64);
   const strip = (height: number, channels: number, label: string) =>
     plan({ batch: x.batch, channels: POINTS * padded(channels), height, width }, label);
 
@@ -113,7 +121,7 @@ function multiply(
 /** The epilogue and output of some of the outputs. */
 function outputsOf(
   { out, bias, plus, ...rest }: WinogradConvolutionSpec,
-  { first, count }: { readonly first: number; readonly count: number },
+  { first, count }: Part,
 ): Epilogue & { readonly out: Tensor } {
   const some = (x: Tensor) => channelsOf(x, first, count);
   const { step, activation } = rest;

@@ -3,8 +3,7 @@
  * @module
  */
 import type { Operation } from "./family.ts";
-import { bytesOf } from "./gpu.ts";
-import { columns, pixels, type Tensor } from "./tensor.ts";
+import { bytesOf, columns, pixels, type Tensor } from "./tensor.ts";
 
 function elementsOf(...operands: readonly Tensor[]): string {
   return operands.map(({ memory: { layout } }) => layout.kind === "buffer" ? layout.element : layout.format).join(

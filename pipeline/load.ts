@@ -31,6 +31,8 @@ export interface Parts {
   readonly ops: Ops;
   /** Operations of the VAE. */
   readonly vaeOps: Ops;
+  /** The same with float32 activations, for latents at which others overflow. */
+  readonly exactVaeOps: Ops;
   readonly model: Model;
   readonly tokenizer: Tokenizer;
   readonly weights: DenoiserWeights;
@@ -50,9 +52,10 @@ export async function loadParts(gpu: Gpu, model: Model, options: PipelineOptions
   const { precision, kernels: optimizations = AUTO } = options;
   const selection = new Selection(gpu.adapter, options.selection);
   const recording = { optimizations, selection };
-  const ops = new Ops(gpu, halfPrecision(model, precision) ? families.half : families.exact, recording);
-  // The VAE's activations can leave float16's range.
-  const vaeOps = new Ops(gpu, families.exact, recording);
+  const family = halfPrecision(model, precision) ? families.half : families.exact;
+  const ops = new Ops(gpu, family, recording);
+  const exactVaeOps = new Ops(gpu, families.exact, recording);
+  const vaeOps = family === families.exact ? exactVaeOps : new Ops(gpu, family, recording);
   const parameters = (ops: Ops, part: TensorSource) => new Parameters(ops, part, precision);
   const weights = {
     text: readTextEncoder(parameters(ops, model.textEncoder), text),
@@ -65,11 +68,12 @@ export async function loadParts(gpu: Gpu, model: Model, options: PipelineOptions
   return {
     ops,
     vaeOps,
+    exactVaeOps,
     model,
     tokenizer,
     weights,
     decoder,
-    encoder: () => encoder ??= readEncoder(parameters(vaeOps, model.vae), vae),
+    encoder: () => encoder ??= readEncoder(parameters(exactVaeOps, model.vae), vae),
   };
 }
 

@@ -20,11 +20,11 @@ interface Encoded {
 
 /** Encodes init images; the last one's moments are kept, for more requests that start from the same object. */
 export class PictureEncoder {
-  readonly #parts: Pick<Parts, "vaeOps" | "encoder">;
+  readonly #parts: Pick<Parts, "exactVaeOps" | "encoder">;
   #last: Encoded | undefined;
 
   /** Reads no weights before the first picture. */
-  constructor(parts: Pick<Parts, "vaeOps" | "encoder">) {
+  constructor(parts: Pick<Parts, "exactVaeOps" | "encoder">) {
     this.#parts = parts;
   }
 
@@ -42,10 +42,15 @@ export class PictureEncoder {
     if (last?.image === image && last.width === width && last.height === height && last.tiling === tiling) {
       return last.moments;
     }
-    const { vaeOps, encoder } = this.#parts;
+    const { exactVaeOps, encoder } = this.#parts;
     const weights = encoder();
     const { factor } = weights.config;
-    const recorded = await recordEncoder(vaeOps, weights, { height: height / factor, width: width / factor }, tiling);
+    const recorded = await recordEncoder(
+      exactVaeOps,
+      weights,
+      { height: height / factor, width: width / factor },
+      tiling,
+    );
     try {
       const moments = await recorded.run(() => Promise.resolve(fromImage(fit(image, request))));
       if (moments.some(Number.isNaN)) {

@@ -24,9 +24,15 @@ import { recordDecoder, type VaeProgram } from "./vae_program.ts";
 
 /** What {@link Pipeline.generate} does beside the picture. */
 export interface GenerateOptions {
-  /** Whether step events carry the latent. Costs a wait a step. */
-  readonly latents?: boolean;
+  /** Step events carry the latent after every step, or after every so many steps and the last. Each costs a wait. */
+  readonly latents?: boolean | number;
 }
+
+/**
+ * Milliseconds of steps that are submitted before they are waited for: while Deno wakes up from a wait and the next step
+ * is encoded, the GPU stands still (4 ms of 42 on an H100), and nobody needs to see more than five steps a second.
+ */
+const UNSEEN_MILLISECONDS = 200;
 
 /** The VAE's decoder, recorded for the denoiser's size. */
 interface Decoding extends VaeProgram {
@@ -60,9 +66,12 @@ export class Pipeline implements AsyncDisposable {
   readonly #encoder: PictureEncoder;
   #denoiser: Denoiser | undefined;
   #decoding: Decoding | undefined;
+  /** The decoder's operations: {@link Parts.vaeOps} until a picture leaves their range. */
+  #vaeOps: Ops;
 
   private constructor(parts: Parts) {
     this.#parts = parts;
+    this.#vaeOps = parts.vaeOps;
     this.#encoder = new PictureEncoder(parts);
   }
 
@@ -79,11 +88,19 @@ export class Pipeline implements AsyncDisposable {
   with(kernels: Optimizations): Pipeline {
     const again = ({ gpu, family, ...rest }: Ops) => new Ops(gpu, family, { ...rest, optimizations: kernels });
     const { ops, vaeOps } = this.#parts;
-    return new Pipeline({ ...this.#parts, ops: again(ops), vaeOps: again(vaeOps) });
+    const exactVaeOps = again(this.#parts.exactVaeOps);
+    const isExact = vaeOps === this.#parts.exactVaeOps;
+    return new Pipeline({
+      ...this.#parts,
+      ops: again(ops),
+      vaeOps: isExact ? exactVaeOps : again(vaeOps),
+      exactVaeOps,
+    });
   }
 
   /**
-   * Draws a picture: a `step` event after each evaluation of the UNet, then one `image`.
+   * Draws a picture: a `step` event for each evaluation of the UNet, then one `image`; a `notice` where something did
+   * not go as asked.
    *
    * @throws {RangeError} when the size is not a multiple of the VAE's factor, the scheduler refuses its settings, or an
    * init image's strength leaves no step.
@@ -100,32 +117,48 @@ export class Pipeline implements AsyncDisposable {
     await this.#parts.ops.gpu.finish();
     const denoising = performance.now();
 
-    let previous = denoising;
-    const submit = (index: number) => {
-      const step = schedule.steps[index];
-      if (step) denoiser.step(step.usesNoise ? noise.normal(elements) : undefined);
+    const steps = schedule.steps.length;
+    const every = Number(options.latents ?? 0);
+    let [submitted, previous] = [0, denoising];
+    /** Submits steps of about {@link UNSEEN_MILLISECONDS}, up to the next latent; returns how many. */
+    const submit = (milliseconds: number): number => {
+      const untilLatent = every > 0 ? every - submitted % every : steps;
+      const some = Math.max(1, Math.floor(UNSEEN_MILLISECONDS / milliseconds));
+      const next = schedule.steps.slice(submitted, submitted + Math.min(some, untilLatent));
+      for (const { usesNoise } of next) denoiser.step(usesNoise ? noise.normal(elements) : undefined);
+      submitted += next.length;
+      return next.length;
     };
-    submit(0);
-    for (let i = 0; i < schedule.steps.length; i++) {
-      // Deno waits for the GPU inside the call and sleeps 10 ms inside the await: the next step is submitted between.
+    for (let running = submit(Infinity), done = 0; running > 0;) {
+      // Deno waits for the GPU inside the call and sleeps 10 ms inside the await: the next steps are submitted between.
       const finished = this.#parts.ops.gpu.finish();
-      if (!options.latents) submit(i + 1);
-      await finished;
       const now = performance.now();
-      const latent = options.latents ? await denoiser.sample() : undefined;
-      yield {
-        type: "step",
-        step: i + 1,
-        steps: schedule.steps.length,
-        milliseconds: now - previous,
-        ...(latent && { latent }),
-      };
+      const milliseconds = (now - previous) / running;
+      const shown = every > 0 && (submitted % every === 0 || submitted === steps);
+      let next = shown ? 0 : submit(milliseconds);
+      await finished;
+      const latent = shown ? await denoiser.sample() : undefined;
+      for (let step = done + 1; step <= done + running; step++) {
+        yield { type: "step", step, steps, milliseconds, ...(latent && step === done + running && { latent }) };
+      }
+      done += running;
       previous = now;
-      if (options.latents) submit(i + 1);
+      if (shown) next = submit(milliseconds);
+      running = next;
     }
 
     const decoding = performance.now();
-    const image = toImage(await this.#decode(denoiser, request), request.width, request.height);
+    let values = await this.#decode(denoiser, request);
+    if (this.#vaeOps !== this.#parts.exactVaeOps && !values.every(Number.isFinite)) {
+      yield {
+        type: "notice",
+        message: "The VAE left the range of float16: pictures are decoded in float32 from now on",
+      };
+      this.#releaseDecoding();
+      this.#vaeOps = this.#parts.exactVaeOps;
+      values = await this.#decode(denoiser, request);
+    }
+    const image = toImage(values, request.width, request.height);
     const ended = performance.now();
     yield {
       type: "image",
@@ -217,7 +250,7 @@ export class Pipeline implements AsyncDisposable {
     const { scalingFactor } = this.#parts.decoder.config;
     const decoding = await this.#decoderOf(denoiser, request);
     const values = await decoding.run(async () => (await denoiser.sample()).map((value) => value / scalingFactor));
-    if (values.some(Number.isNaN) && (await denoiser.sample()).some(Number.isNaN)) {
+    if (!values.every(Number.isFinite) && !(await denoiser.sample()).every(Number.isFinite)) {
       throw new GpuFailedError("The UNet's latent holds values that are not numbers");
     }
     return values;
@@ -226,8 +259,7 @@ export class Pipeline implements AsyncDisposable {
   async #decoderOf({ latent }: Denoiser, { vaeTiling: tiling = "auto" }: Request): Promise<Decoding> {
     if (this.#decoding?.tiling !== tiling) {
       this.#releaseDecoding();
-      const { vaeOps, decoder } = this.#parts;
-      this.#decoding = { ...await recordDecoder(vaeOps, decoder, latent, tiling), tiling };
+      this.#decoding = { ...await recordDecoder(this.#vaeOps, this.#parts.decoder, latent, tiling), tiling };
     }
     return this.#decoding!;
   }
@@ -244,6 +276,7 @@ export class Pipeline implements AsyncDisposable {
     this.#releaseDecoding();
     this.#parts.ops.dispose();
     this.#parts.vaeOps.dispose();
+    this.#parts.exactVaeOps.dispose();
     return Promise.resolve();
   }
 }

@@ -104,6 +104,11 @@ export type GenerateEvent =
     readonly milliseconds: number;
   }
   | {
+    readonly type: "notice";
+    /** What was done otherwise than asked, in words. */
+    readonly message: string;
+  }
+  | {
     readonly type: "image";
     readonly image: Image;
     readonly timings: Timings;

@@ -122,7 +122,7 @@ export function decode(ops: Ops, w: VaeWeights, z: Tensor): Tensor {
     for (const resnet of block.resnets) h = resnetBlock(ops, resnet, h, norm);
     if (block.resample) h = ops.convolve(h, block.resample, { upsample: 2 });
   }
-  return ops.convolve(ops.groupNorm(h, w.normOut, { ...norm, silu: true }), w.convOut);
+  return ops.convolve(ops.groupNorm(h, w.normOut, { ...norm, silu: true }), w.convOut, { exact: true });
 }
 
 /** Moments `[batch, 2 x latentChannels, height / factor, width / factor]` of a picture: means, then log variances. */

@@ -1,10 +1,12 @@
-import { assert } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { winogradRuns } from "../../kernels/choice.ts";
 import type { ConvolutionOptions } from "../../kernels/ops.ts";
 import { AUTO, type Optimizations } from "../../kernels/optimizations.ts";
+import { planTensor } from "../../kernels/planned.ts";
 import { map, type NumberArray } from "../../kernels/reference/array.ts";
 import { convolution } from "../../kernels/reference/convolution.ts";
 import { silu } from "../../kernels/reference/elementwise.ts";
+import { winogradConvolution } from "../../kernels/winograd_convolution.ts";
 import { assertClose, type Bench, dotTolerance, random, randomValues, testFamilies } from "./harness.ts";
 
 /** Winograd wherever it can run: where it pays, the reference would take minutes. */
@@ -104,6 +106,36 @@ testFamilies("Winograd's epilogues equal the reference", async (bench, t) => {
   const bias = Float64Array.from({ length: 10 }, (_, row) => biases.values[3 * row + 2]!);
   const stepBias = { values: bench.tensor(biases), step };
   await check("bias of the running step", { stepBias }, convolution(x, { ...parts, bias }));
+}, ALL);
+
+testFamilies("Winograd in strips and in shares of its outputs equals the reference", async (bench, t) => {
+  const [inputs, outputs] = [6, 130];
+  const x = random(8, 2, inputs, 20, 16);
+  const parts = randomParts(9, inputs, outputs);
+  const plus = random(10, 2, outputs, 20, 16);
+  const [input, layer, residual] = [bench.tensor(x), bench.layer(parts), bench.tensor(plus)];
+  const sums = convolution(x, parts);
+  const want = map(sums, (i) => sums.values[i]! + plus.values[i]!);
+  const image = { inputHeight: 20, inputWidth: 16, imageHeight: 20, imageWidth: 16, outputHeight: 20, outputWidth: 16 };
+  const window = { size: 3, stride: 1, pad: 1, upsample: 1, ...image };
+  const { family } = bench.ops;
+  for (const [mostBytes, strips, shares] of [[1, 5, 3], [2e5, 5, 2], [1e6, 1, 1]] as const) {
+    await t.step(`${strips} strips, ${shares} shares`, async () => {
+      const got = await bench.run(() => {
+        const out = planTensor(family, want, "product");
+        const epilogue = { bias: layer.bias!, plus: residual };
+        const launches = winogradConvolution(family, { x: input, layer, out, window, mostBytes, ...epilogue });
+        assertEquals(launches.filter(({ kernel }) => kernel.name.startsWith("winograd weights")).length, shares);
+        assertEquals(
+          launches.filter(({ kernel }) => kernel.name.startsWith("winograd output")).length,
+          strips * shares,
+        );
+        bench.ops.launch(...launches);
+        return out;
+      });
+      assertClose(got, want, 1.2 * AMPLIFICATION * dotTolerance(inputs), "convolution");
+    });
+  }
 }, ALL);
 
 testFamilies("Winograd of a centred one is the identity", async (bench) => {

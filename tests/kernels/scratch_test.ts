@@ -1,24 +1,25 @@
 import { assert, assertEquals } from "@std/assert";
 import type { Launch } from "../../kernels/family.ts";
-import { bytesOf, type Resource } from "../../kernels/gpu.ts";
+import type { Resource } from "../../kernels/gpu.ts";
 import { kernel } from "../../kernels/kernel.ts";
-import { planMemory } from "../../kernels/program.ts";
-import type { Layout, Memory } from "../../kernels/tensor.ts";
+import { type Allocator, Scratch } from "../../kernels/scratch.ts";
+import { bytesOf, type Layout, type Memory } from "../../kernels/tensor.ts";
 import { textureLayout } from "../../kernels/texture/layout.ts";
 import { uniform } from "./harness.ts";
 
 const KERNEL = kernel({ name: "any", ports: [], sizes: { one: 1 }, body: "", workgroups: [1, 1, 1] });
 
 /** Hands out resources without a GPU and notes what for. */
-function createAllocator(): { readonly allocated: Map<Resource, Layout>; allocate(layout: Layout): Resource } {
-  const allocated = new Map<Resource, Layout>();
+function createAllocator(): Allocator<Resource> & { readonly held: Map<Resource, Layout> } {
+  const held = new Map<Resource, Layout>();
   return {
-    allocated,
+    held,
     allocate(layout) {
       const resource = { bytes: bytesOf(layout), buffer: {} as GPUBuffer };
-      allocated.set(resource, layout);
+      held.set(resource, layout);
       return resource;
     },
+    release: (resource) => void held.delete(resource),
   };
 }
 
@@ -54,45 +55,58 @@ function livesOf(launches: readonly Launch[]): ReadonlyMap<Memory, readonly [fir
   return lives;
 }
 
-Deno.test("no two live memories share a home, and every home is large enough", () => {
+Deno.test("no two live memories share a place, and every place is large enough", () => {
   let shared = 0;
   for (let seed = 0; seed < 200; seed++) {
     const launches = randomLaunches(seed);
-    const { allocated, allocate } = createAllocator();
-    const homes = planMemory({ allocate }, launches);
+    const allocator = createAllocator();
+    const places = new Scratch(allocator).take(launches);
     const lives = [...livesOf(launches)].filter(([memory]) => !memory.kept);
-    assertEquals(new Set(homes.keys()), new Set(lives.map(([memory]) => memory)));
-    shared += lives.length - allocated.size;
+    assertEquals(new Set(places.keys()), new Set(lives.map(([memory]) => memory)));
+    shared += lives.length - allocator.held.size;
     for (const [i, [memory, [first, last]]] of lives.entries()) {
-      const { resource } = homes.get(memory)!;
-      const made = allocated.get(resource)!;
+      const resource = places.get(memory)!;
+      const made = allocator.held.get(resource)!;
       assertEquals(made.kind, memory.layout.kind);
       if (made.kind === "texture") assertEquals(made, memory.layout);
-      else assert(bytesOf(made) >= bytesOf(memory.layout), `seed ${seed}: a home of ${bytesOf(made)} bytes`);
+      else assert(bytesOf(made) >= bytesOf(memory.layout), `seed ${seed}: a place of ${bytesOf(made)} bytes`);
       for (const [other, [otherFirst, otherLast]] of lives.slice(i + 1)) {
-        if (homes.get(other)!.resource !== resource) continue;
-        assert(last < otherFirst || otherLast < first, `seed ${seed}: one home for ${first}-${last} and ${otherFirst}`);
+        if (places.get(other)! !== resource) continue;
+        assert(
+          last < otherFirst || otherLast < first,
+          `seed ${seed}: one place for ${first}-${last} and ${otherFirst}`,
+        );
       }
     }
   }
-  assert(shared > 200 * 10, `only ${shared} memories moved into a used home`);
+  assert(shared > 200 * 10, `only ${shared} memories moved into a used place`);
 });
 
-Deno.test("a chain of equal memories needs two homes", () => {
+Deno.test("a chain of equal memories needs two places", () => {
   const chain = Array.from({ length: 10 }, () => texture(8, 8));
   const launches = chain.slice(1).map((out, i) => ({ kernel: KERNEL, memory: [chain[i]!, out] }));
-  const { allocated, allocate } = createAllocator();
-  planMemory({ allocate }, launches);
-  assertEquals(allocated.size, 2);
+  const allocator = createAllocator();
+  new Scratch(allocator).take(launches);
+  assertEquals(allocator.held.size, 2);
 });
 
-Deno.test("a home is not wasted on what needs less than half of it", () => {
-  const [large, half, small] = [buffer(400), buffer(200), buffer(96)];
-  const launches = [large, half, small].map((memory) => ({ kernel: KERNEL, memory: [memory] }));
-  const { allocated, allocate } = createAllocator();
-  const homes = planMemory({ allocate }, launches);
-  assertEquals(homes.get(half), homes.get(large));
-  // Although it is half of what the home held last.
-  assert(homes.get(small) !== homes.get(large));
-  assertEquals([...allocated.keys()].map(({ bytes }) => bytes), [1600, 384]);
+Deno.test("the largest memory decides, whenever it is used", () => {
+  const launches = [96, 200, 400, 8].map((elements) => ({ kernel: KERNEL, memory: [buffer(elements)] }));
+  const allocator = createAllocator();
+  new Scratch(allocator).take(launches);
+  assertEquals([...allocator.held.keys()].map(({ bytes }) => bytes), [1600]);
+});
+
+Deno.test("programs share scratch memory, and the last one that uses it gives it back", () => {
+  const allocator = createAllocator();
+  const scratch = new Scratch(allocator);
+  const program = (...elements: readonly number[]) =>
+    scratch.take([{ kernel: KERNEL, memory: elements.map((count) => buffer(count)) }]);
+  const first = program(400, 100);
+  const second = program(300);
+  assertEquals(allocator.held.size, 2);
+  scratch.give(first);
+  assertEquals([...allocator.held.keys()].map(({ bytes }) => bytes), [1600]);
+  scratch.give(second);
+  assertEquals(allocator.held.size, 0);
 });

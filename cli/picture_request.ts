@@ -4,6 +4,7 @@
  */
 import type { Model } from "../pipeline/mod.ts";
 import { readTextConfig } from "../pipeline/config.ts";
+import { parsePrompt } from "../pipeline/prompt/grammar.ts";
 import type { Request } from "../pipeline/request.ts";
 import { scheduleFor } from "../pipeline/schedulers/mod.ts";
 import { checkClipSkip } from "../pipeline/text_encoder.ts";
@@ -68,16 +69,32 @@ export function checkSchedule(
 }
 
 /**
- * Refuses a layer that the text encoder has not.
+ * Refuses weights in the prompts that are too large, and a layer that the text encoder has not.
  *
- * @throws {UsageError} when `--clip-skip` is more than its layers.
+ * @throws {UsageError} naming what asks for it.
  */
-export function checkLayer({ clipSkip = 1 }: Request, { config }: Model): void {
+export function checkPrompts(request: Request, { config }: Model): void {
+  const { prompt, negativePrompt, clipSkip = 1 } = request;
+  checkWeights("The prompt", prompt, request);
+  checkWeights("--negative-prompt", negativePrompt, request);
+  refused(`--clip-skip ${clipSkip}`, () => checkClipSkip(clipSkip, readTextConfig(config.textEncoder)));
+}
+
+/**
+ * Refuses weights in `text` that are too large.
+ *
+ * @throws {UsageError} beginning with `name`.
+ */
+export function checkWeights(name: string, text: string, { promptSyntax }: Pick<Request, "promptSyntax">): void {
+  if (promptSyntax === "a1111") refused(name, () => parsePrompt(text));
+}
+
+function refused(what: string, check: () => void): void {
   try {
-    checkClipSkip(clipSkip, readTextConfig(config.textEncoder));
+    check();
   } catch (cause) {
     if (!(cause instanceof RangeError)) throw cause;
-    throw new UsageError(`--clip-skip ${clipSkip}: ${cause.message}`, { cause });
+    throw new UsageError(`${what}: ${cause.message}`, { cause });
   }
 }
 

@@ -9,7 +9,7 @@ import type { Environment, PipelineModule } from "./environment.ts";
 import { selectionOf } from "./kernel_timings.ts";
 import type { OptionValues } from "./options.ts";
 import type { Job } from "./picture_job.ts";
-import { checkLayer, checkSchedule, completeRequest, describeCuts } from "./picture_request.ts";
+import { checkPrompts, checkSchedule, completeRequest, describeCuts } from "./picture_request.ts";
 import type { Step } from "./progress.ts";
 
 /** A picture, and what it took. */
@@ -75,7 +75,7 @@ export class Studio implements AsyncDisposable {
   request({ values, prompt, seed }: Job): Request {
     const request = completeRequest(values, { prompt, seed, model: this.model });
     checkSchedule(request, this.model, this.#module);
-    checkLayer(request, this.model);
+    checkPrompts(request, this.model);
     return request;
   }
 

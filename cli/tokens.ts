@@ -5,6 +5,7 @@
 import type { EncodedPrompt, PromptChunk } from "../pipeline/mod.ts";
 import type { Given } from "./commands.ts";
 import type { Environment } from "./environment.ts";
+import { checkWeights } from "./picture_request.ts";
 import { readPrompt } from "./prompt.ts";
 
 /** Prints what the text encoder gets, chunk by chunk, how many tokens there are and what is cut off. */
@@ -14,10 +15,10 @@ export async function execute(given: Given, environment: Environment): Promise<v
   const { encodePrompt, loadTokenizer, openModel } = await environment.loadPipeline();
   using model = openModel(values.model ?? "emoji", { tokenizer: values.tokenizer });
   const tokenizer = await loadTokenizer(model.tokenizer);
-  const encoded = await encodePrompt(tokenizer, prompt, {
-    promptSyntax: values["prompt-syntax"],
-    longPrompt: values["long-prompt"] ?? model.defaults.longPrompt,
-  });
+  const promptSyntax = values["prompt-syntax"];
+  checkWeights("The prompt", prompt, { promptSyntax });
+  const longPrompt = values["long-prompt"] ?? model.defaults.longPrompt;
+  const encoded = await encodePrompt(tokenizer, prompt, { promptSyntax, longPrompt });
   const limit = tokenizer.maxLength - 2;
   if (values.json) {
     const { chunks, count, cut } = encoded;

@@ -1,5 +1,5 @@
 /**
- * The denoising loop as two recorded programs: what a run prepares once, and the step that is replayed.
+ * The denoising loop as recorded programs: what a run prepares once, and the step that is replayed.
  * @module
  */
 import { advance } from "../kernels/advance.ts";

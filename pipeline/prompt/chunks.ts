@@ -4,7 +4,7 @@
  */
 import type { Request } from "../request.ts";
 import type { Token, Tokenizer } from "../tokenizer.ts";
-import { parsePrompt } from "./grammar.ts";
+import { parsePrompt, type WeightedText } from "./grammar.ts";
 
 /** What the text encoder reads at once. */
 export interface PromptChunk {
@@ -38,26 +38,22 @@ export type PromptReading = Pick<Request, "promptSyntax" | "longPrompt">;
 /** Of a chunk's last tokens, how many move to the next one so that it begins behind a comma: A1111's default. */
 const COMMA_REACH = 20;
 
-/** Reads one prompt. */
+/**
+ * Reads one prompt.
+ *
+ * @throws {RangeError} when a weight is too large to be meant.
+ */
 export async function encodePrompt(
   tokenizer: Tokenizer,
   prompt: string,
   { promptSyntax = "plain", longPrompt = "truncate" }: PromptReading,
 ): Promise<EncodedPrompt> {
   const texts = promptSyntax === "a1111" ? parsePrompt(prompt) : [[{ text: prompt, weight: 1 }]];
-  const sections = await Promise.all(texts.map(async (parts) => {
-    const tokens = parts.map(async ({ text, weight }) =>
-      (await tokenizer.tokenize(text)).map((token) => ({ ...token, weight }))
-    );
-    return (await Promise.all(tokens)).flat();
-  }));
+  const sections = await Promise.all(texts.map((parts) => tokenize(parts, tokenizer)));
   const all = sections.flat();
-  const limit = tokenizer.maxLength - 2;
-  const chunks = longPrompt === "truncate"
-    ? [sections[0]!.slice(0, limit)]
-    : sections.flatMap((tokens, i) =>
-      i > 0 && i === sections.length - 1 && tokens.length === 0 ? [] : split(tokens, tokenizer)
-    );
+  const chunks = longPrompt === "chunk"
+    ? withoutLastEmpty(sections).flatMap((tokens) => split(tokens, tokenizer))
+    : [sections[0]!.slice(0, tokenizer.maxLength - 2)];
   const read = chunks.reduce((sum, tokens) => sum + tokens.length, 0);
   return {
     chunks: chunks.map((tokens) => createChunk(tokens, tokenizer)),
@@ -78,6 +74,16 @@ export async function encodePrompts(
     ...chunks,
     ...Array.from({ length: most - chunks.length }, () => createChunk([], tokenizer)),
   ]);
+}
+
+async function tokenize(parts: readonly WeightedText[], tokenizer: Tokenizer): Promise<readonly WeightedToken[]> {
+  const tokens = await Promise.all(parts.map(({ text }) => tokenizer.tokenize(text)));
+  return parts.flatMap(({ weight }, i) => tokens[i]!.map((token) => ({ ...token, weight })));
+}
+
+/** A `BREAK` at the very end begins nothing. */
+function withoutLastEmpty<T>(sections: readonly (readonly T[])[]): readonly (readonly T[])[] {
+  return sections.length > 1 && sections.at(-1)!.length === 0 ? sections.slice(0, -1) : sections;
 }
 
 function createChunk(tokens: readonly WeightedToken[], { maxLength, begin, end, padding }: Tokenizer): PromptChunk {

@@ -15,6 +15,9 @@ export interface WeightedText {
 const MORE = 1.1;
 const LESS = 1 / 1.1;
 
+/** Far above any use: more would leave float16's range. */
+const LARGEST = 100;
+
 /** A backslash and what it makes text, a bracket, a weight and its closing bracket, or text. */
 const PIECES = /\\[\\()[\]]?|[()[\]]|:\s*(?<weight>[+-]?(?:\d+\.?\d*|\.\d+))\s*\)|[^\\()[\]:]+|:/g;
 
@@ -33,6 +36,8 @@ interface OpenPart {
  * Reads a prompt: one list of weighted texts for each section between `BREAK`s. Neighbours of equal weight are one text.
  * Weights of nested brackets multiply; an opening bracket that nothing closes reaches to the end, a closing one that
  * nothing opened is text. Round and square brackets do not see each other, so they may overlap.
+ *
+ * @throws {RangeError} when a weight is not -100 to 100.
  */
 export function parsePrompt(prompt: string): readonly (readonly WeightedText[])[] {
   const parts: OpenPart[] = [];
@@ -46,19 +51,28 @@ export function parsePrompt(prompt: string): readonly (readonly WeightedText[])[
     if (first !== undefined) weigh(first, factor);
     return first !== undefined;
   };
+  const read = (piece: string) =>
+    piece.split(BREAK).forEach((text, i) => {
+      if (i > 0) section++;
+      parts.push({ text, section, weight: 1 });
+    });
   for (const { 0: piece, groups } of prompt.matchAll(PIECES)) {
     if (piece.startsWith("\\")) parts.push({ text: piece.slice(1), section, weight: 1 });
     else if (piece === "(") round.push(parts.length);
     else if (piece === "[") square.push(parts.length);
     else if (piece.endsWith(")") && close(round, Number(groups?.weight ?? MORE))) continue;
     else if (piece === "]" && close(square, LESS)) continue;
-    else {piece.split(BREAK).forEach((text, i) =>
-        parts.push({ text, section: i === 0 ? section : ++section, weight: 1 })
-      );}
+    else read(piece);
   }
   for (const first of round) weigh(first, MORE);
   for (const first of square) weigh(first, LESS);
+  parts.forEach(checkWeight);
   return Array.from({ length: section + 1 }, (_, i) => merged(parts.filter((part) => part.section === i)));
+}
+
+function checkWeight({ text, weight }: OpenPart): void {
+  if (Math.abs(weight) <= LARGEST) return;
+  throw new RangeError(`The weight of ${JSON.stringify(text)} is ${weight}, want ${-LARGEST} to ${LARGEST}`);
 }
 
 /** Neighbours of equal weight as one text: they are tokenized together. */

@@ -129,11 +129,17 @@ Deno.test("the prompt comes from a file", () =>
     }
   }));
 
-Deno.test("a layer that the text encoder has not is refused", () =>
+Deno.test("weights too large and a layer that the text encoder has not are refused", () =>
   inFolder(async (folder) => {
+    const huge = ["x", "--negative-prompt", "((ugly:10):11)"];
+    assertEquals((await runFake([...huge, "--prompt-syntax", "plain"], { folder })).code, 0);
+    const weight = await runFake(huge, { folder });
+    assertEquals([weight.code, weight.stages], [2, ["openModel"]]);
+    assertStringIncludes(weight.stderr, '--negative-prompt: The weight of "ugly" is 110, want -100 to 100');
     const { code, stderr, stages } = await runFake(["cat", "--clip-skip", "3"], { folder });
     assertEquals([code, stages], [2, ["openModel"]]);
     assertStringIncludes(stderr, "--clip-skip 3: Clip skip is 3, and the text encoder has layers 1 to 2");
+    assertEquals((await runFake(["tokens", "(x:101)"])).code, 2);
     const last = await runFake(["cat", "--clip-skip", "2", "--json"], { folder });
     assertEquals(JSON.parse(last.stdout).clipSkip, 2);
   }));

@@ -1,4 +1,4 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertThrows } from "@std/assert";
 import { parsePrompt } from "../../../pipeline/prompt/grammar.ts";
 
 /** A prompt and the weighted texts of its only section. */
@@ -49,6 +49,13 @@ Deno.test("the grammar reads the published examples", () => {
 
 Deno.test("weights need a bracket and a number, all else is text", () => {
   for (const [prompt, texts] of OTHERS) assertEquals(parsePrompt(prompt), [toObjects(texts)], prompt);
+});
+
+Deno.test("weights that nobody can mean are refused", () => {
+  assertEquals(parsePrompt("(x:100) (y:-100)").length, 1);
+  for (const [prompt, weight] of [["(x:100.5)", 100.5], ["((x:-20):6)", -120], [`(x:${"9".repeat(400)})`, Infinity]]) {
+    assertThrows(() => parsePrompt(`${prompt}`), RangeError, `The weight of "x" is ${weight}, want -100 to 100`);
+  }
 });
 
 Deno.test("BREAK, a word of its own, begins a section, wherever it stands", () => {

@@ -4,7 +4,7 @@
  */
 import { readOptimizations } from "../pipeline/optimizations.ts";
 import { schedulerNames } from "../pipeline/schedulers/mod.ts";
-import { finiteNumber, oneOf, seed, shard, size, text, wholeNumber } from "./values.ts";
+import { finiteNumber, oneOf, seed, shard, share, size, text, wholeNumber } from "./values.ts";
 
 interface OptionEntry {
   /** What it does, in words. */
@@ -102,15 +102,45 @@ export const options = {
   "width": {
     value: "PIXELS",
     help: "a multiple of 8, 64 to 4096",
-    otherwise: "the model's",
+    otherwise: "the init image's, up to twice the model's, or the model's",
     read: size,
     scope: "picture",
   },
   "height": {
     value: "PIXELS",
     help: "a multiple of 8, 64 to 4096",
-    otherwise: "the model's",
+    otherwise: "the init image's, up to twice the model's, or the model's",
     read: size,
+    scope: "picture",
+  },
+  "init-image": {
+    value: "FILE",
+    help: "a PNG to start from, resized (Lanczos) to width and height; what is transparent in it becomes white",
+    otherwise: "noise",
+    read: text,
+    scope: "picture",
+  },
+  "strength": {
+    value: "NUMBER",
+    help: "how much of the init image is made anew, above 0 to 1",
+    otherwise: "0.8, with a mask 1",
+    read: share,
+    scope: "picture",
+  },
+  "mask": {
+    value: "FILE",
+    help: "a PNG, white where the init image is painted over; black or transparent parts of it keep the image",
+    otherwise: "all is painted",
+    read: text,
+    scope: "picture",
+  },
+  "vae-tiling": {
+    value: "NAME",
+    help:
+      "on makes large pictures in blended tiles, which need less memory; auto where the whole would take more than " +
+      "3 GiB, or more than the GPU can bind at once; off never",
+    default: "auto",
+    read: oneOf("auto", "on", "off"),
     scope: "picture",
   },
   "scheduler": {

@@ -6,6 +6,7 @@ import type { AdapterInfo, Model } from "../pipeline/mod.ts";
 import type { Request, Timings } from "../pipeline/request.ts";
 import type { Environment } from "./environment.ts";
 import { exitCodeOf } from "./exit_codes.ts";
+import { describeInit } from "./init_image.ts";
 import type { Job, Place } from "./picture_job.ts";
 
 /** A picture that was made. */
@@ -73,6 +74,7 @@ async function describeMade({ job, request, path, png, timings, adapter, peakByt
     sha256: new Uint8Array(await crypto.subtle.digest("SHA-256", png)).toHex(),
     model: model.name,
     ...request,
+    ...(request.init && { init: describeInit(request.init) }),
     scheduler: request.scheduler ?? model.config.scheduler._class_name,
     // A string: most readers of JSON round numbers above 2^53.
     seed: `${request.seed}`,

@@ -9,8 +9,11 @@ import type { Request } from "../pipeline/request.ts";
 import { scheduleFor } from "../pipeline/schedulers/mod.ts";
 import { checkClipSkip } from "../pipeline/text_encoder.ts";
 import type { Tokenizer } from "../pipeline/tokenizer.ts";
+import { stepsLeftOut } from "../pipeline/start.ts";
 import type { PipelineModule } from "./environment.ts";
 import { UsageError } from "./errors.ts";
+import type { ImageFiles } from "./image_files.ts";
+import { initSize, readInit } from "./init_image.ts";
 import type { OptionValues } from "./options.ts";
 
 /** What a request needs beside the options. */
@@ -21,6 +24,8 @@ export interface Subject {
   readonly seed: bigint;
   /** Fills in what no option says. */
   readonly model: Model;
+  /** Reads the pictures that options name. */
+  readonly files: ImageFiles;
 }
 
 /** A seed of 32 bits, which every other tool takes, too. */
@@ -28,10 +33,16 @@ export function drawSeed(): bigint {
   return BigInt(crypto.getRandomValues(new Uint32Array(1))[0]!);
 }
 
-/** The one place where options become fields of a request. */
-export function completeRequest(values: OptionValues, { prompt, seed, model }: Subject): Request {
-  const { steps, guidance, width, height, scheduler, rng } = values;
+/**
+ * The one place where options become fields of a request.
+ *
+ * @throws {UsageError} when a picture cannot be read.
+ */
+export function completeRequest(values: OptionValues, { prompt, seed, model, files }: Subject): Request {
+  const { steps, guidance, scheduler, rng } = values;
   const { defaults } = model;
+  const init = readInit(values, files);
+  const { width = defaults.width, height = defaults.height } = init ? initSize(init.image, values, defaults) : values;
   return {
     prompt,
     negativePrompt: values["negative-prompt"],
@@ -41,8 +52,10 @@ export function completeRequest(values: OptionValues, { prompt, seed, model }: S
     seed,
     steps: steps ?? defaults.steps,
     guidance: guidance ?? defaults.guidance,
-    width: width ?? defaults.width,
-    height: height ?? defaults.height,
+    width,
+    height,
+    ...(init && { init }),
+    vaeTiling: values["vae-tiling"],
     ...(scheduler === undefined ? {} : { scheduler }),
     rng,
   };
@@ -55,12 +68,13 @@ export function completeRequest(values: OptionValues, { prompt, seed, model }: S
  * @throws {ModelFileError} for the model's own.
  */
 export function checkSchedule(
-  { steps, scheduler }: Request,
+  request: Request,
   { config }: Model,
   { ModelFileError }: PipelineModule,
 ): void {
+  const { steps, scheduler } = request;
   try {
-    scheduleFor(config.scheduler, { steps, name: scheduler });
+    scheduleFor(config.scheduler, { steps, name: scheduler, start: stepsLeftOut(request) });
   } catch (cause) {
     const { message } = cause as Error;
     if (scheduler !== undefined) throw new UsageError(`--scheduler ${scheduler}: ${message}`, { cause });

@@ -6,6 +6,8 @@ import type { AdapterInfo, Model, Pipeline, PipelineOptions } from "../pipeline/
 import type { GenerateEvent, Image, Request, Timings } from "../pipeline/request.ts";
 import type { Tokenizer } from "../pipeline/tokenizer.ts";
 import type { Environment, PipelineModule } from "./environment.ts";
+import { ImageFiles } from "./image_files.ts";
+import { checkStrength, describeStretch } from "./init_image.ts";
 import { selectionOf } from "./kernel_timings.ts";
 import type { OptionValues } from "./options.ts";
 import type { Job } from "./picture_job.ts";
@@ -45,13 +47,15 @@ export class Studio implements AsyncDisposable {
   readonly model: Model;
   readonly #module: PipelineModule;
   readonly #options: PipelineOptions;
+  readonly #files: ImageFiles;
   #tokenizer: Tokenizer | undefined;
   #loaded: Loaded | undefined;
 
-  private constructor(module: PipelineModule, model: Model, options: PipelineOptions) {
+  private constructor(module: PipelineModule, model: Model, options: PipelineOptions, files: ImageFiles) {
     this.model = model;
     this.#module = module;
     this.#options = options;
+    this.#files = files;
   }
 
   /**
@@ -64,16 +68,20 @@ export class Studio implements AsyncDisposable {
     const { model: name, precision, kernels } = options;
     const model = module.openModel(name ?? "emoji", { tokenizer: options.tokenizer });
     if (name === undefined) environment.stderr.write(`${introduce(model)}\n`);
-    return new Studio(module, model, { precision, kernels, selection: selectionOf(options, environment) });
+    const loading = { precision, kernels, selection: selectionOf(options, environment) };
+    return new Studio(module, model, loading, new ImageFiles(environment.folder));
   }
 
   /**
    * The complete request of a picture, checked as far as no GPU is needed.
    *
-   * @throws {UsageError | ModelFileError} when its scheduler or text encoder refuses the settings.
+   * @throws {UsageError | ModelFileError} when its scheduler or text encoder refuses the settings, or there is an init
+   * image and it cannot be read, or the model cannot start from one.
    */
   request({ values, prompt, seed }: Job): Request {
-    const request = completeRequest(values, { prompt, seed, model: this.model });
+    const request = completeRequest(values, { prompt, seed, model: this.model, files: this.#files });
+    if (request.init) this.#module.checkEncoder(this.model);
+    checkStrength(request);
     checkSchedule(request, this.model, this.#module);
     checkPrompts(request, this.model);
     return request;
@@ -82,7 +90,7 @@ export class Studio implements AsyncDisposable {
   /** A line for each thing in `request` that the model will not heed. */
   async warnings(request: Request): Promise<string[]> {
     this.#tokenizer ??= await this.#module.loadTokenizer(this.model.tokenizer);
-    return describeCuts(request, this.#tokenizer, this.#module);
+    return [...describeStretch(request), ...await describeCuts(request, this.#tokenizer, this.#module)];
   }
 
   /**

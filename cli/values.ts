@@ -43,6 +43,13 @@ export function finiteNumber(value: string): number {
   );
 }
 
+/** A share of a whole, not nothing. */
+export function share(value: string): number {
+  const number = Number(value);
+  if (/^\d*\.?\d+$/.test(value) && number > 0 && number <= 1) return number;
+  throw new RangeError(`must be a number above 0, up to 1, got ${quote(value)}`);
+}
+
 /** A seed takes 64 bits, more than a number holds exactly. */
 export function seed(value: string): bigint {
   const last = 2n ** 64n - 1n;

@@ -15,6 +15,8 @@ export interface FakeWorld {
   readonly variables?: Readonly<Record<string, string>>;
   /** The class that the model's scheduler configuration names. */
   readonly scheduler?: string;
+  /** Whether the model's VAE has no encoder. */
+  readonly decoderOnly?: boolean;
   /** Takes the place of a stage: called before it answers. */
   readonly before?: (stage: Stage) => void;
 }
@@ -82,6 +84,9 @@ function fakePipeline(world: FakeWorld, reach: (stage: Stage) => void): Pipeline
   const scheduler = { _class_name: world.scheduler ?? "EulerDiscreteScheduler", beta_schedule: "scaled_linear" };
   const fake = {
     ModelFileError,
+    checkEncoder: () => {
+      if (world.decoderOnly) throw new ModelFileError("vae", "has no encoder");
+    },
     encodePrompt,
     openModel: (name: string) => {
       reach("openModel");

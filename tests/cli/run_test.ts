@@ -72,6 +72,7 @@ Deno.test("--json prints one document about the picture", () =>
       guidance: 1.5,
       width: 64,
       height: 72,
+      vaeTiling: "auto",
       scheduler: "euler",
       rng: "cpu",
       precision: "auto",

@@ -221,15 +221,19 @@ Deno.test("numbers that are none become an error, never a picture", async (t) =>
   using model = openTinyModel();
   const unet = (value: number) => ({ unet: filled(model.unet, "conv_out.bias", value) });
   const vae = { vae: filled(model.vae, "decoder.conv_out.bias", NaN) };
+  const encoder = { vae: filled(model.vae, "encoder.conv_out.bias", NaN) };
   const failures: readonly (readonly [string, Partial<Model>, string])[] = [
     ["NaN from the UNet", unet(NaN), "The UNet's latent holds values that are not numbers"],
     ["infinity from the UNet", unet(Infinity), "values that are not numbers"],
     ["NaN from the VAE", vae, "The VAE's picture holds values that are not numbers"],
+    ["NaN from the encoder", encoder, "The init image's latent holds values that are not numbers"],
   ];
   for (const [name, change, message] of failures) {
     await t.step(name, () =>
       withPipeline(async (pipeline) => {
-        await assertRejects(() => pixels(pipeline, { steps: 1 }), GpuFailedError, message);
+        const init = { image: noise(64, 64), strength: 1 };
+        const request = change === encoder ? { steps: 1, init } : { steps: 1 };
+        await assertRejects(() => pixels(pipeline, request), GpuFailedError, message);
       }, change));
   }
 });
@@ -246,6 +250,66 @@ Deno.test("fifty pictures take no more memory than one", () =>
     assertEquals(gpu.peakBytes, before.peak);
     const growth = (Deno.memoryUsage().rss - before.resident) / 2 ** 20;
     assert(growth < 64, `${growth.toFixed(0)} MiB more than before`);
+  }));
+
+/** A picture of noise, for runs that start from one. */
+function noise(width: number, height: number): Image {
+  return { width, height, pixels: Uint8Array.from({ length: 3 * width * height }, (_, i) => i * i % 251) };
+}
+
+Deno.test("a run from a picture skips steps, says what the encoding took, and reads the encoder for it alone", () =>
+  withPipeline(async (pipeline, gpu) => {
+    const plain = await draw(pipeline, { ...REQUEST, steps: 4, scheduler: "ddim" });
+    assertEquals(["encode" in plain.timings, plain.steps.length], [false, 4]);
+    const { bytes } = gpu;
+    const image = noise(100, 60);
+    const half = { ...REQUEST, steps: 4, scheduler: "ddim", init: { image, strength: 0.5 } };
+    const drawn = await draw(pipeline, half);
+    assertEquals(drawn.steps.length, 2);
+    assert(drawn.timings.encode! > 0);
+    assert(gpu.bytes > bytes, "the encoder takes no memory");
+    const held = gpu.bytes;
+    // The same again, encoded or remembered.
+    for (const again of [half, { ...half, init: { image: noise(100, 60), strength: 0.5 } }]) {
+      assertEquals((await draw(pipeline, again)).image.pixels, drawn.image.pixels);
+    }
+    assertEquals(gpu.bytes, held);
+    const other = { ...half, init: { image: noise(101, 60), strength: 0.5 } };
+    assert((await draw(pipeline, other)).image.pixels.some((value, i) => value !== drawn.image.pixels[i]));
+    await assertRejects(
+      () => pixels(pipeline, { init: { image, strength: 0.1 } }),
+      RangeError,
+      "cannot start at step 2",
+    );
+  }));
+
+Deno.test("what a black mask keeps is the picture's latent, whatever the scheduler does", () =>
+  withPipeline(async (pipeline) => {
+    const image = noise(64, 64);
+    const black: Image = { ...image, pixels: new Uint8Array(image.pixels.length) };
+    const kept = { ...REQUEST, guidance: 1, init: { image, mask: black, strength: 1 } };
+    const first = (await draw(pipeline, { ...kept, scheduler: "euler" }, true)).steps.at(-1)!.latent!;
+    for (const scheduler of ["euler-ancestral", "dpmpp-2m", "heun", "pndm"]) {
+      assertEquals((await draw(pipeline, { ...kept, scheduler }, true)).steps.at(-1)!.latent!, first);
+    }
+    const white: Image = { ...image, pixels: black.pixels.map(() => 255) };
+    const painted = { ...kept, scheduler: "euler", init: { ...kept.init, mask: white } };
+    assert((await draw(pipeline, painted, true)).steps.at(-1)!.latent!.some((value, i) => value !== first[i]));
+  }));
+
+Deno.test("a picture made on tiles is the picture, as far as tiles can know", () =>
+  withPipeline(async (pipeline, gpu) => {
+    // The tiny model's tiles have 128 pixels.
+    const large = { ...REQUEST, steps: 1, width: 144, init: { image: noise(144, 64), strength: 1 } };
+    const whole = await pixels(pipeline, { ...large, vaeTiling: "off" });
+    assertEquals(await pixels(pipeline, large), whole);
+    const { bytes } = gpu;
+    const tiled = await pixels(pipeline, { ...large, vaeTiling: "on" });
+    const quality = psnr(tiled, whole);
+    assert(quality >= 20 && quality < Infinity, `${quality} dB`);
+    assert(gpu.bytes < bytes);
+    assertEquals(await pixels(pipeline, large), whole);
+    assertEquals(gpu.bytes, bytes);
   }));
 
 Deno.test("a pipeline gives back what it recorded", () =>

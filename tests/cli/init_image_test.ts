@@ -1,0 +1,139 @@
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { ImageFiles } from "../../cli/image_files.ts";
+import { initSize } from "../../cli/init_image.ts";
+import { run } from "../../cli/mod.ts";
+import { encodePng } from "../../cli/png.ts";
+import { fakeEnvironment, type FakeWorld } from "./fake_environment.ts";
+import { pngBytes } from "./png_bytes.ts";
+
+async function runFake(args: readonly string[], world: FakeWorld = {}) {
+  const environment = fakeEnvironment(world);
+  const code = await run(["cat", "--seed", "1", ...args], environment);
+  return { code, ...environment.written, stages: environment.stages };
+}
+
+/** A folder with a picture of 200x96 pixels and a mask of another size. */
+async function withPictures(test: (folder: string) => Promise<void>): Promise<void> {
+  const folder = await Deno.makeTempDir();
+  try {
+    const grey = (width: number, height: number) =>
+      encodePng({ width, height, pixels: new Uint8Array(3 * width * height).fill(128) });
+    Deno.writeFileSync(`${folder}/dog.png`, grey(200, 96));
+    Deno.writeFileSync(`${folder}/mask.png`, grey(50, 24));
+    await test(folder);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+Deno.test("a picture that starts from another says from which, with what strength", () =>
+  withPictures(async (folder) => {
+    const image = { path: "dog.png", sha256: await sha256(`${folder}/dog.png`) };
+    const mask = { path: "./mask.png", sha256: await sha256(`${folder}/mask.png`) };
+    const cases: readonly (readonly [readonly string[], object])[] = [
+      [[], { image, strength: 0.8 }],
+      [["--strength", ".5"], { image, strength: 0.5 }],
+      [["--mask", "./mask.png"], { image, mask, strength: 1 }],
+      [["--mask", "./mask.png", "--strength", "0.3"], { image, mask, strength: 0.3 }],
+    ];
+    for (const [args, want] of cases) {
+      const { code, stdout } = await runFake(["--init-image", "dog.png", "--json", ...args], { folder });
+      assertEquals(code, 0);
+      const { init, width, height } = JSON.parse(stdout);
+      // The model's own size is 64x72: no more than twice that.
+      assertEquals([init, width, height], [want, 128, 64]);
+    }
+  }));
+
+Deno.test("what is wrong with an init image is one sentence, before the GPU is opened", () =>
+  withPictures(async (folder) => {
+    Deno.writeFileSync(`${folder}/cut.png`, Deno.readFileSync(`${folder}/dog.png`).subarray(0, 80));
+    Deno.writeFileSync(`${folder}/photo.jpg`, new Uint8Array([0xff, 0xd8, 0xff, 0xe0]));
+    const cases: readonly (readonly [readonly string[], number, string])[] = [
+      [["--init-image", "cat.png"], 2, "Cannot read --init-image cat.png: there is no such file"],
+      [["--init-image", "."], 2, "Cannot read --init-image .: "],
+      [["--init-image", "photo.jpg"], 2, "Cannot read --init-image photo.jpg: it is a JPEG, and only PNG is read"],
+      [["--init-image", "cut.png"], 2, "Cannot read --init-image cut.png: it is a damaged PNG: "],
+      [["--init-image", "dog.png", "--mask", "photo.jpg"], 2, "Cannot read --mask photo.jpg: it is a JPEG"],
+      [["--mask", "mask.png"], 2, "--mask needs --init-image"],
+      [["--strength", "0.5"], 2, "--strength needs --init-image"],
+      [["--init-image", "dog.png", "--strength", "0"], 2, '--strength must be a number above 0, up to 1, got "0"'],
+      [["--init-image", "dog.png", "--strength", "1.5"], 2, 'up to 1, got "1.5"'],
+      [
+        ["--init-image", "dog.png", "--steps", "3", "--strength", "0.3"],
+        2,
+        "--strength 0.3 of 3 steps leaves none to run: 0.334 leaves one",
+      ],
+    ];
+    for (const [args, want, message] of cases) {
+      const { code, stdout, stderr, stages } = await runFake(args, { folder });
+      assertEquals([code, stdout], [want, ""], stderr);
+      assertStringIncludes(stderr, "denoise: ");
+      assertStringIncludes(stderr, message);
+      assert(!stages.includes("openGpu"));
+    }
+    const { code, stderr, stages } = await runFake(["--init-image", "dog.png"], { folder, decoderOnly: true });
+    assertEquals([code, stages], [5, ["openModel"]]);
+    assertStringIncludes(stderr, "vae: has no encoder");
+    assertEquals((await runFake([], { folder, decoderOnly: true })).code, 0);
+  }));
+
+Deno.test("the strength that is said to leave one step does", () =>
+  withPictures(async (folder) => {
+    for (const steps of ["1", "3", "7", "999"]) {
+      const args = ["--init-image", "dog.png", "--steps", steps, "--strength"];
+      const { stderr } = await runFake([...args, "0.0001"], { folder });
+      const least = /leaves none to run: (\S+) leaves one/.exec(stderr)![1]!;
+      assertEquals((await runFake([...args, least], { folder })).code, 0);
+    }
+  }));
+
+Deno.test("a size follows from what is asked, then from the image, then from the model", () => {
+  const model = { width: 512, height: 512 };
+  type Sides = readonly [width: number | undefined, height: number | undefined];
+  const sizes: readonly (readonly [image: readonly [number, number], asked: Sides, want: readonly [number, number]])[] =
+    [
+      [[768, 512], [undefined, undefined], [768, 512]],
+      [[500, 301], [undefined, undefined], [496, 296]],
+      [[4000, 3000], [undefined, undefined], [1024, 768]],
+      [[3000, 4000], [undefined, undefined], [768, 1024]],
+      [[20, 300], [undefined, undefined], [64, 296]],
+      [[768, 512], [512, 512], [512, 512]],
+      [[900, 600], [512, undefined], [512, 336]],
+      [[900, 600], [undefined, 512], [768, 512]],
+      [[10, 5000], [512, undefined], [512, 4096]],
+      [[5000, 10], [512, undefined], [512, 64]],
+    ];
+  for (const [[width, height], [askedWidth, askedHeight], want] of sizes) {
+    const got = initSize({ width, height }, { width: askedWidth, height: askedHeight }, model);
+    assertEquals([got.width, got.height], want, `${width}x${height}`);
+  }
+});
+
+Deno.test("an init image that loses its shape is told of", () =>
+  withPictures(async (folder) => {
+    const stretched = await runFake(["--init-image", "dog.png", "--width", "64", "--height", "128"], { folder });
+    assertStringIncludes(stretched.stderr, "The init image of 200x96 is stretched to 64x128\n");
+    for (const args of [[], ["--width", "208"], ["--width", "200", "--height", "96"]]) {
+      const { code, stderr } = await runFake(["--init-image", "dog.png", ...args], { folder });
+      assertEquals([code, stderr.includes("stretched")], [0, false], stderr);
+    }
+  }));
+
+Deno.test("a file is read again when it changes, and masks have another background", () =>
+  withPictures((folder) => {
+    const files = new ImageFiles(folder);
+    const read = (option: string, background: number) => files.read("clear.png", { option, background });
+    const clear = { width: 1, height: 1, depth: 8, colourType: 4 } as const;
+    Deno.writeFileSync(`${folder}/clear.png`, pngBytes({ ...clear, pixel: () => [128, 0] }));
+    const image = read("init-image", 255);
+    assertEquals([...image.pixels, ...read("mask", 0).pixels], [255, 255, 255, 0, 0, 0]);
+    assert(read("init-image", 255) === image);
+    Deno.writeFileSync(`${folder}/clear.png`, pngBytes({ ...clear, width: 2, pixel: () => [128, 255] }));
+    assertEquals([...read("init-image", 255).pixels], Array(6).fill(128));
+    return Promise.resolve();
+  }));
+
+async function sha256(path: string): Promise<string> {
+  return new Uint8Array(await crypto.subtle.digest("SHA-256", Deno.readFileSync(path))).toHex();
+}

@@ -24,6 +24,7 @@ const ALL = {
   "width": "64",
   "height": "128",
   "scheduler": "euler-karras",
+  "vae-tiling": "on",
   "rng": "cuda",
   "model": "./mine",
   "precision": "f32",

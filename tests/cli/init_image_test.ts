@@ -120,6 +120,20 @@ Deno.test("an init image that loses its shape is told of", () =>
     }
   }));
 
+Deno.test("--from starts from the same files, and says when they changed", () =>
+  withPictures(async (folder) => {
+    const args = ["--init-image", "dog.png", "--mask", "mask.png", "--strength", "0.5", "--output", "first.png"];
+    assertEquals((await runFake(args, { folder })).code, 0);
+    const environment = fakeEnvironment({ folder });
+    assertEquals(await run(["--from", "first.png", "--output", "again.png"], environment), 0);
+    assertEquals(environment.written.stderr.includes("dog.png"), false, environment.written.stderr);
+    assertEquals(Deno.readFileSync(`${folder}/again.png`), Deno.readFileSync(`${folder}/first.png`));
+    Deno.copyFileSync(`${folder}/mask.png`, `${folder}/dog.png`);
+    const changed = fakeEnvironment({ folder });
+    assertEquals(await run(["--from", "first.png", "--output", "other.png"], changed), 0);
+    assertStringIncludes(changed.written.stderr, "dog.png");
+  }));
+
 Deno.test("a file is read again when it changes, and masks have another background", () =>
   withPictures((folder) => {
     const files = new ImageFiles(folder);

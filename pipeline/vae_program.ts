@@ -116,7 +116,7 @@ function chooseGrid(ops: Ops, half: Half, size: Size, tiling: VaeTiling): Grid {
   } catch (cause) {
     if (!(cause instanceof RangeError)) throw cause;
     if (tiling === "auto") return cut;
-    throw new GpuMemoryError(`The VAE cannot work on the whole picture: ${cause.message}`, { cause });
+    throw new GpuMemoryError(`The VAE can work on tiles only: ${cause.message}`, { cause });
   }
 }
 

@@ -148,3 +148,35 @@ Deno.test(
     assertEquals((await runFake(folder, ["show"])).code, 2);
   }),
 );
+
+Deno.test(
+  "a picture that began with others names them, and --from tells when they have changed",
+  withFolder(async (folder) => {
+    const grey = (value: number) =>
+      encodePng({ width: 64, height: 64, pixels: new Uint8Array(3 * 64 * 64).fill(value) });
+    Deno.writeFileSync(join(folder, "dog.png"), grey(100));
+    Deno.writeFileSync(join(folder, "mask.png"), grey(255));
+    const init = ["--init-image", "dog.png", "--mask", "mask.png", "--strength", "0.6"];
+    await runFake(folder, ["a cat", ...init, "--seed", "1", "--output", "cat.png"]);
+    const again = await runFake(folder, ["--from", "cat.png", "--output", "again.png"]);
+    assertEquals([again.code, again.stderr.includes("has changed")], [0, false], again.stderr);
+    assertEquals(Deno.readFileSync(join(folder, "again.png")), Deno.readFileSync(join(folder, "cat.png")));
+
+    const { picture, files, parameters } = JSON.parse((await runFake(folder, ["show", "cat.png", "--json"])).stdout);
+    assertEquals([picture["init-image"], picture.mask, picture.strength], ["dog.png", "mask.png", 0.6]);
+    assertEquals(Object.keys(files), ["dog.png", "mask.png"]);
+    const digest = await crypto.subtle.digest("SHA-256", grey(100));
+    assertEquals(files["dog.png"], new Uint8Array(digest).toHex());
+    assertStringIncludes(parameters, ", Denoising strength: 0.6, RNG: CPU");
+
+    Deno.writeFileSync(join(folder, "dog.png"), grey(101));
+    const changed = await runFake(folder, ["--from", "cat.png"]);
+    assertEquals(changed.code, 0);
+    assertStringIncludes(changed.stderr, "dog.png has changed since cat.png was made\n");
+    assert(!changed.stderr.includes("mask.png has changed"));
+    Deno.removeSync(join(folder, "dog.png"));
+    const gone = await runFake(folder, ["--from", "cat.png"]);
+    assertEquals(gone.code, 2);
+    assertStringIncludes(gone.stderr, "dog.png");
+  }),
+);

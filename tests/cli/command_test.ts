@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { PNG } from "pngjs";
+import { decodePng, encodePng } from "../../cli/png.ts";
 import { Buffer } from "node:buffer";
 import { runDenoise, startDenoise } from "./denoise_process.ts";
 import { withFolder } from "./temporary_folder.ts";
@@ -29,6 +30,36 @@ Deno.test(
     assertEquals([again.code, again.stderr], [0, ""]);
     assertEquals(again.bytes, new Uint8Array(file));
     assertEquals([...Deno.readDirSync(folder)].length, 1);
+  }),
+);
+
+Deno.test(
+  "a picture is painted over where a mask is white, and kept elsewhere",
+  withFolder(async (folder) => {
+    const side = 64;
+    const picture = (name: string, red: (x: number) => number) => {
+      const pixels = Uint8Array.from({ length: 3 * side * side }, (_, i) => red(Math.floor(i / 3) % side));
+      Deno.writeFileSync(`${folder}/${name}`, encodePng({ width: side, height: side, pixels }));
+      return pixels;
+    };
+    const kept = picture("grey.png", () => 140);
+    picture("mask.png", (x) => x < side / 2 ? 0 : 255);
+    const args = ["a red apple", "--seed", "7", "--steps", "3", "--init-image", "grey.png", "--mask", "mask.png"];
+    const { code, stdout, stderr } = await runDenoise([...args, "--json"], { folder });
+    assertEquals(code, 0, stderr);
+    const { path, width, height, init, timings } = JSON.parse(stdout);
+    assertEquals([width, height, init.strength, timings.encode > 0], [side, side, 1, true]);
+    const { pixels } = decodePng(Deno.readFileSync(`${folder}/${path}`));
+    const distance = (from: number, to: number) => {
+      const within = [...pixels.keys()].filter((i) => {
+        const x = Math.floor(i / 3) % side;
+        return x >= from && x < to;
+      });
+      return within.reduce((sum, i) => sum + Math.abs(pixels[i]! - kept[i]!), 0) / within.length;
+    };
+    // The VAE blurs the border.
+    assert(distance(0, 24) < 8, `what is kept is off by ${distance(0, 24)}`);
+    assert(distance(40, 64) > 24, `what is painted is off by ${distance(40, 64)}`);
   }),
 );
 

@@ -295,8 +295,8 @@ export interface Family {
   softmaxRows(spec: SoftmaxSpec): Launch;
   /** Attention without stored scores (FlashAttention's online softmax); `undefined` for head widths it cannot hold. */
   flashAttention(spec: AttentionSpec): Launch | undefined;
-  /** Group normalisation in one shader (arXiv 2304.11267 section 3.1). */
-  groupNorm(spec: GroupNormSpec): Launch;
+  /** Group normalisation in one shader (arXiv 2304.11267 section 3.1), or in two where groups are large. */
+  groupNorm(spec: GroupNormSpec): readonly Launch[];
   /** {@link groupNorm} without SiLU, a launch each for means, variances and values. */
   groupNormParts(spec: Omit<GroupNormSpec, "silu">): readonly Launch[];
   /** Layer normalisation in one shader. */

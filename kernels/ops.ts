@@ -183,7 +183,9 @@ export class Ops extends Recorder {
   groupNorm(x: Tensor, affine: Affine, options: { groups: number; epsilon: number; silu?: boolean }): Tensor {
     const { silu = false } = options;
     const out = this.#tensor(x, "group norm");
-    const one = () => this.launch(this.family.groupNorm({ x, out, affine, ...options, silu }));
+    const launches = this.family.groupNorm({ x, out, affine, ...options, silu });
+    const kernels = launches.length === 1 ? "one shader" : "two shaders";
+    const fused = { kernels, build: () => this.launch(...launches) };
     const separate = () => {
       const normalized = silu ? this.#tensor(x, "normalized") : out;
       this.launch(...this.family.groupNormParts({ x, out: normalized, affine, ...options }));
@@ -191,7 +193,7 @@ export class Ops extends Recorder {
     };
     const separateLaunches = { kernels: "separate launches", build: separate };
     const { normalization } = this.optimizations;
-    const recipes = normalization ? [{ kernels: "one shader", build: one }, separateLaunches] : [separateLaunches];
+    const recipes = normalization ? [fused, separateLaunches] : [separateLaunches];
     this.perform(memoryWork("group norm", out, x), recipes);
     return out;
   }

@@ -6,7 +6,8 @@ import type { Launch } from "./family.ts";
 import { bytesOf, type Layout, type Memory } from "./tensor.ts";
 
 /** Real memory, or what stands for it. */
-interface Sized {
+export interface Sized {
+  /** How large it is. */
   readonly bytes: number;
 }
 

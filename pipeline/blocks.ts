@@ -40,10 +40,12 @@ export function readResnet(parameters: Parameters, name: string, inputs: number,
  * the first convolution's bias with the projected timestep already added.
  */
 export function resnetBlock(ops: Ops, w: ResnetWeights, x: Tensor, norm: GroupNormConfig, time?: StepBias): Tensor {
+  // First: then the larger input is not needed any more behind the first normalisation.
+  const plus = w.shortcut ? ops.convolve(x, w.shortcut) : x;
   let h = ops.groupNorm(x, w.norm1, { ...norm, silu: true });
   h = ops.convolve(h, w.conv1, time && { stepBias: time });
   h = ops.groupNorm(h, w.norm2, { ...norm, silu: true });
-  return ops.convolve(h, w.conv2, { plus: w.shortcut ? ops.convolve(x, w.shortcut) : x });
+  return ops.convolve(h, w.conv2, { plus });
 }
 
 /** Self attention over the pixels of an image, as in the middle of the VAE. */

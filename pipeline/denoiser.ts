@@ -64,7 +64,9 @@ export interface DenoiserWeights {
 /** A recorded denoising loop. */
 export interface Denoiser {
   readonly shape: DenoiserShape;
-  /** The UNet's next input; after the last step the first sample is the latent, scaled as the schedule's end asks. */
+  /**
+   * Behind the last step the first sample of the UNet's input: the latent, scaled as the schedule's end asks.
+   */
   readonly latent: Tensor;
   /** Values of a latent. */
   readonly elements: number;
@@ -86,19 +88,30 @@ export interface Denoiser {
   dispose(): void;
 }
 
-/** Records the denoising loop of `shape`, after timing what kernels suit it where that is not known. */
-export async function recordDenoiser(ops: Ops, weights: DenoiserWeights, shape: DenoiserShape): Promise<Denoiser> {
-  const { height, width, guided, evaluations, slots, tokens, chunks, clipSkip, masked } = shape;
-  const batch = guided ? 2 : 1;
+/** The UNet's input in a denoising loop of `shape`: memory that is not allocated before it is used. */
+export function planLatent(
+  ops: Ops,
+  { unet }: DenoiserWeights,
+  { height, width, guided }: Pick<DenoiserShape, "height" | "width" | "guided">,
+): Tensor {
+  return ops.keep({ batch: guided ? 2 : 1, channels: unet.config.inChannels, height, width }, "latent");
+}
+
+/** Records the denoising loop of `shape` around `latent`, after timing what kernels suit it where that is not known. */
+export async function recordDenoiser(
+  ops: Ops,
+  weights: DenoiserWeights,
+  { shape, latent }: { readonly shape: DenoiserShape; readonly latent: Tensor },
+): Promise<Denoiser> {
+  const { height, width, evaluations, slots, tokens, chunks, clipSkip, masked } = shape;
+  const { batch, channels } = latent;
   const { text, unet: unetWeights } = weights;
-  const channels = unetWeights.config.inChannels;
   const chunkShape = { batch: batch * chunks, channels: text.config.width, height: tokens, width: 1 };
   const embedded = ops.keep(chunkShape, "embedded tokens");
   const encoded = ops.keep(chunkShape, "encoded tokens");
   const context = chunks === 1 ? encoded : ops.keep({ ...chunkShape, batch, height: chunks * tokens }, "context");
   const timeWidth = unetWeights.config.down[0]!.channels;
   const timesteps = ops.keep({ batch: 1, channels: timeWidth, height: evaluations, width: 1 }, "timesteps");
-  const latent = ops.keep({ batch, channels, height, width }, "latent");
   const step = ops.buffer(1, "step", "u32");
   const layout = ops.family.layout(channels, 1, height * width, true);
   const matrix = { layout, rows: channels, batch: 1, pixels: height * width };

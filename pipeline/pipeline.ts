@@ -7,9 +7,10 @@ import type { Gpu } from "../kernels/gpu.ts";
 import { Ops } from "../kernels/ops.ts";
 import type { Optimizations } from "../kernels/optimizations.ts";
 import type { Program } from "../kernels/program.ts";
+import { firstSample } from "../kernels/tensor.ts";
 import type { Model } from "../weights/mod.ts";
 import { compareStages, type Deviation, type Reference } from "./compare.ts";
-import { type Denoiser, type DenoiserShape, recordDenoiser } from "./denoiser.ts";
+import { type Denoiser, type DenoiserShape, planLatent, recordDenoiser } from "./denoiser.ts";
 import { toImage } from "./image.ts";
 import { loadParts, type Parts, type PipelineOptions } from "./load.ts";
 import { PictureEncoder } from "./picture_encoder.ts";
@@ -222,7 +223,7 @@ export class Pipeline implements AsyncDisposable {
       chunks: prompts[0]!.length,
       clipSkip,
       masked: init?.mask !== undefined,
-    });
+    }, request);
     await denoiser.prepare(prompts, schedule);
     const noise = createNoiseSource(request.rng, request.seed);
     const start = startOf(request, { schedule, noise, vae: decoder.config, moments });
@@ -231,12 +232,16 @@ export class Pipeline implements AsyncDisposable {
   }
 
   /** The recorded denoising loop of `shape`; the one before is given up when it was of another. */
-  async #denoise(shape: DenoiserShape): Promise<Denoiser> {
+  async #denoise(shape: DenoiserShape, request: Request): Promise<Denoiser> {
     if (JSON.stringify(this.#denoiser?.shape) !== JSON.stringify(shape)) {
       this.#denoiser?.dispose();
       this.#denoiser = undefined;
       this.#releaseDecoding();
-      this.#denoiser = await recordDenoiser(this.#parts.ops, this.#parts.weights, shape);
+      const { ops, weights } = this.#parts;
+      const latent = planLatent(ops, weights, shape);
+      // The decoder passes the largest values through memory: what is recorded behind it fits into that.
+      await this.#decoderOf({ latent: firstSample(latent) }, request);
+      this.#denoiser = await recordDenoiser(ops, weights, { shape, latent });
     }
     return this.#denoiser!;
   }
@@ -256,7 +261,7 @@ export class Pipeline implements AsyncDisposable {
     return values;
   }
 
-  async #decoderOf({ latent }: Denoiser, { vaeTiling: tiling = "auto" }: Request): Promise<Decoding> {
+  async #decoderOf({ latent }: Pick<Denoiser, "latent">, { vaeTiling: tiling = "auto" }: Request): Promise<Decoding> {
     if (this.#decoding?.tiling !== tiling) {
       this.#releaseDecoding();
       this.#decoding = { ...await recordDecoder(this.#vaeOps, this.#parts.decoder, latent, tiling), tiling };

@@ -7,6 +7,7 @@ import { activate, add, concat, multiply } from "./elementwise.ts";
 import { chooseFlashTile, flashAttention } from "./flash_attention.ts";
 import { groupNorm } from "./group_norm.ts";
 import { groupNormParts } from "./group_norm_parts.ts";
+import { groupNormSplit, splitPays } from "./group_norm_split.ts";
 import { layerNorm } from "./layer_norm.ts";
 import { bufferLayout, decode, encode, pack, sampleColumns } from "./layout.ts";
 import { product } from "./product.ts";
@@ -47,7 +48,7 @@ export function bufferFamily({ subgroups, threads, workgroupBytes, float16 }: Ca
     softmax,
     softmaxRows,
     flashAttention: (spec) => subgroups ? flash(spec, workgroupBytes, half) : undefined,
-    groupNorm: (spec) => groupNorm(spec, threads),
+    groupNorm: (spec) => splitPays(spec) ? groupNormSplit(spec) : [groupNorm(spec, threads)],
     groupNormParts,
     layerNorm,
     activate,

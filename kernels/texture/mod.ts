@@ -33,7 +33,7 @@ export const textureFamily: Family = {
   softmax,
   softmaxRows,
   flashAttention,
-  groupNorm,
+  groupNorm: (spec) => [groupNorm(spec)],
   groupNormParts,
   layerNorm,
   activate,

@@ -144,8 +144,8 @@ export function others(family: Family, { batch, channels, height, width, groups 
   const single = { ...latent, batch: 1 };
   const buffers = { state: BUFFER, noise: BUFFER, coefficients: BUFFER, step: BUFFER };
   return [
-    family.groupNorm({ ...norm, silu: false }),
-    family.groupNorm({ ...norm, silu: true }),
+    ...family.groupNorm({ ...norm, silu: false }),
+    ...family.groupNorm({ ...norm, silu: true }),
     ...family.groupNormParts(norm),
     ...(["none", "silu", "gelu", "quick_gelu"] as const).map((activation) => family.activate(x, x, activation)),
     family.add(x, x, x),

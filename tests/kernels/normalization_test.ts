@@ -29,7 +29,8 @@ const GROUPS: readonly (readonly [number, number, number, number, number])[] = [
   [2, 32, 16, 16, 16], // tiny-sd1.
   [2, 96, 2, 2, 16],
   [1, 96, 32, 32, 32], // Of three: four groups are three texels.
-  [1, 8, 130, 130, 2], // More pixels than a texture is wide.
+  [1, 8, 130, 130, 2], // More pixels than a texture is wide; two launches of the buffer family.
+  [2, 8, 51, 53, 2], // Chunks of two launches that end within a row.
 ];
 
 for (const normalization of [true, false]) {

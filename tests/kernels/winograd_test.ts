@@ -119,12 +119,19 @@ testFamilies("Winograd in strips and in shares of its outputs equals the referen
   const image = { inputHeight: 20, inputWidth: 16, imageHeight: 20, imageWidth: 16, outputHeight: 20, outputWidth: 16 };
   const window = { size: 3, stride: 1, pad: 1, upsample: 1, ...image };
   const { family } = bench.ops;
-  for (const [mostBytes, strips, shares] of [[1, 5, 3], [2e5, 5, 2], [1e6, 1, 1]] as const) {
+  for (const [strip, weights, strips, shares] of [[1, 1, 5, 3], [4e5, 2e5, 3, 2], [1e6, 1e6, 1, 1]] as const) {
     await t.step(`${strips} strips, ${shares} shares`, async () => {
       const got = await bench.run(() => {
         const out = planTensor(family, want, "product");
         const epilogue = { bias: layer.bias!, plus: residual };
-        const launches = winogradConvolution(family, { x: input, layer, out, window, mostBytes, ...epilogue });
+        const launches = winogradConvolution(family, {
+          x: input,
+          layer,
+          out,
+          window,
+          mostBytes: { strip, weights },
+          ...epilogue,
+        });
         assertEquals(launches.filter(({ kernel }) => kernel.name.startsWith("winograd weights")).length, shares);
         assertEquals(
           launches.filter(({ kernel }) => kernel.name.startsWith("winograd output")).length,

@@ -1,7 +1,7 @@
 import { assert } from "@std/assert";
 import { Gpu } from "../../kernels/mod.ts";
 import type { Ops } from "../../kernels/ops.ts";
-import { type DenoiserShape, recordDenoiser } from "../../pipeline/denoiser.ts";
+import { type DenoiserShape, planLatent, recordDenoiser } from "../../pipeline/denoiser.ts";
 import { loadParts, type Parts } from "../../pipeline/load.ts";
 import { encodePrompts, type PromptChunk, type PromptReading } from "../../pipeline/prompt/chunks.ts";
 import { createNoiseSource } from "../../pipeline/random/mod.ts";
@@ -44,7 +44,7 @@ async function denoise(
     clipSkip,
     masked: false,
   };
-  const denoiser = await recordDenoiser(ops, weights, shape);
+  const denoiser = await recordDenoiser(ops, weights, { shape, latent: planLatent(ops, weights, shape) });
   await denoiser.prepare(prompts, schedule);
   denoiser.start(schedule, { sample: start, guidance: GUIDANCE, finalScale: 1 });
   denoiser.step();

@@ -13,6 +13,7 @@ import { readValues } from "./parse.ts";
 import { jobsOf } from "./picture_job.ts";
 import { filesOf, readMetadata, type Recipe } from "./picture_metadata.ts";
 import { drawSeed } from "./picture_request.ts";
+import { printable } from "./printable.ts";
 import { Series } from "./picture_series.ts";
 import { readPrompt } from "./prompt.ts";
 import { Studio } from "./studio.ts";
@@ -22,6 +23,7 @@ import { checkWritable } from "./whole_file.ts";
 export async function execute(given: Given, environment: Environment): Promise<number> {
   const start = performance.now();
   const { stderr, folder } = environment;
+  const say = (line: string) => stderr.write(`${printable(line)}\n`);
   checkUsage(given.values);
   const { recipe, ...asked } = follow(given, folder);
   const { values, options } = asked;
@@ -33,16 +35,16 @@ export async function execute(given: Given, environment: Environment): Promise<n
   checkNames(jobs);
   throwFirst(checkPlaces(jobs, folder));
   if (values.grid !== undefined) checkWritable(resolve(folder, values.grid));
-  stderr.write(`Seed ${seed}${values.count === 1 ? "" : ` to ${jobs.at(-1)!.seed}`}\n`);
-  for (const setting of recipe?.lost ?? []) stderr.write(`${values.from} has what cannot be made again: ${setting}\n`);
+  say(`Seed ${seed}${values.count === 1 ? "" : ` to ${jobs.at(-1)!.seed}`}`);
+  for (const setting of recipe?.lost ?? []) say(`${values.from} has what cannot be made again: ${setting}`);
 
   await using studio = await Studio.open(values, environment);
   for (const path of changedFiles(recipe, studio.request(jobs[0]!))) {
-    stderr.write(`${path} has changed since ${values.from} was made\n`);
+    say(`${path} has changed since ${values.from} was made`);
   }
   const code = await new Series(studio, environment, { values, start }).draw(jobs);
   if (recipe?.adapter !== undefined && studio.adapter !== undefined && recipe.adapter !== studio.adapter) {
-    stderr.write(`${values.from} was made on ${recipe.adapter}; ${studio.adapter} rounds differently\n`);
+    say(`${values.from} was made on ${recipe.adapter}; ${studio.adapter} rounds differently`);
   }
   return code;
 }

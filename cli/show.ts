@@ -7,6 +7,7 @@ import type { Environment } from "./environment.ts";
 import { UsageError } from "./errors.ts";
 import { optionEntry, type OptionName } from "./options.ts";
 import { readMetadata, type Recipe } from "./picture_metadata.ts";
+import { printable } from "./printable.ts";
 
 /** Prints what each file says: a line for each option, or a line of JSON. */
 export function execute({ values, positionals }: Given, { stdout, folder }: Environment): Promise<void> {
@@ -46,5 +47,5 @@ function inWords({ prompt, options, software, adapter, lost }: Recipe): string {
     ["made on", adapter],
     ...lost.map((setting) => ["cannot be made again", setting]),
   ];
-  return lines.flatMap(([name, value]) => value === undefined ? [] : [`${name}: ${value}\n`]).join("");
+  return lines.flatMap(([name, value]) => value === undefined ? [] : [`${name}: ${printable(`${value}`)}\n`]).join("");
 }

@@ -118,6 +118,12 @@ Deno.test(
     const shown = await runFake(folder, ["show", "theirs.png"]);
     assertStringIncludes(shown.stdout, "prompt: a cat\nnegative-prompt: \n");
     assertStringIncludes(shown.stdout, "cannot be made again: ENSD: 31337\n");
+    const steering = text.replace("31337", "\x1b[2J\x9b\r");
+    Deno.writeFileSync(join(folder, "steering.png"), insertTexts(blank, [{ keyword: "parameters", text: steering }]));
+    for (const args of [["show", "steering.png"], ["--from", "steering.png"]]) {
+      const told = await runFake(folder, args);
+      assertStringIncludes(told.stdout + told.stderr, "cannot be made again: ENSD: \ufffd[2J\ufffd\n");
+    }
 
     const odd = text.replace("64x64", "65x64");
     Deno.writeFileSync(join(folder, "odd.png"), insertTexts(blank, [{ keyword: "parameters", text: odd }]));

@@ -1,5 +1,5 @@
 /**
- * The two ways in which a model cannot be used; each has an exit code of its own.
+ * The ways in which a model cannot be used or kept; each has an exit code of its own.
  * @module
  */
 
@@ -21,4 +21,15 @@ export class ModelFileError extends Error {
 export class ModelNotFoundError extends Error {
   /** The class's name, which survives minification. */
   override readonly name = "ModelNotFoundError";
+}
+
+/** A model cannot be written to the cache (exit code 8). */
+export class CacheError extends Error {
+  /** The class's name, which survives minification. */
+  override readonly name = "CacheError";
+
+  /** Says why `path` cannot be written: what the system says in `cause`. */
+  constructor(path: string, cause: unknown) {
+    super(`Cannot write ${path}: ${cause instanceof Error ? cause.message : cause}`, { cause });
+  }
 }

@@ -4,10 +4,17 @@
  */
 export { cacheFolder, type ReadVariable } from "./cache_folder.ts";
 export type { ModelDefaults } from "./defaults.ts";
-export { ModelFileError, ModelNotFoundError } from "./errors.ts";
+export { CacheError, ModelFileError, ModelNotFoundError } from "./errors.ts";
 export { openFormula } from "./formula.ts";
+export type { Cache } from "./hub/caches.ts";
+export { findRepository } from "./hub/find.ts";
+export type { Wait } from "./hub/hub.ts";
+export type { Write } from "./hub/partial_file.ts";
+export { pull, type Pulled, type PullEvent, type PullOptions } from "./hub/pull.ts";
+export { parseRepository, type Repository, showRepository } from "./hub/repository.ts";
 export type { JsonObject } from "./json.ts";
-export { listEmbedded, type Model, type ModelConfig, type ModelOptions, openModel } from "./model.ts";
+export { type ListedModel, listModels } from "./model_list.ts";
+export { listEmbedded, type Model, type ModelConfig, type ModelOptions, openModel, readConfig } from "./model.ts";
 export { openSafetensors, type SafetensorsOptions, type SafetensorsSource } from "./safetensors.ts";
 export { sd14Config, sd14Defaults, sd14Tokenizer } from "./sd14.ts";
 export {

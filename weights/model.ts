@@ -1,12 +1,16 @@
 /**
- * Opens a model: a diffusers folder, one that comes with the program or one of the user's, or a single file.
+ * Opens a model: a diffusers folder, one that comes with the program, one of the user's or a downloaded one, or a
+ * single file.
  * @module
  */
 import { basename, join, resolve } from "@std/path";
+import type { ReadVariable } from "./cache_folder.ts";
 import { openCheckpoint } from "./checkpoint.ts";
 import { type ModelDefaults, readDefaults } from "./defaults.ts";
 import { ModelFileError, ModelNotFoundError } from "./errors.ts";
 import { isFile, kindOf, readJson } from "./files.ts";
+import { findRepository } from "./hub/find.ts";
+import { parseRepository } from "./hub/repository.ts";
 import type { JsonObject } from "./json.ts";
 import { isPickle, openPart, pickleError } from "./part.ts";
 import type { TensorSource } from "./tensor_source.ts";
@@ -48,6 +52,8 @@ export interface Model extends Disposable {
 export interface ModelOptions {
   /** A folder with the tokenizer to use instead of the model's own. */
   readonly tokenizer?: string | undefined;
+  /** Reads the variables that say where downloaded models are; default the process's own. */
+  readonly variable?: ReadVariable;
 }
 
 /** The folder of the embedded models: this one, unless the program runs from a URL. */
@@ -61,24 +67,28 @@ export function listEmbedded(): readonly string[] {
     .sort();
 }
 
+/** The folder of an embedded model; undefined when none has this name. */
+export function findEmbedded(name: string): string | undefined {
+  return EMBEDDED !== undefined && listEmbedded().includes(name) ? join(EMBEDDED, name) : undefined;
+}
+
 /**
- * Opens an embedded model by its name, or a diffusers folder or a safetensors checkpoint by its path. An embedded name
- * goes before a folder of the same name, which `./name` still means.
+ * Opens an embedded model by its name, a diffusers folder or a safetensors checkpoint by its path, or a downloaded
+ * repository by its name, `organisation/name` or `organisation/name@revision`; the first that is there is meant, so
+ * `./name` is always a path.
  * @throws {ModelNotFoundError} there is no such model, or a part of it is absent
  * @throws {ModelFileError} a file of it is damaged or of an unsupported kind
  */
 export function openModel(name: string, options: ModelOptions = {}): Model {
-  const path = findModel(name);
+  const path = findEmbedded(name) ?? findFolder(name) ?? findFile(name);
+  // The folder of a repository is called after a commit.
+  if (path === undefined) return { ...openFolder(findPulled(name, options), options), name };
   return kindOf(path) === "folder" ? openFolder(path, options) : openCheckpoint(path, options);
 }
 
-/** The path of the folder or file that `name` means; the first way that knows it is taken. */
-function findModel(name: string): string {
-  return findEmbedded(name) ?? findFolder(name) ?? findFile(name) ?? notFound(name);
-}
-
-function findEmbedded(name: string): string | undefined {
-  return EMBEDDED !== undefined && listEmbedded().includes(name) ? join(EMBEDDED, name) : undefined;
+function findPulled(name: string, { variable = (name) => Deno.env.get(name) }: ModelOptions): string {
+  const repository = parseRepository(name);
+  return repository === undefined ? notFound(name) : findRepository(repository, variable);
 }
 
 function findFolder(path: string): string | undefined {

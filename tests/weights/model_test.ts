@@ -225,3 +225,23 @@ Deno.test("a program that runs from a URL says that it has no embedded models", 
   assertStringIncludes(line, "0 ModelNotFoundError There is no model, folder or file emoji; none are embedded");
   assertStringIncludes(line, "http://localhost");
 });
+
+Deno.test("a downloaded repository opens by its name, a folder of that name goes before it", () => {
+  withModel({}, (folder) => {
+    const commit = "ab".repeat(20);
+    const hub = `${folder.slice(0, folder.lastIndexOf("/"))}/hub`;
+    const repository = `${hub}/models--org--name`;
+    Deno.mkdirSync(`${repository}/snapshots`, { recursive: true });
+    Deno.mkdirSync(`${repository}/refs`);
+    Deno.renameSync(folder, `${repository}/snapshots/${commit}`);
+    Deno.writeTextFileSync(`${repository}/refs/v1`, commit);
+    const variable = (name: string) => name === "HF_HUB_CACHE" ? hub : undefined;
+    using model = openModel("org/name@v1", { variable });
+    assertEquals(model.name, "org/name@v1");
+    assertEquals(model.unet.read("conv_in.bias"), Uint8Array.of(0, 1, 2, 3));
+    const words =
+      'The model org/name is not on this machine, neither at that path nor in a cache; "denoise pull org/name"';
+    assertThrows(() => openModel("org/name", { variable }), ModelNotFoundError, words);
+    assertThrows(() => openModel("tests/weights", { variable }), ModelNotFoundError, "it has no model_index.json");
+  });
+});

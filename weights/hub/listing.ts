@@ -1,0 +1,125 @@
+/**
+ * What a repository holds, as its hub lists it.
+ * @module
+ */
+import { ModelFileError, ModelNotFoundError } from "../errors.ts";
+import { isObject, type JsonObject, shown } from "../json.ts";
+import { isCommit } from "./caches.ts";
+import type { Hub } from "./hub.ts";
+import { type Repository, showRepository } from "./repository.ts";
+import { request, unlessSilent } from "./request.ts";
+import { retrying } from "./retry.ts";
+
+/** A file of a repository. */
+export interface HubFile {
+  /** Where it is in the repository. */
+  readonly path: string;
+  /** Its length in bytes. */
+  readonly size: number;
+  /** SHA-256 of a file in LFS; Git's SHA-1, of 40 digits, of another. */
+  readonly hash: string;
+}
+
+/** A repository at one commit. */
+export interface Listing {
+  /** The commit that the revision stands for. */
+  readonly commit: string;
+  /** Paths of all files. */
+  readonly paths: readonly string[];
+  /**
+   * What is known of one of the files; asks the hub where the list did not say it.
+   * @throws {ModelFileError} the hub does not say it either
+   */
+  describe(path: string): Promise<HubFile>;
+}
+
+/**
+ * Asks a hub for the files of a repository.
+ * @throws {ModelNotFoundError} the hub cannot be reached, or does not give the repository to this user
+ * @throws {ModelFileError} the answer makes no sense
+ */
+export async function listRepository(hub: Hub, repository: Repository): Promise<Listing> {
+  const { name, revision } = repository;
+  const address = `${hub.endpoint}/api/models/${name}/revision/${encodeURIComponent(revision)}?blobs=true`;
+  const document = await retrying(hub, () => readDocument(hub, address, repository));
+  const { sha: commit, siblings } = isObject(document) ? document : {};
+  if (typeof commit !== "string" || !isCommit(commit) || !Array.isArray(siblings)) {
+    throw new ModelFileError(address, `the hub answers ${shown(document)} without a commit and a list of files`);
+  }
+  const known = new Map(siblings.flatMap((entry) => {
+    const path = isObject(entry) ? entry.rfilename : undefined;
+    return typeof path === "string" ? [[path, readFile(path, entry)]] : [];
+  }));
+  return {
+    commit,
+    paths: Array.from(known.keys()),
+    describe: async (path) => known.get(path) ?? await askFor(hub, path, { ...repository, revision: commit }),
+  };
+}
+
+/** The address of a file's content. */
+export function fileAddress({ endpoint }: Hub, path: string, { name, revision }: Repository): string {
+  return `${endpoint}/${name}/resolve/${revision}/${path.split("/").map(encodeURIComponent).join("/")}`;
+}
+
+/** Why a hub does not give a repository, or a file of it. */
+export function refusal(hub: Hub, repository: Repository, { status, headers }: Response): Error {
+  const { name, revision } = repository;
+  const code = headers.get("x-error-code");
+  const page = `${hub.endpoint}/${name}`;
+  if (code === "GatedRepo" || (status === 403 && code === null)) {
+    const token = hub.token === undefined
+      ? `then set HF_TOKEN to a token made at ${hub.endpoint}/settings/tokens`
+      : "the token in HF_TOKEN must belong to whom access was granted";
+    return new ModelNotFoundError(`${name} is gated: accept its conditions at ${page}; ${token}`);
+  }
+  if (status === 404 && code === "RevisionNotFound") {
+    return new ModelNotFoundError(`${name} has no revision ${revision}; ${page}/branches lists them`);
+  }
+  if (status === 401 || status === 404) {
+    const token = hub.token === undefined
+      ? "if it is private, HF_TOKEN must hold a token that may read it"
+      : "or the token in HF_TOKEN may not read it";
+    return new ModelNotFoundError(`${hub.endpoint} has no ${showRepository(repository)}; ${token}`);
+  }
+  return new ModelNotFoundError(`${hub.endpoint} refuses ${showRepository(repository)} with status ${status}`);
+}
+
+async function readDocument(hub: Hub, address: string, repository: Repository): Promise<unknown> {
+  const abort = new AbortController();
+  const refuse = (response: Response) => refusal(hub, repository, response);
+  try {
+    const { response } = await request(hub, address, { refuse, signal: abort.signal });
+    const text = await unlessSilent(hub, new URL(address).host, response.text());
+    return JSON.parse(text);
+  } catch (cause) {
+    if (!(cause instanceof SyntaxError)) throw cause;
+    throw new ModelFileError(address, "the hub's answer is not JSON", { cause });
+  } finally {
+    abort.abort();
+  }
+}
+
+/** A file as the list describes it; undefined where it says too little. */
+function readFile(path: string, { blobId, size, lfs }: JsonObject): HubFile | undefined {
+  const hash = isObject(lfs) ? lfs.sha256 : blobId;
+  return isSize(size) && isHash(hash) ? { path, size, hash } : undefined;
+}
+
+async function askFor(hub: Hub, path: string, repository: Repository): Promise<HubFile> {
+  const address = fileAddress(hub, path, repository);
+  const refuse = (response: Response) => refusal(hub, repository, response);
+  const answer = await retrying(hub, () => request(hub, address, { method: "HEAD", refuse }));
+  const { response, hash } = answer;
+  const size = answer.size ?? Number(response.headers.get("content-length") ?? NaN);
+  if (isSize(size) && isHash(hash)) return { path, size, hash };
+  throw new ModelFileError(address, "the hub does not say the length and the hash of this file");
+}
+
+function isSize(value: unknown): value is number {
+  return Number.isSafeInteger(value) && value as number >= 0;
+}
+
+function isHash(value: unknown): value is string {
+  return typeof value === "string" && /^(?:[0-9a-f]{40}|[0-9a-f]{64})$/.test(value);
+}

@@ -31,7 +31,7 @@ export async function execute({ values, positionals }: Given, environment: Envir
   const say = (text: string) => stderr.write(`${text}\n`);
 
   using model = values["random-weights"] === undefined
-    ? openModel(values.model ?? "emoji", { tokenizer: values.tokenizer })
+    ? openModel(values.model ?? "emoji", { tokenizer: values.tokenizer, variable: environment.variable })
     : openRandomModel();
   const { defaults } = model;
   const { precision, kernels, steps = defaults.steps, width = defaults.width, height = defaults.height } = values;

@@ -34,6 +34,7 @@ export interface Command {
 
 const benchOptions: readonly OptionName[] = ["random-weights", "check", "ablation", "list-kernels"];
 const batchOptions: readonly OptionName[] = ["shard", "continue-on-error"];
+const pullOptions: readonly OptionName[] = ["revision", "offline"];
 
 /** Every command; the first one is meant when none is named. */
 export const commands: readonly [Command, ...Command[]] = [
@@ -41,7 +42,7 @@ export const commands: readonly [Command, ...Command[]] = [
     name: "generate",
     usage: "denoise [PROMPT] [options]",
     summary: "makes a picture",
-    options: optionNames.filter((name) => ![...benchOptions, ...batchOptions].includes(name)),
+    options: optionNames.filter((name) => ![...benchOptions, ...batchOptions, ...pullOptions].includes(name)),
     load: () => import("./generate.ts"),
   },
   {
@@ -49,7 +50,7 @@ export const commands: readonly [Command, ...Command[]] = [
     usage: "denoise batch FILE|- [options]",
     summary: "makes a picture of each line, a prompt or a JSON object such as " +
       '{"prompt": "a cat", "seed": 7, "steps": 10}; empty lines and those that begin with # are left out',
-    options: optionNames.filter((name) => ![...benchOptions, "prompt-file", "from"].includes(name)),
+    options: optionNames.filter((name) => ![...benchOptions, ...pullOptions, "prompt-file", "from"].includes(name)),
     load: () => import("./batch.ts"),
   },
   {
@@ -65,6 +66,20 @@ export const commands: readonly [Command, ...Command[]] = [
     summary: "shows how a model reads a prompt",
     options: ["model", "prompt-file", "prompt-syntax", "long-prompt", "json", "quiet", "help", "version"],
     load: () => import("./tokens.ts"),
+  },
+  {
+    name: "pull",
+    usage: "denoise pull ORGANISATION/NAME [options]",
+    summary: "downloads a model of Stable Diffusion 1.x from the Hugging Face hub",
+    options: [...pullOptions, "json", "quiet", "help", "version"],
+    load: () => import("./pull.ts"),
+  },
+  {
+    name: "models",
+    usage: "denoise models [options]",
+    summary: "lists the models on this machine",
+    options: ["json", "quiet", "help", "version"],
+    load: () => import("./models.ts"),
   },
   {
     name: "bench",

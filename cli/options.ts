@@ -31,7 +31,8 @@ interface OptionEntry {
 export const options = {
   "model": {
     value: "NAME|DIR|FILE",
-    help: "an embedded model, a folder of a diffusers model, or a checkpoint (.safetensors)",
+    help: "an embedded model, a folder of a diffusers model, a checkpoint (.safetensors), or a downloaded " +
+      "ORGANISATION/NAME or ORGANISATION/NAME@REVISION",
     otherwise: "emoji",
     read: text,
     scope: "model",
@@ -222,6 +223,13 @@ export const options = {
   "check": { help: "bench: compare each stage of --random-weights sd14 with what diffusers computed" },
   "ablation": { help: "bench: measure one optimization of the paper after the other" },
   "list-kernels": { help: "bench: measure every kernel that could run an operation" },
+  "revision": {
+    value: "NAME",
+    help: "pull: the branch, tag or commit to download; --model ORGANISATION/NAME@NAME draws with it",
+    otherwise: "main",
+    read: text,
+  },
+  "offline": { help: "pull: do not use the network, only say where the model is" },
   "json": { help: "print the result, or the error, as JSON" },
   "quiet": { help: "print nothing but the result and errors" },
   "help": { help: "print this help", letter: "h" },

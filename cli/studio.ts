@@ -66,7 +66,7 @@ export class Studio implements AsyncDisposable {
   static async open(options: OptionValues, environment: Environment): Promise<Studio> {
     const module = await environment.loadPipeline();
     const { model: name, precision, kernels } = options;
-    const model = module.openModel(name ?? "emoji", { tokenizer: options.tokenizer });
+    const model = module.openModel(name ?? "emoji", { tokenizer: options.tokenizer, variable: environment.variable });
     if (name === undefined) environment.stderr.write(`${introduce(model)}\n`);
     const loading = { precision, kernels, selection: selectionOf(options, environment) };
     return new Studio(module, model, loading, new ImageFiles(environment.folder));

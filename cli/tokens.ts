@@ -13,7 +13,7 @@ export async function execute(given: Given, environment: Environment): Promise<v
   const { values } = given;
   const prompt = await readPrompt(given, environment);
   const { encodePrompt, loadTokenizer, openModel } = await environment.loadPipeline();
-  using model = openModel(values.model ?? "emoji", { tokenizer: values.tokenizer });
+  using model = openModel(values.model ?? "emoji", { tokenizer: values.tokenizer, variable: environment.variable });
   const tokenizer = await loadTokenizer(model.tokenizer);
   const promptSyntax = values["prompt-syntax"];
   checkWeights("The prompt", prompt, { promptSyntax });

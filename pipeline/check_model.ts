@@ -2,7 +2,7 @@
  * Whether a model's files are those of a model that can be drawn with: its parts fit together, every tensor is there.
  * @module
  */
-import { type Model, ModelFileError, type TensorSource } from "../weights/mod.ts";
+import { type Model, type ModelConfig, ModelFileError, type TensorSource } from "../weights/mod.ts";
 import {
   readTextConfig,
   readUnetConfig,
@@ -29,18 +29,26 @@ export interface PartConfigs {
  * @throws {ModelFileError} when tensors are missing, misshapen or unknown, or the model is of a kind that is not supported.
  */
 export function checkModel(model: Model): PartConfigs {
-  const text = readTextConfig(model.config.textEncoder);
-  const unet = readUnetConfig(model.config.unet);
-  const vae = readVaeConfig(model.config.vae);
-  checkParts(unet, vae, text);
+  const { text, unet, vae } = readConfigs(model.config);
   checkTensors(model.textEncoder, recordShapes((parameters) => readTextEncoder(parameters, text)));
   checkTensors(model.unet, recordShapes((parameters) => readUnet(parameters, unet)));
   checkTensors(model.vae, vaeShapes(model.vae, vae));
   return { text, unet, vae };
 }
 
+/**
+ * Reads the configurations of parts that fit together.
+ *
+ * @throws {ModelFileError} when they do not, or the model is of a kind that is not supported.
+ */
+export function readConfigs({ textEncoder, unet, vae }: ModelConfig): PartConfigs {
+  const configs = { text: readTextConfig(textEncoder), unet: readUnetConfig(unet), vae: readVaeConfig(vae) };
+  checkParts(configs);
+  return configs;
+}
+
 /** Refuses parts that do not fit together. */
-function checkParts(unet: UnetConfig, vae: VaeConfig, text: TextConfig): void {
+function checkParts({ unet, vae, text }: PartConfigs): void {
   const { inChannels, outChannels, contextWidth } = unet;
   if (inChannels !== vae.latentChannels || outChannels !== vae.latentChannels) {
     const shape = `${inChannels} channels to ${outChannels}`;

@@ -1,0 +1,52 @@
+/**
+ * How far a download is, on standard error.
+ * @module
+ */
+import { showBytes } from "./byte_count.ts";
+import type { Environment } from "./environment.ts";
+
+/** What is told of a download. */
+export interface DownloadProgress {
+  /** So many bytes of all are here. */
+  update(bytes: number, total: number): void;
+  /** Ends a line that is redrawn, so that another can follow. */
+  breakLine(): void;
+}
+
+/** Shows a line that is redrawn on a terminal, and anywhere else a line per tenth. */
+export function createDownloadProgress(
+  { stderr, variable }: Environment,
+  now: () => number = () => performance.now(),
+): DownloadProgress {
+  const redraws = stderr.isTerminal() && variable("TERM") !== "dumb";
+  let first: { readonly bytes: number; readonly time: number } | undefined;
+  let shown = "";
+  let tenth = 0;
+  const breakLine = () => {
+    if (redraws && shown !== "") stderr.write("\n");
+    shown = "";
+  };
+  return {
+    breakLine,
+    update(bytes, total) {
+      first ??= { bytes, time: now() };
+      const reached = Math.floor(10 * bytes / total);
+      const line = `${showBytes(bytes)} of ${showBytes(total)}, ${Math.floor(100 * bytes / total)} %${
+        rate(bytes, first)
+      }`;
+      if (redraws && line !== shown) {
+        stderr.write(`\r${line.padEnd(60)}`);
+        shown = line;
+        if (bytes === total) breakLine();
+      } else if (!redraws && reached > tenth) {
+        stderr.write(`${line}\n`);
+      }
+      tenth = reached;
+    },
+  };
+
+  function rate(bytes: number, since: { readonly bytes: number; readonly time: number }): string {
+    const seconds = (now() - since.time) / 1000;
+    return seconds < 1 ? "" : `, ${showBytes(Math.max(0, bytes - since.bytes) / seconds)} a second`;
+  }
+}

@@ -1,0 +1,97 @@
+/**
+ * `denoise pull`: downloads a model.
+ * @module
+ */
+import {
+  CacheError,
+  familyOf,
+  findRepository,
+  ModelNotFoundError,
+  parseRepository,
+  pull,
+  type PullEvent,
+  type Repository,
+  showRepository,
+} from "../pipeline/models.ts";
+import { showBytes } from "./byte_count.ts";
+import type { Given } from "./commands.ts";
+import { createDownloadProgress } from "./download_progress.ts";
+import type { Environment } from "./environment.ts";
+import { OutputError, UsageError } from "./errors.ts";
+
+/** Downloads a model unless it is here, and prints its folder. */
+export async function execute({ values, positionals }: Given, environment: Environment): Promise<void> {
+  const repository = readRepository(positionals, values.revision);
+  const offline = values.offline || isOffline(environment.variable("HF_HUB_OFFLINE"));
+  const pulled = offline ? findOffline(repository, environment) : await download(repository, environment);
+  const document = { schema: 1, model: showRepository(repository), ...pulled };
+  environment.stdout.write(values.json ? `${JSON.stringify(document)}\n` : `${pulled.directory}\n`);
+}
+
+function readRepository(positionals: readonly string[], revision: string | undefined): Repository {
+  const [text, ...more] = positionals;
+  if (text === undefined || more.length > 0) {
+    throw new UsageError("Which model? denoise pull ORGANISATION/NAME takes one");
+  }
+  const repository = parseRepository(revision === undefined ? text : `${text}@${revision}`);
+  if (repository !== undefined) return repository;
+  throw new UsageError(
+    revision === undefined
+      ? `${JSON.stringify(text)} is no repository: it must be ORGANISATION/NAME or ORGANISATION/NAME@REVISION`
+      : `${JSON.stringify(text)} with --revision ${JSON.stringify(revision)} is no repository and revision`,
+  );
+}
+
+/** As `huggingface_hub` reads it. */
+function isOffline(value: string | undefined): boolean {
+  return /^(?:1|on|yes|true)$/i.test(value ?? "");
+}
+
+function findOffline(repository: Repository, { variable }: Environment) {
+  try {
+    return { directory: findRepository(repository, variable), downloaded: 0 };
+  } catch (cause) {
+    if (!(cause instanceof ModelNotFoundError)) throw cause;
+    throw new ModelNotFoundError(
+      `${cause.message} when it may use the network: --offline or HF_HUB_OFFLINE forbids it`,
+      {
+        cause,
+      },
+    );
+  }
+}
+
+async function download(repository: Repository, environment: Environment) {
+  const { stderr, variable } = environment;
+  const name = showRepository(repository);
+  const progress = createDownloadProgress(environment);
+  try {
+    const pulled = await pull(repository, { variable, onEvent, check: familyOf });
+    if (pulled.downloaded === 0) say(`All ${showBytes(pulled.bytes)} of ${name} are here already`);
+    return pulled;
+  } catch (cause) {
+    progress.breakLine();
+    if (cause instanceof RangeError) throw new UsageError(cause.message, { cause });
+    if (cause instanceof CacheError) throw new OutputError(cause.message, { cause });
+    throw cause;
+  }
+
+  function onEvent(event: PullEvent): void {
+    if (event.type === "progress") return progress.update(event.bytes, event.total);
+    say(describeEvent(name, event));
+  }
+
+  function say(line: string): void {
+    progress.breakLine();
+    stderr.write(`${line}\n`);
+  }
+}
+
+function describeEvent(name: string, event: Exclude<PullEvent, { type: "progress" }>): string {
+  if (event.type === "waiting") return `Another process downloads ${name}: waiting for it`;
+  if (event.type === "retry") return `${event.reason}; trying again in ${event.milliseconds / 1000} s`;
+  const { commit, files, bytes, present, half } = event;
+  const precision = half ? ", weights in half precision (fp16), half of the full size" : "";
+  const rest = present === 0 ? "" : `; ${showBytes(present)} of them are here already`;
+  return `Downloading ${name} at ${commit.slice(0, 12)}: ${files} files, ${showBytes(bytes)}${precision}${rest}`;
+}

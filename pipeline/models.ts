@@ -1,0 +1,57 @@
+/**
+ * Models on this machine and on a hub, without loading a {@link Pipeline}.
+ * @module
+ */
+import { listModels, ModelFileError, ModelNotFoundError, readConfig, type ReadVariable } from "../weights/mod.ts";
+import { readConfigs } from "./check_model.ts";
+export {
+  CacheError,
+  findRepository,
+  ModelNotFoundError,
+  parseRepository,
+  pull,
+  type Pulled,
+  type PullEvent,
+  type Repository,
+  showRepository,
+} from "../weights/mod.ts";
+
+/** A model on this machine. */
+export interface ModelDescription {
+  /** What `--model` takes. */
+  readonly name: string;
+  /** Length of its files in bytes. */
+  readonly bytes: number;
+  /** Its family; absent when it cannot be drawn with. */
+  readonly family?: string;
+  /** Why it cannot be drawn with. */
+  readonly problem?: string;
+  /** Whether it comes with the program, was downloaded by it, or is Hugging Face's. */
+  readonly owner: "embedded" | "denoise" | "Hugging Face";
+  /** Where its files are. */
+  readonly directory: string;
+}
+
+/** The embedded models and those that were downloaded; no weights are read. */
+export function describeModels(variable: ReadVariable): readonly ModelDescription[] {
+  return listModels(variable).map(({ missing, ...model }) => {
+    if (missing.length > 0) return { ...model, problem: `incomplete: there is no ${missing.join(", ")}` };
+    try {
+      return { ...model, family: familyOf(model.directory) };
+    } catch (error) {
+      if (!(error instanceof ModelFileError || error instanceof ModelNotFoundError)) throw error;
+      return { ...model, problem: error.message };
+    }
+  });
+}
+
+/**
+ * The family of the model in a folder, told by its configurations.
+ *
+ * @throws {ModelFileError} when it is of a kind that is not supported.
+ */
+export function familyOf(directory: string): string {
+  const { unet } = readConfigs(readConfig(directory));
+  // OpenCLIP's text encoder came with version 2.
+  return unet.contextWidth === 1024 ? "SD 2.x" : "SD 1.x";
+}

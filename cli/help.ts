@@ -3,6 +3,7 @@
  * @module
  */
 import { type Command, commands } from "./commands.ts";
+import { evaluationsPerStep, schedulerAliases, schedulerNames, schedulerSummary } from "../pipeline/schedulers/mod.ts";
 import { exitCodes } from "./exit_codes.ts";
 import { optionEntry, type OptionName } from "./options.ts";
 
@@ -30,6 +31,16 @@ export function fullHelp(command: Command): string {
     `Options:\n${writeColumns(flags)}`,
     `Exit codes:\n${writeColumns(codes)}`,
   ].join("\n");
+}
+
+/** The schedulers: what each is, what it costs and how others call it. */
+export function schedulerHelp(): string {
+  const rows = schedulerNames().map((name) => {
+    const evaluations = evaluationsPerStep(name) === 1 ? "" : "; 2 evaluations of the model a step";
+    return [name, `${schedulerSummary(name)}${evaluations} [${schedulerAliases(name).join(", ")}]`] as const;
+  });
+  return "Schedulers [and what AUTOMATIC1111's web UI and diffusers call them]:\n" + writeColumns(rows) +
+    "\nCapitals, spaces, dashes and underscores do not matter: dpm++2m is DPM++ 2M.\n";
 }
 
 /** The option as it is typed: `-h, --help`, `--seed NUMBER`. */

@@ -3,16 +3,18 @@
  * @module
  */
 import { readOptimizations } from "../pipeline/optimizations.ts";
-import { schedulerNames } from "../pipeline/schedulers/mod.ts";
-import { finiteNumber, oneOf, seed, shard, share, size, text, wholeNumber } from "./values.ts";
+import { findScheduler, schedulerNames } from "../pipeline/schedulers/mod.ts";
+import { finiteNumber, foundIn, fraction, oneOf, seed, shard, share, size, text, wholeNumber } from "./values.ts";
 
 interface OptionEntry {
   /** What it does, in words. */
   readonly help: string;
   /** One letter that says the same after a single dash. */
   readonly letter?: string;
-  /** How help writes the value; a switch has none. */
+  /** How help writes the value; a switch has none, and one of few choices shows them. */
   readonly value?: string;
+  /** The values there are, if they can be listed. */
+  readonly choices?: readonly string[];
   /** Turns the value's text into the value, or throws a RangeError. */
   readonly read?: (value: string) => unknown;
   /** The text read when the option is absent. */
@@ -58,18 +60,16 @@ export const options = {
     read: text,
   },
   "prompt-syntax": {
-    value: "NAME",
     help:
       "a1111 reads (more), [less], (as said:1.2), \\( and BREAK; plain reads every character as text, as diffusers does",
     default: "a1111",
-    read: oneOf("a1111", "plain"),
+    ...oneOf("a1111", "plain"),
     scope: "picture",
   },
   "long-prompt": {
-    value: "NAME",
     help: "chunk reads a prompt that is too long in pieces, as a1111 does; truncate cuts it, as diffusers does",
     otherwise: "chunk; the embedded model's is truncate",
-    read: oneOf("chunk", "truncate"),
+    ...oneOf("chunk", "truncate"),
     scope: "picture",
   },
   "clip-skip": {
@@ -136,33 +136,37 @@ export const options = {
     scope: "picture",
   },
   "vae-tiling": {
-    value: "NAME",
     help:
       "on makes large pictures in blended tiles, which need less memory; auto where the whole would take more than " +
       "3 GiB, or more than the GPU can bind at once; off never",
     default: "auto",
-    read: oneOf("auto", "on", "off"),
+    ...oneOf("auto", "on", "off"),
     scope: "picture",
   },
   "scheduler": {
     value: "NAME",
-    help: schedulerNames().join(", "),
+    help: `${schedulerNames().join(", ")}; other tools' names of them as well; help tells more`,
     otherwise: "the model's",
-    read: oneOf(...schedulerNames()),
+    ...foundIn(schedulerNames(), findScheduler),
+    scope: "picture",
+  },
+  "eta": {
+    value: "NUMBER",
+    help: "fresh noise that ddim adds each step, 0 to 1",
+    otherwise: "0",
+    read: fraction,
     scope: "picture",
   },
   "rng": {
-    value: "NAME",
     help: "noise of torch's generator on the cpu or on cuda",
     default: "cpu",
-    read: oneOf("cpu", "cuda"),
+    ...oneOf("cpu", "cuda"),
     scope: "picture",
   },
   "precision": {
-    value: "NAME",
     help: "weights as f16 or f32; auto as the model has them",
     default: "auto",
-    read: oneOf("auto", "f16", "f32"),
+    ...oneOf("auto", "f16", "f32"),
     scope: "model",
   },
   "kernels": {
@@ -215,10 +219,9 @@ export const options = {
     help: "batch: report a picture that fails as a line of JSON and go on; the exit code is that of the failures, or 1",
   },
   "random-weights": {
-    value: "NAME",
     help: "bench: measure a model of full size with computed weights: sd14",
     otherwise: "the model's",
-    read: oneOf("sd14"),
+    ...oneOf("sd14"),
   },
   "check": { help: "bench: compare each stage of --random-weights sd14 with what diffusers computed" },
   "ablation": { help: "bench: measure one optimization of the paper after the other" },
@@ -253,5 +256,6 @@ type OptionValue<Entry> = Entry extends { read: (value: string) => infer Value }
 
 /** The table row of an option, as its readers see it. */
 export function optionEntry(name: OptionName): OptionEntry {
-  return options[name];
+  const entry: OptionEntry = options[name];
+  return entry.choices === undefined ? entry : { value: entry.choices.join("|"), ...entry };
 }

@@ -39,7 +39,7 @@ export function drawSeed(): bigint {
  * @throws {UsageError} when a picture cannot be read.
  */
 export function completeRequest(values: OptionValues, { prompt, seed, model, files }: Subject): Request {
-  const { steps, guidance, scheduler, rng } = values;
+  const { steps, guidance, scheduler, eta, rng } = values;
   const { defaults } = model;
   const init = readInit(values, files);
   const { width = defaults.width, height = defaults.height } = init ? initSize(init.image, values, defaults) : values;
@@ -57,6 +57,7 @@ export function completeRequest(values: OptionValues, { prompt, seed, model, fil
     ...(init && { init }),
     vaeTiling: values["vae-tiling"],
     ...(scheduler === undefined ? {} : { scheduler }),
+    ...(eta === undefined ? {} : { eta }),
     rng,
   };
 }
@@ -72,7 +73,7 @@ export function checkSchedule(
   { config }: Model,
   { ModelFileError }: PipelineModule,
 ): void {
-  const { steps, scheduler } = request;
+  const { steps, scheduler, eta } = request;
   try {
     scheduleFor(config.scheduler, { steps, name: scheduler, start: stepsLeftOut(request) });
   } catch (cause) {
@@ -80,6 +81,7 @@ export function checkSchedule(
     if (scheduler !== undefined) throw new UsageError(`--scheduler ${scheduler}: ${message}`, { cause });
     throw new ModelFileError("scheduler_config.json", message, { cause });
   }
+  refused(`--eta ${eta}`, () => scheduleFor(config.scheduler, { steps, name: scheduler, eta }));
 }
 
 /**

@@ -7,7 +7,7 @@ import { findCommand } from "./commands.ts";
 import { type Environment, silenced, systemEnvironment } from "./environment.ts";
 import { UsageError } from "./errors.ts";
 import { exitCodeOf } from "./exit_codes.ts";
-import { fullHelp, shortHelp } from "./help.ts";
+import { fullHelp, schedulerHelp, shortHelp } from "./help.ts";
 import { readValues, sortArguments } from "./parse.ts";
 
 /**
@@ -33,6 +33,8 @@ async function runCommand(args: readonly string[], environment: Environment): Pr
   const given = sortArguments(rest, command.options);
   if (given.options.help) {
     environment.stdout.write(fullHelp(command));
+  } else if (given.options.scheduler === "help") {
+    environment.stdout.write(schedulerHelp());
   } else if (given.options.version) {
     environment.stdout.write(`denoise ${project.version}\n`);
   } else {

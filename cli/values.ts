@@ -74,20 +74,42 @@ export function shard(value: string): Shard {
   throw new RangeError(`must be I/N with I from 1 to N, such as 2/4, got ${quote(value)}`);
 }
 
-/** One of `names`. */
-export function oneOf<Name extends string>(
-  ...names: readonly Name[]
-): (value: string) => Name {
-  return (value) => {
-    const name = names.find((known) => known === value);
+/** A share of a whole, which may be nothing or all. */
+export function fraction(value: string): number {
+  const number = Number(value);
+  if (/^\d*\.?\d+$/.test(value) && number <= 1) return number;
+  throw new RangeError(`must be a number from 0 to 1, got ${quote(value)}`);
+}
+
+/** What an option has that takes a name. */
+export interface Choice<Name extends string> {
+  /** The names. */
+  readonly choices: readonly Name[];
+  /** Their reader. */
+  readonly read: (value: string) => Name;
+}
+
+/** One of `choices`. */
+export function oneOf<Name extends string>(...choices: readonly Name[]): Choice<Name> {
+  return foundIn(choices, (value) => choices.find((known) => known === value));
+}
+
+/** One of `choices`, or another name for which `find` knows one. */
+export function foundIn<Name extends string>(
+  choices: readonly Name[],
+  find: (value: string) => Name | undefined,
+): Choice<Name> {
+  const read = (value: string) => {
+    const name = find(value);
     if (name !== undefined) return name;
-    const meant = suggest(value, names);
+    const meant = suggest(value, choices);
     throw new RangeError(
-      `must be ${names.length > 1 ? "one of " : ""}${names.join(", ")}, got ${quote(value)}${
+      `must be ${choices.length > 1 ? "one of " : ""}${choices.join(", ")}, got ${quote(value)}${
         meant === undefined ? "" : `: did you mean ${meant}?`
       }`,
     );
   };
+  return { choices, read };
 }
 
 function quote(value: string): string {

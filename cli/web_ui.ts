@@ -2,10 +2,10 @@
  * Our options in the words of AUTOMATIC1111's web UI and of stable-diffusion.cpp, and theirs in ours.
  * @module
  */
+import { findScheduler, webUiNames } from "../pipeline/schedulers/mod.ts";
 import type { Infotext } from "./infotext.ts";
 import type { OptionName } from "./options.ts";
 import type { Making, Recipe } from "./picture_metadata.ts";
-import { samplerOf, schedulerOf } from "./sampler_names.ts";
 
 /** Settings that say nothing of the picture's pixels, or nothing that a Stable Diffusion 1.x model heeds. */
 const IDLE: readonly string[] = ["Version", "User", "Guidance", "Schedule type", "Model hash"];
@@ -29,6 +29,7 @@ const readers = new Map<string, (value: string) => Options | undefined>([
   }],
   // The value that stable-diffusion.cpp writes where none was given.
   ["Eta", (eta) => /^0\.?0*$|^inf$/.test(eta) ? {} : undefined],
+  ["Eta DDIM", (eta) => ({ eta })],
   ["Clip skip", (skip) => ({ "clip-skip": skip })],
   ["RNG", (name) => {
     const rng = generators.get(name.toLowerCase());
@@ -38,8 +39,8 @@ const readers = new Map<string, (value: string) => Options | undefined>([
 
 /** The settings of a picture, in the web UI's names and order. */
 export function settingsOf({ request, scheduler, model }: Making): Map<string, string> {
-  const { steps, guidance, seed, width, height, clipSkip = 1, rng, init } = request;
-  const { sampler, schedule } = samplerOf(scheduler);
+  const { steps, guidance, seed, width, height, clipSkip = 1, eta = 0, rng, init } = request;
+  const { sampler, schedule } = webUiNames(scheduler);
   return new Map([
     ["Steps", `${steps}`],
     ["Sampler", sampler],
@@ -49,6 +50,7 @@ export function settingsOf({ request, scheduler, model }: Making): Map<string, s
     ["Size", `${width}x${height}`],
     ["Model", model],
     ...(init ? [["Denoising strength", `${init.strength}`] as const] : []),
+    ...(eta > 0 ? [["Eta DDIM", `${eta}`] as const] : []),
     ...(clipSkip > 1 ? [["Clip skip", `${clipSkip}`] as const] : []),
     ["RNG", rng === "cpu" ? "CPU" : "NV"],
   ]);
@@ -69,7 +71,7 @@ export function readForeign({ prompt, negativePrompt, settings }: Infotext): Rec
 }
 
 function readSampler(sampler: string, schedule: string | undefined): Options | undefined {
-  const scheduler = schedulerOf(sampler, schedule);
+  const scheduler = findScheduler(sampler, schedule);
   return scheduler === undefined ? undefined : { scheduler };
 }
 

@@ -35,5 +35,5 @@ export {
   type WeightedToken,
 } from "./prompt/chunks.ts";
 export type { GenerateEvent, Image, ImageFile, InitImage, Request, Timings, VaeTiling } from "./request.ts";
-export { schedulerNames } from "./schedulers/mod.ts";
+export { findScheduler, schedulerNames } from "./schedulers/mod.ts";
 export { loadTokenizer, type Token, type Tokenizer } from "./tokenizer.ts";

@@ -203,6 +203,7 @@ export class Pipeline implements AsyncDisposable {
     const schedule = scheduleFor(model.config.scheduler, {
       steps: request.steps,
       name: request.scheduler,
+      eta: request.eta,
       start: stepsLeftOut(request),
     });
     const encoding = performance.now();

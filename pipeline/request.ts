@@ -21,6 +21,8 @@ export interface Request {
   readonly height: number;
   /** A name of the scheduler table; absent, the model's own scheduler config rules. */
   readonly scheduler?: string;
+  /** How much fresh noise DDIM adds each step, 0, the default, to 1; other schedulers have no such choice. */
+  readonly eta?: number;
   /**
    * `a1111` reads brackets, weights and `BREAK` as AUTOMATIC1111 does; `plain`, the default, reads all characters as
    * text, as diffusers does.

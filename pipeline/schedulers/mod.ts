@@ -6,15 +6,13 @@ import { createSchedule, type Problem } from "./sampler.ts";
 import type { Schedule } from "./schedule.ts";
 import { signalShares } from "./noise_schedule.ts";
 import { readSettings, trainingKeys } from "./settings.ts";
-import { classes, type SchedulerClass } from "./table.ts";
+import { schedulerNames } from "./names.ts";
+import { classes, type SchedulerClass, type SchedulerVariant } from "./table.ts";
 
 export { initialState, MAX_SLOTS, runStep } from "./schedule.ts";
 export type { NoiseLevel, Schedule, ScheduleStep, StepValues } from "./schedule.ts";
 
-/** The names that a scheduler can be asked for by. */
-export function schedulerNames(): readonly string[] {
-  return Object.values(classes).flatMap(({ names }) => Object.keys(names));
-}
+export { findScheduler, schedulerAliases, schedulerNames, schedulerSummary, webUiNames } from "./names.ts";
 
 /** A scheduler_config.json, as its JSON parses. */
 export type SchedulerConfig = Readonly<Record<string, unknown>>;
@@ -54,6 +52,12 @@ export function scheduleFor(config: SchedulerConfig, options: ScheduleOptions): 
   return createSchedule(sampler(problem), start);
 }
 
+/** How often a scheduler of ours runs the model for each step that is asked for, 1 or 2; one more or less in all. */
+export function evaluationsPerStep(name: string): number {
+  const steps = 10;
+  return Math.round(scheduleFor({}, { steps, name }).steps.length / steps);
+}
+
 /** How many of `steps` image-to-image leaves out at `strength` 0 to 1: at 1 none. */
 export function skippedSteps(steps: number, strength: number): number {
   return Math.max(steps - Math.floor(steps * strength), 0);
@@ -61,8 +65,8 @@ export function skippedSteps(steps: number, strength: number): number {
 
 /** The name of the table that comes nearest to a model's own configuration: of its class, the likest variant. */
 export function nearestName(config: SchedulerConfig): string {
-  const likeness = (variant: object) =>
-    Object.entries(variant).reduce((sum, [key, value]) => sum + (config[key] === value ? 1 : -1), 0);
+  const likeness = ({ settings = {} }: SchedulerVariant) =>
+    Object.entries(settings).reduce((sum, [key, value]) => sum + (config[key] === value ? 1 : -1), 0);
   const variants = Object.entries(classOf(config).names);
   return variants.toSorted(([, a], [, b]) => likeness(b) - likeness(a))[0]![0];
 }
@@ -80,7 +84,7 @@ function namedClass(name: string): SchedulerClass {
   if (found === undefined) {
     throw new RangeError(`Scheduler ${name} is not known; known: ${schedulerNames().join(", ")}`);
   }
-  return { ...found, defaults: { ...found.defaults, ...found.names[name] } };
+  return { ...found, defaults: { ...found.defaults, ...found.names[name]!.settings } };
 }
 
 function trainingOf(config: SchedulerConfig): SchedulerConfig {

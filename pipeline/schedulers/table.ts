@@ -23,8 +23,18 @@ export interface SchedulerClass {
   readonly defaults: Partial<Settings>;
   /** Values that this class supports, where they are fewer than a key may have. */
   readonly accepts?: Choices;
-  /** What each name sets, beside what the model was trained with. */
-  readonly names: Readonly<Record<string, Partial<Settings>>>;
+  /** The names; the first one is the class with its defaults for Stable Diffusion. */
+  readonly names: Readonly<Record<string, SchedulerVariant>>;
+}
+
+/** A name of ours. */
+export interface SchedulerVariant {
+  /** What it sets, beside what the model was trained with. */
+  readonly settings?: Partial<Settings>;
+  /** What it is, in a few words. */
+  readonly summary: string;
+  /** The sampler in AUTOMATIC1111's web UI, or in a fork where it has none such; then its schedule, if not the plain one. */
+  readonly webUi: readonly [sampler: string, schedule?: "Karras" | "SGM Uniform"];
 }
 
 const sigmaDefaults: Partial<Settings> = {
@@ -62,7 +72,13 @@ export const classes: Readonly<Record<string, SchedulerClass>> = {
   PNDMScheduler: {
     sampler: pndm,
     defaults: { timestep_spacing: "leading", steps_offset: 0, set_alpha_to_one: false, skip_prk_steps: false },
-    names: { pndm: { steps_offset: 1, skip_prk_steps: true } },
+    names: {
+      pndm: {
+        settings: { steps_offset: 1, skip_prk_steps: true },
+        summary: "pseudo linear multistep, the scheduler of Stable Diffusion 1.4",
+        webUi: ["PLMS"],
+      },
+    },
   },
   DDIMScheduler: {
     sampler: ddim,
@@ -74,8 +90,16 @@ export const classes: Readonly<Record<string, SchedulerClass>> = {
       thresholding: false,
     },
     names: {
-      "ddim": { steps_offset: 1, set_alpha_to_one: false, clip_sample: false },
-      "ddim-trailing": { timestep_spacing: "trailing", set_alpha_to_one: false, clip_sample: false },
+      "ddim": {
+        settings: { steps_offset: 1, set_alpha_to_one: false, clip_sample: false },
+        summary: "deterministic, or with --eta as noisy as asked",
+        webUi: ["DDIM"],
+      },
+      "ddim-trailing": {
+        settings: { timestep_spacing: "trailing", set_alpha_to_one: false, clip_sample: false },
+        summary: "ddim that begins at pure noise, for few steps",
+        webUi: ["DDIM", "SGM Uniform"],
+      },
     },
   },
   EulerDiscreteScheduler: {
@@ -89,46 +113,68 @@ export const classes: Readonly<Record<string, SchedulerClass>> = {
       timestep_type: "discrete",
     },
     names: {
-      "euler": {},
-      "euler-karras": { use_karras_sigmas: true },
-      "euler-trailing": { timestep_spacing: "trailing" },
+      "euler": { summary: "first order, robust", webUi: ["Euler"] },
+      "euler-karras": {
+        settings: { use_karras_sigmas: true },
+        summary: "euler with more steps where there is little noise",
+        webUi: ["Euler", "Karras"],
+      },
+      "euler-trailing": {
+        settings: { timestep_spacing: "trailing" },
+        summary: "euler that begins at pure noise, for few steps",
+        webUi: ["Euler", "SGM Uniform"],
+      },
     },
   },
   EulerAncestralDiscreteScheduler: {
     sampler: eulerAncestral,
     defaults: { timestep_spacing: "linspace", steps_offset: 0 },
-    names: { "euler-ancestral": {} },
+    names: { "euler-ancestral": { summary: "euler with fresh noise each step: never settles", webUi: ["Euler a"] } },
   },
   HeunDiscreteScheduler: {
     sampler: heun,
     defaults: { ...sigmaDefaults, beta_start: 0.00085, beta_end: 0.012, clip_sample: false },
-    names: { heun: {} },
+    names: { heun: { summary: "euler with a corrected slope: second order", webUi: ["Heun"] } },
   },
   LMSDiscreteScheduler: {
     sampler: lms,
     defaults: sigmaDefaults,
-    names: { lms: {} },
+    names: { lms: { summary: "linear multistep of fourth order", webUi: ["LMS"] } },
   },
   KDPM2DiscreteScheduler: {
     sampler: dpm2,
     defaults: { ...sigmaDefaults, beta_start: 0.00085, beta_end: 0.012 },
-    names: { dpm2: {} },
+    names: { dpm2: { summary: "euler with the slope half way: second order", webUi: ["DPM2"] } },
   },
   DPMSolverMultistepScheduler: {
     sampler: dpmSolverMultistep,
     defaults: { ...dpmDefaults, euler_at_final: false, use_lu_lambdas: false },
     accepts: dpmAccepts,
     names: {
-      "dpmpp-2m": {},
-      "dpmpp-2m-karras": { use_karras_sigmas: true },
-      "dpmpp-2m-sde": { algorithm_type: "sde-dpmsolver++" },
+      "dpmpp-2m": { summary: "DPM-Solver++ of second order, multistep: good from 15 steps", webUi: ["DPM++ 2M"] },
+      "dpmpp-2m-karras": {
+        settings: { use_karras_sigmas: true },
+        summary: "dpmpp-2m with more steps where there is little noise",
+        webUi: ["DPM++ 2M", "Karras"],
+      },
+      "dpmpp-2m-sde": {
+        settings: { algorithm_type: "sde-dpmsolver++" },
+        summary: "dpmpp-2m with fresh noise each step",
+        webUi: ["DPM++ 2M SDE"],
+      },
     },
   },
   DPMSolverSinglestepScheduler: {
     sampler: dpmSolverSinglestep,
     defaults: { ...dpmDefaults, lower_order_final: false },
     accepts: { ...dpmAccepts, solver_order: [1, 2] },
-    names: { "dpmpp-2s": { lower_order_final: true } },
+    names: {
+      "dpmpp-2s": {
+        settings: { lower_order_final: true },
+        summary: "DPM-Solver++ of second order, singlestep",
+        webUi: ["DPM++ 2S"],
+      },
+    },
   },
   UniPCMultistepScheduler: {
     sampler: unipc,
@@ -141,13 +187,13 @@ export const classes: Readonly<Record<string, SchedulerClass>> = {
       predict_x0: true,
     },
     accepts: { solver_order: [1, 2], solver_type: ["bh1", "bh2"] },
-    names: { unipc: {} },
+    names: { unipc: { summary: "predicts and corrects: good from 10 steps", webUi: ["UniPC"] } },
   },
   DEISMultistepScheduler: {
     sampler: deis,
     defaults: { ...solverDefaults, algorithm_type: "deis", solver_type: "logrho" },
     accepts: { algorithm_type: ["deis"], solver_order: [1, 2, 3], solver_type: ["logrho"] },
-    names: { deis: {} },
+    names: { deis: { summary: "exponential integrator, multistep", webUi: ["DEIS"] } },
   },
   LCMScheduler: {
     sampler: lcm,
@@ -160,7 +206,7 @@ export const classes: Readonly<Record<string, SchedulerClass>> = {
       clip_sample: false,
       thresholding: false,
     },
-    names: { lcm: {} },
+    names: { lcm: { summary: "for latent consistency models, 2 to 8 steps", webUi: ["LCM"] } },
   },
   DDPMScheduler: {
     sampler: ddpm,
@@ -171,6 +217,12 @@ export const classes: Readonly<Record<string, SchedulerClass>> = {
       clip_sample: true,
       thresholding: false,
     },
-    names: { ddpm: { steps_offset: 1, clip_sample: false } },
+    names: {
+      ddpm: {
+        settings: { steps_offset: 1, clip_sample: false },
+        summary: "the original: fresh noise each step, many steps",
+        webUi: ["DDPM"],
+      },
+    },
   },
 };

@@ -23,7 +23,8 @@ const ALL = {
   "guidance": "0.0000001",
   "width": "64",
   "height": "128",
-  "scheduler": "euler-karras",
+  "scheduler": "ddim-trailing",
+  "eta": "0.5",
   "vae-tiling": "on",
   "rng": "cuda",
   "model": "./mine",
@@ -63,11 +64,19 @@ Deno.test(
     assertEquals([code, schema, path, lost], [0, 1, "cat.png", []]);
     const { prompt, ...options } = picture;
     assertEquals(prompt, "a cat");
-    assertEquals(options, { ...ALL, "clip-skip": 2, "steps": 3, "guidance": 1e-7, "width": 64, "height": 128 });
+    assertEquals(options, {
+      ...ALL,
+      "clip-skip": 2,
+      "steps": 3,
+      "guidance": 1e-7,
+      "eta": 0.5,
+      "width": 64,
+      "height": 128,
+    });
     assertEquals(
       parameters,
-      'a cat\nNegative prompt: no, "never": not\nthis\nSteps: 3, Sampler: Euler, Schedule type: Karras, ' +
-        "CFG scale: 1e-7, Seed: 18446744073709551615, Size: 64x128, Model: ./mine, Clip skip: 2, RNG: NV, Version: denoise 0.1.0",
+      'a cat\nNegative prompt: no, "never": not\nthis\nSteps: 3, Sampler: DDIM, Schedule type: SGM Uniform, ' +
+        "CFG scale: 1e-7, Seed: 18446744073709551615, Size: 64x128, Model: ./mine, Eta DDIM: 0.5, Clip skip: 2, RNG: NV, Version: denoise 0.1.0",
     );
     const words = await runFake(folder, ["show", "cat.png"]);
     assertStringIncludes(words.stdout, "prompt: a cat\nmodel: ./mine\n");

@@ -5,6 +5,7 @@ import { OutputError } from "../../cli/errors.ts";
 import { exitCodes } from "../../cli/exit_codes.ts";
 import { run } from "../../cli/mod.ts";
 import { AUTO } from "../../pipeline/optimizations.ts";
+import { schedulerNames } from "../../pipeline/schedulers/mod.ts";
 import { GpuFailedError, GpuMemoryError, NoGpuError } from "../../kernels/errors.ts";
 import { ModelFileError, ModelNotFoundError } from "../../weights/mod.ts";
 import { fakeEnvironment, type FakeWorld, type Stage } from "./fake_environment.ts";
@@ -224,6 +225,9 @@ Deno.test("what needs no GPU is refused before the GPU is opened", () =>
     assertEquals([output.code, output.stages], [8, []]);
     const both = await runFake(["cat", "--output", "-", "--json"], { folder });
     assertEquals([both.code, both.stages], [2, ["stdout"]]);
+    const eta = await runFake(["cat", "--eta", "0.5"], { folder });
+    assertEquals([eta.code, eta.stages], [2, ["openModel"]]);
+    assertStringIncludes(eta.stderr, "--eta 0.5: Only ddim has eta");
     const own = await runFake(["cat"], { folder, scheduler: "Mystery" });
     assertEquals([own.code, own.stages], [5, ["openModel"]]);
     assertStringIncludes(own.stderr, "scheduler_config.json: Scheduler class Mystery is not supported");
@@ -266,6 +270,22 @@ Deno.test("help names every option and fits 80 columns", async () => {
     assertEquals(stdout.includes("--scheduler NAME"), args[0] !== "tokens");
   }
 });
+
+Deno.test("--scheduler takes the names of other tools and help; ours is what is told", () =>
+  inFolder(async (folder) => {
+    const { stdout } = await runFake(["cat", "--json", "--seed", "1", "--scheduler", "dpm++2m karras"], { folder });
+    assertEquals(JSON.parse(stdout).scheduler, "dpmpp-2m-karras");
+    const shown = await runFake(["show", "cat-1.png", "--json"], { folder });
+    const { picture, parameters } = JSON.parse(shown.stdout);
+    assertEquals(picture.scheduler, "dpmpp-2m-karras");
+    assertStringIncludes(parameters, "Sampler: DPM++ 2M, Schedule type: Karras");
+    const help = await runFake(["--scheduler", "help"], { folder });
+    assertEquals([help.code, help.stderr, help.stages], [0, "", ["stdout"]]);
+    assert(help.stdout.split("\n").every((line) => line.length <= 80));
+    const rows = help.stdout.replaceAll(/\n {8,}/g, " ");
+    for (const name of schedulerNames()) assert(rows.includes(`\n  ${name} `), name);
+    assertStringIncludes(rows, "second order; 2 evaluations of the model a step [Heun, HeunDiscreteScheduler]");
+  }));
 
 Deno.test("--count makes pictures of the seeds that follow", () =>
   inFolder(async (folder) => {

@@ -26,6 +26,8 @@ const wrong: readonly (readonly [args: readonly string[], words: string])[] = [
   [["cat", "--seed", "-1"], '--seed must be a whole number from 0 to 18446744073709551615, got "-1"'],
   [["cat", "--seed", "18446744073709551616"], 'got "18446744073709551616"'],
   [["cat", "--scheduler", "eulr"], "did you mean euler?"],
+  [["cat", "--scheduler", "DPM++ SDE"], "--scheduler must be one of pndm, ddim,"],
+  [["cat", "--eta", "1.5"], '--eta must be a number from 0 to 1, got "1.5"'],
   [["cat", "--rng", "gpu"], '--rng must be one of cpu, cuda, got "gpu"'],
   [["cat", "--precision", "f8"], '--precision must be one of auto, f16, f32, got "f8"'],
   [["cat", "--long-prompt", "cut"], '--long-prompt must be one of chunk, truncate, got "cut"'],

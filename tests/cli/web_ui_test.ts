@@ -1,36 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { parseInfotext } from "../../cli/infotext.ts";
-import { samplerOf, schedulerOf } from "../../cli/sampler_names.ts";
 import { readForeign } from "../../cli/web_ui.ts";
-import { nearestName, schedulerNames } from "../../pipeline/schedulers/mod.ts";
-
-Deno.test("every scheduler's name is found again under the web UI's names, one name for one scheduler", () => {
-  const written = schedulerNames().map((name) => samplerOf(name));
-  assertEquals(written.map(({ sampler, schedule }) => schedulerOf(sampler, schedule)), [...schedulerNames()]);
-  assertEquals(samplerOf("euler-ancestral"), { sampler: "Euler a", schedule: "Automatic", short: "euler_a" });
-});
-
-Deno.test("samplers of the web UI, old and new, and of stable-diffusion.cpp have our names", () => {
-  for (
-    const [sampler, schedule, expected] of [
-      ["Euler a", undefined, "euler-ancestral"],
-      ["DPM++ 2M Karras", undefined, "dpmpp-2m-karras"],
-      ["DPM++ 2M", "Karras", "dpmpp-2m-karras"],
-      ["DPM++ 2M", "Automatic", "dpmpp-2m"],
-      ["PLMS", undefined, "pndm"],
-      ["euler_a discrete", undefined, "euler-ancestral"],
-      ["euler", undefined, "euler"],
-      ["dpm++2m karras", undefined, "dpmpp-2m-karras"],
-      ["ddim_trailing discrete", undefined, "ddim-trailing"],
-      ["DPM++ SDE", "Karras", undefined],
-      ["Euler", "Exponential", undefined],
-      ["Heun Karras", undefined, undefined],
-      ["Restart", undefined, undefined],
-    ] as const
-  ) {
-    assertEquals(schedulerOf(sampler, schedule), expected, `${sampler}, ${schedule}`);
-  }
-});
+import { nearestName } from "../../pipeline/schedulers/mod.ts";
 
 Deno.test("a model's own configuration has the name of its class and variant", () => {
   for (
@@ -69,6 +40,12 @@ Deno.test("what another tool's picture was made with, as far as it can be made a
     software: "v1.10.1",
     lost: ["Sampler: DPM++ SDE, Schedule type: Karras", "Model: mine (--model says where it lies)", "Hires upscale: 2"],
   });
+  const old = readForeign(parseInfotext("x\nSteps: 1, Seed: 1, Sampler: DPM++ 2M, CFG scale: 7"));
+  assertEquals(old.options.scheduler, "dpmpp-2m");
+  const eta = readForeign(
+    parseInfotext("x\nSteps: 1, Seed: 1, Sampler: DDIM, Schedule type: Automatic, Eta DDIM: 0.5"),
+  );
+  assertEquals([eta.options.scheduler, eta.options.eta], ["ddim", "0.5"]);
   const rng = (name: string) => readForeign(parseInfotext(`x\nSteps: 1, Seed: 1, RNG: ${name}`)).options.rng;
   assertEquals(["CPU", "NV", "GPU", "cuda", "cpu"].map(rng), ["cpu", "cuda", "cuda", "cuda", "cpu"]);
   assertEquals(readForeign(parseInfotext("x\nSteps: 1, Seed: 1, RNG: std_default")).lost, ["RNG: std_default"]);

@@ -4,6 +4,7 @@
  */
 import type { Family, Window } from "./family.ts";
 import type { Optimizations } from "./optimizations.ts";
+import { HIGHEST, WIDEST } from "./texture/layout.ts";
 import { POINTS, tiles } from "./winograd.ts";
 
 /** A layer as a choice sees it, see {@link Layer}. */
@@ -19,9 +20,9 @@ function winogradFits(family: Family["name"], layer: LayerShape, window: Window,
   if (layer.window !== 3 || window.stride !== 1) return false;
   // Rows of pixels are stored four at a time.
   if (family === "buffer") return window.outputWidth % 4 === 0;
-  // A texture is at most 16,384 texels high and wide; what is wider is folded.
-  const folds = Math.ceil(batch * tilesOf(window) / 16384);
-  return POINTS / 4 * Math.max(layer.in, layer.out) * folds <= 16384;
+  // What is wider is folded, and becomes higher.
+  const folds = Math.ceil(batch * tilesOf(window) / WIDEST);
+  return POINTS / 4 * Math.max(layer.in, layer.out) * folds <= HIGHEST;
 }
 
 function tilesOf(window: Window): number {

@@ -90,7 +90,7 @@ export function groupNorm(spec: GroupNormSpec): Launch {
 ${addressing("x")}
 ${addressing("out")}
 ${addressing("affine")}
-${activationFunction(silu ? "silu" : "none", "vec4<f32>")}
+${activationFunction("silu", "vec4<f32>")}
 ${GROUP_TEXT}
 @compute @workgroup_size(8)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
@@ -134,10 +134,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     for (var column = i32(lane); column < size.pixels; column += ${step}) {
       ${
     unroll(reads, (i) => {
-      const normalised = `value(first_slice + s, ${column(i)}) * weight + bias`;
-      const result = silu ? `silu(${normalised})` : normalised;
+      // With or without SiLU in one shader; the selects keep LLVM from compiling the chain lane by lane.
       return `if (${column(i)} < size.pixels) {
-  let result = select(vec4<f32>(), ${result}, ${column(i)} < size.pixels);
+  let normalised = value(first_slice + s, ${column(i)}) * weight + bias;
+  let result = select(normalised, silu(normalised), vec4<bool>(size.silu != 0));
   textureStore(out, out_at(first_slice + s, first_column + ${column(i)}), result);
 }`;
     })
@@ -156,6 +156,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         pixels: pixels(x),
         group_size: size,
         slices,
+        silu: silu ? 1 : 0,
       },
       values: { epsilon },
       body,

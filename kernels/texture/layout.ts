@@ -6,11 +6,17 @@ import type { Packed, RawWeights } from "../family.ts";
 import type { Tensor, TextureLayout } from "../tensor.ts";
 import type { TextureFormat, TexturePort } from "../kernel.ts";
 
-/** The widest texture that every adapter of this family offers. */
-const WIDEST = 16384;
+/** The highest texture that every adapter of this family offers. */
+export const HIGHEST = 16384;
 
 /**
- * Layout of `rows` x `columns`: as wide as the matrix, folded above 16,384 columns.
+ * The widest texture: a power of two, for folds, and less than adapters offer, because no side of a texture shall be a
+ * power of two (see gpu.ts).
+ */
+export const WIDEST = 8192;
+
+/**
+ * Layout of `rows` x `columns`: as wide as the matrix, folded above 8,192 columns.
  *
  * @throws {RangeError} when the texture would be higher than 16,384 texels.
  */
@@ -18,7 +24,7 @@ export function textureLayout(rows: number, columns: number, format: TextureForm
   const folded = columns > WIDEST;
   const fold = folded ? Math.ceil(columns / WIDEST) : 1;
   const height = Math.ceil(rows / 4) * fold;
-  if (height > WIDEST) throw new RangeError(`A matrix of ${rows} x ${columns} is too large for a texture`);
+  if (height > HIGHEST) throw new RangeError(`A matrix of ${rows} x ${columns} is too large for a texture`);
   return {
     kind: "texture",
     format,

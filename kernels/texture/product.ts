@@ -7,11 +7,11 @@
  * instead of 75 on two cores with LLVM 15).
  * @module
  */
-import { activationFunction } from "../activations.ts";
 import type { Launch, ProductBatch, ProductSpec, Window } from "../family.ts";
 import { SINGLE } from "../product_batch.ts";
 import { kernel, type Port, unroll } from "../kernel.ts";
-import type { Memory } from "../tensor.ts";
+import { memoryOf } from "../tensor.ts";
+import { activationText, biasColumn, biasOperands, joinOperands, type Operands, readOperand } from "./epilogue.ts";
 import { addressing, addressSizes, layoutOf, readPort, writePort } from "./layout.ts";
 
 /** Outputs of one workgroup: `rows` by `8 * groups` columns. */
@@ -22,11 +22,12 @@ export interface ProductTile {
 
 /**
  * The tile for a shape: as large as fits, because every load then serves more products. Only a few sizes, because
- * each is another shader to compile (20-50 ms even from the driver's cache).
+ * each is another shader to compile (0.1-0.4 s, and 20-50 ms even from the driver's cache): small tiles are kept for
+ * what takes long without them.
  */
-export function chooseTile(spec: Pick<ProductSpec, "m" | "n" | "activation">): ProductTile {
-  const groups = spec.n <= 64 ? 4 : 8;
-  return { rows: spec.m <= 4 && spec.activation !== "geglu" ? 4 : 16, groups };
+export function chooseTile({ m, n, activation = "none", window }: ProductSpec): ProductTile {
+  const few = n <= 32 && (activation === "none" || activation === "geglu");
+  return { rows: m <= 4 && window ? 4 : 16, groups: few ? 4 : 8 };
 }
 
 function batchSizes(batch: ProductBatch): Record<string, number> {
@@ -122,22 +123,21 @@ function bTexel(j: number, softmax: boolean): string {
 
 /** What happens to the accumulators: softmax sums, bias, activation, residual, store. */
 function epilogueText(spec: ProductSpec, tile: ProductTile): string {
-  const lines: string[] = [];
-  const halves = spec.activation === "geglu" ? 2 : 1;
+  const { activation = "none", batch, softmax } = spec;
+  const { apply } = activationText(activation);
+  const halves = activation === "geglu" ? 2 : 1;
   const stored = tile.rows / 4 / halves;
+  const lines = batch ? [] : [`let bias_column = ${biasColumn};`];
   for (let r = 0; r < stored; r++) {
     lines.push(`{ let slice = m0 / 4 + ${r};`);
-    if (spec.bias) {
-      lines.push(`let bias_value = textureLoad(bias, bias_at(slice, ${spec.step ? "i32(step[0])" : "0"}));`);
-      if (halves === 2) lines.push(`let bias_gate = textureLoad(bias, bias_at(slice + size.m / 4, 0));`);
-    }
+    if (!batch) lines.push("let bias_value = textureLoad(bias, bias_at(slice, bias_column));");
+    if (halves === 2) lines.push("let bias_gate = textureLoad(bias, bias_at(slice + size.m / 4, bias_column));");
     for (let j = 0; j < tile.groups; j++) {
-      const accumulator = (r: number) => spec.softmax ? `c${r}_${j} / sum${j}` : `c${r}_${j}`;
-      const sum = (r: number, bias: string) => spec.bias ? `${accumulator(r)} + ${bias}` : accumulator(r);
-      let value = sum(r, "bias_value");
-      if (halves === 2) value = `(${value}) * gelu(${sum(r + stored, "bias_gate")})`;
-      else if (spec.activation && spec.activation !== "none") value = `${spec.activation}(${value})`;
-      if (spec.plus) value = `${value} + textureLoad(plus, plus_at(slice, n${j} + z.out_column))`;
+      const sum = softmax ? `c${r}_${j} / sum${j}` : `c${r}_${j}`;
+      const layer = halves === 2
+        ? `(${sum} + bias_value) * ${apply(`c${r + stored}_${j} + bias_gate`)}`
+        : apply(`${sum} + bias_value`);
+      const value = batch ? sum : `${layer} + textureLoad(plus, plus_at(slice, n${j}))`;
       // The select keeps LLVM from compiling a chain that ends in a store lane by lane (45 times slower).
       lines.push(
         `if (n${j} < size.n && slice * 4 < size.m) {
@@ -150,38 +150,37 @@ function epilogueText(spec: ProductSpec, tile: ProductTile): string {
   return lines.join("\n");
 }
 
+/**
+ * What a product reads beside `a` and `b`: of softmax the maxima and sums; a layer also a bias and a residual, which
+ * cost one with 96 inputs 3 % where it has none.
+ */
+function epilogueOperands(spec: ProductSpec): Operands {
+  return joinOperands(
+    ...(spec.softmax ? [readOperand("rows", spec.softmax.rows, spec.b)] : []),
+    ...(spec.batch ? [] : [biasOperands(spec, spec.b), readOperand("plus", spec.plus, spec.b)]),
+  );
+}
+
 /** Launches `spec` on tiles of `tile`. */
 export function product(spec: ProductSpec, tile: ProductTile = chooseTile(spec)): Launch {
-  const { a, b, out, bias, plus, step, window, softmax } = spec;
+  const { a, b, out, window, softmax, activation = "none" } = spec;
   const { width, fold } = layoutOf(a);
-  const geglu = spec.activation === "geglu";
-  const ports: Port[] = [readPort("a", a), readPort("b", b), writePort("out")];
-  const memory: Memory[] = [a.memory, b.memory, out.memory];
-  const sizes: Record<string, number> = {
+  const geglu = activation === "geglu";
+  const operands = epilogueOperands(spec);
+  const ports: readonly Port[] = [readPort("a", a), readPort("b", b), writePort("out"), ...operands.ports];
+  const sizes = {
     ...addressSizes("a", a),
     ...addressSizes("b", b),
     ...addressSizes("out", out),
+    ...operands.sizes,
     ...batchSizes(spec.batch ?? SINGLE),
+    ...(window && windowSizes(window)),
     m: spec.m,
     n: spec.n,
     k: spec.k,
     k_slices: Math.ceil(spec.k / 4),
     a_last: width * fold - 1,
   };
-  const names = ["a", "b", "out"];
-  const optional: Record<string, typeof bias> = { bias, plus, rows: softmax?.rows };
-  for (const [name, tensor] of Object.entries(optional)) {
-    if (!tensor) continue;
-    ports.push(readPort(name, tensor));
-    memory.push(tensor.memory);
-    Object.assign(sizes, addressSizes(name, tensor));
-    names.push(name);
-  }
-  if (step) {
-    ports.push({ kind: "buffer", name: "step", access: "read", element: "u32" });
-    memory.push(step);
-  }
-  if (window) Object.assign(sizes, windowSizes(window));
 
   const tileRows = geglu ? tile.rows / 2 : tile.rows;
   const weightGroups = Math.ceil(tile.rows / 8);
@@ -197,9 +196,9 @@ fn offsets(z: i32) -> Offsets {
     o * size.b_outer_slices + i * size.b_inner_slices, o * size.b_outer_columns + i * size.b_inner_columns,
     o * size.out_outer_slices + i * size.out_inner_slices, o * size.out_outer_columns + i * size.out_inner_columns);
 }
-${names.map(addressing).join("\n")}
+${ports.filter(({ kind }) => kind === "texture").map(({ name }) => addressing(name)).join("\n")}
 ${window ? WINDOW_TEXT : ""}
-${activationFunction(spec.activation ?? "none", "vec4<f32>")}
+${activationText(activation).text}
 @compute @workgroup_size(8)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
   let l = i32(lane);
@@ -231,7 +230,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       name: `${window ? `convolution${window.size}` : "product"} ${spec.m}x${spec.n}x${spec.k}`,
       ports,
       sizes,
-      values: softmax ? { scale: softmax.scale } : {},
+      values: {
+        ...(softmax && { scale: softmax.scale }),
+        ...activationText(activation).values,
+      },
       body,
       workgroups: [
         Math.ceil(spec.m / tileRows),
@@ -239,7 +241,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         batch.outer * batch.inner,
       ],
     }),
-    memory,
+    memory: [...memoryOf(a, b, out), ...operands.memory],
   };
 }
 

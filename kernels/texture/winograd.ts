@@ -2,11 +2,11 @@
  * The transforms of a Winograd convolution in the texture family: a lane owns a tile and four channels.
  * @module
  */
-import { activationFunction } from "../activations.ts";
 import type { Launch, WinogradInputSpec, WinogradOutputSpec } from "../family.ts";
 import { kernel, type Port, unroll } from "../kernel.ts";
 import { columns, memoryOf, pixels, type Tensor } from "../tensor.ts";
 import { eachPoint, PATCH, TILE, transformText } from "../winograd.ts";
+import { activationText, biasColumn, biasOperands, joinOperands, readOperand } from "./epilogue.ts";
 import { addressing, addressSizes, readPort, writePort } from "./layout.ts";
 
 const LANES = 64;
@@ -118,23 +118,20 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
 
 /** See {@link Family.winogradOutput}. */
 export function winogradOutput(spec: WinogradOutputSpec): Launch {
-  const { points, out, firstRow, bias, step, plus, activation = "none" } = spec;
+  const { points, out, firstRow, plus, activation = "none" } = spec;
   const slices = Math.ceil(out.channels / 4);
-  const optional = Object.entries({ bias, plus }).filter((entry): entry is [string, Tensor] => entry[1] !== undefined);
-  const ports: Port[] = [
-    readPort("points", points),
-    writePort("out"),
-    ...optional.map(([name, x]) => readPort(name, x)),
-    ...(step ? [{ kind: "buffer", name: "step", access: "read", element: "u32" } as const] : []),
-  ];
+  const bias = biasOperands(spec, points);
+  // A residual would be a fifth of all reads: it has a shader of its own.
+  const operands = plus ? joinOperands(bias, readOperand("plus", plus, points)) : bias;
+  const ports: readonly Port[] = [readPort("points", points), writePort("out"), ...operands.ports];
+  const { text, apply, values } = activationText(activation);
   const result = (i: number, j: number) => {
-    const sum = bias ? `y${i}_${j} + bias_value` : `y${i}_${j}`;
-    const active = activation === "none" ? sum : `${activation}(${sum})`;
+    const active = apply(`y${i}_${j} + bias_value`);
     return plus ? `${active} + textureLoad(plus, plus_at(slice, first + ${i} * size.width + ${j}))` : active;
   };
   const body = `
-${["points", "out", ...optional.map(([name]) => name)].map(addressing).join("\n")}
-${activationFunction(activation, "vec4<f32>")}
+${ports.filter(({ kind }) => kind === "texture").map(({ name }) => addressing(name)).join("\n")}
+${text}
 @compute @workgroup_size(${LANES})
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   let tile = i32(id.x);
@@ -149,7 +146,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
       `let m${i}_${j} = textureLoad(points, points_at(${i * PATCH + j} * size.slices + slice, tile));`)
   }
   ${transformText("output", "m", "y")}
-  ${bias ? `let bias_value = textureLoad(bias, bias_at(slice, ${step ? "i32(step[0])" : "0"}));` : ""}
+  let bias_value = textureLoad(bias, bias_at(slice, ${biasColumn}));
   ${
     eachPoint(TILE, (i, j) =>
       `if (row + ${i} < size.height && column + ${j} < size.width) {
@@ -162,23 +159,22 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     kernel: kernel({
       name: `winograd output ${out.channels}x${columns(out)}`,
       ports,
-      sizes: Object.assign(
-        {
-          height: out.height,
-          width: out.width,
-          tiles: columns(points),
-          tile_rows: points.height,
-          tile_columns: points.width,
-          first_row: firstRow,
-          slices,
-        },
-        addressSizes("points", points),
-        addressSizes("out", out),
-        ...optional.map(([name, x]) => addressSizes(name, x)),
-      ),
+      sizes: {
+        ...addressSizes("points", points),
+        ...addressSizes("out", out),
+        ...operands.sizes,
+        height: out.height,
+        width: out.width,
+        tiles: columns(points),
+        tile_rows: points.height,
+        tile_columns: points.width,
+        first_row: firstRow,
+        slices,
+      },
+      values,
       body,
       workgroups: [Math.ceil(columns(points) / LANES), slices, 1],
     }),
-    memory: memoryOf(points, out, ...optional.map(([, x]) => x), ...(step ? [step] : [])),
+    memory: [...memoryOf(points, out), ...operands.memory],
   };
 }

@@ -4,6 +4,7 @@
  */
 import { showBytes } from "./byte_count.ts";
 import type { Environment } from "./environment.ts";
+import { StatusLine } from "./status_line.ts";
 
 /** What is told of a download. */
 export interface DownloadProgress {
@@ -15,32 +16,23 @@ export interface DownloadProgress {
 
 /** Shows a line that is redrawn on a terminal, and anywhere else a line per tenth. */
 export function createDownloadProgress(
-  { stderr, variable }: Environment,
+  environment: Environment,
   now: () => number = () => performance.now(),
 ): DownloadProgress {
-  const redraws = stderr.isTerminal() && variable("TERM") !== "dumb";
+  const status = new StatusLine(environment);
   let first: { readonly bytes: number; readonly time: number } | undefined;
-  let shown = "";
   let tenth = 0;
-  const breakLine = () => {
-    if (redraws && shown !== "") stderr.write("\n");
-    shown = "";
-  };
   return {
-    breakLine,
+    breakLine: () => status.breakLine(),
     update(bytes, total) {
       first ??= { bytes, time: now() };
       const reached = Math.floor(10 * bytes / total);
       const line = `${showBytes(bytes)} of ${showBytes(total)}, ${Math.floor(100 * bytes / total)} %${
         rate(bytes, first)
       }`;
-      if (redraws && line !== shown) {
-        stderr.write(`\r${line.padEnd(60)}`);
-        shown = line;
-        if (bytes === total) breakLine();
-      } else if (!redraws && reached > tenth) {
-        stderr.write(`${line}\n`);
-      }
+      if (status.isLive) status.show(line);
+      else if (reached > tenth) environment.stderr.write(`${line}\n`);
+      if (bytes === total) status.breakLine();
       tenth = reached;
     },
   };

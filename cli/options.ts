@@ -233,6 +233,11 @@ export const options = {
     read: text,
   },
   "offline": { help: "pull: do not use the network, only say where the model is" },
+  "progress": {
+    help: "auto redraws a line on a terminal and writes ten lines elsewhere; json writes a line for each step",
+    default: "auto",
+    ...oneOf("auto", "json", "none"),
+  },
   "json": { help: "print the result, or the error, as JSON" },
   "quiet": { help: "print nothing but the result and errors" },
   "help": { help: "print this help", letter: "h" },

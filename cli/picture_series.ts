@@ -17,7 +17,7 @@ import { freeName } from "./picture_name.ts";
 import { type Outcome, reportOutcome } from "./picture_report.ts";
 import { decodePng, encodePng } from "./png.ts";
 import { insertTexts } from "./png_text.ts";
-import { createProgress } from "./progress.ts";
+import { createProgress, type Progress } from "./progress.ts";
 import type { Drawn, Studio } from "./studio.ts";
 import { exists, writeWhole } from "./whole_file.ts";
 
@@ -62,7 +62,7 @@ export class Series {
     for (const [position, entry] of checked.entries()) {
       const subject = isRefusal(entry) ? "" : `, seed ${entry.seed}: ${JSON.stringify(entry.prompt)}`;
       if (checked.length > 1) this.#say(`Picture ${position + 1} of ${checked.length}${subject}`);
-      const outcome = await this.#reach(entry);
+      const outcome = await this.#watch(entry, { picture: position + 1, pictures: checked.length });
       await reportOutcome(outcome, this.#studio.model, { environment: this.#environment, json: this.#values.json });
       if (outcome.type === "failed") codes.add(exitCodeOf(outcome.error));
     }
@@ -85,14 +85,24 @@ export class Series {
     return checked;
   }
 
-  async #reach(entry: Entry): Promise<Outcome> {
+  async #watch(entry: Entry, place: { readonly picture: number; readonly pictures: number }): Promise<Outcome> {
+    const progress = createProgress(this.#environment, { mode: this.#values.progress, ...place });
+    try {
+      return await this.#reach(entry, progress);
+    } finally {
+      progress.breakLine();
+    }
+  }
+
+  async #reach(entry: Entry, progress: Progress): Promise<Outcome> {
     if (isRefusal(entry)) return this.#fail(entry, entry.error);
     const path = resolve(this.#environment.folder, entry.name);
     if (this.#values["skip-existing"] && exists(path)) return this.#skip(entry, path);
     await this.#warn(entry);
+    if (this.#studio.adapter === undefined) progress.stage("load");
     const load = await this.#studio.load();
     try {
-      return await this.#make(entry, load);
+      return await this.#make(entry, { load, progress });
     } catch (error) {
       // A GPU that failed may be lost: the next picture opens it anew.
       if (!(error instanceof OutputError)) await this.#studio.unload();
@@ -110,12 +120,17 @@ export class Series {
     return { type: "skipped", place: job, path: job.name };
   }
 
-  async #make(job: Job, load: number): Promise<Outcome> {
+  async #make(job: Job, { load, progress }: { load: number; progress: Progress }): Promise<Outcome> {
     const request = this.#studio.request(job);
+    progress.stage("text");
     const drawn = await this.#studio.draw(request, {
-      onStep: createProgress(this.#environment),
-      onNotice: (message) => this.#environment.stderr.write(`${message}\n`),
+      onStep: progress.step,
+      onNotice: (message) => {
+        progress.breakLine();
+        this.#say(message);
+      },
     });
+    progress.finish(drawn.timings);
     const png = this.#encode(job, request, drawn);
     const path = this.#write(job, png);
     if (this.#values.grid !== undefined) this.#images.push(drawn.image);

@@ -17,6 +17,8 @@ export interface FakeWorld {
   readonly scheduler?: string;
   /** Whether the model's VAE has no encoder. */
   readonly decoderOnly?: boolean;
+  /** Time of each step; default 500. */
+  readonly stepMilliseconds?: number;
   /** Takes the place of a stage: called before it answers. */
   readonly before?: (stage: Stage) => void;
 }
@@ -75,7 +77,7 @@ function fakePipeline(world: FakeWorld, reach: (stage: Stage) => void): Pipeline
     const { width, height, steps } = request;
     for (let step = 1; step <= steps; step++) {
       reach("step");
-      yield await Promise.resolve({ type: "step", step, steps, milliseconds: 500 });
+      yield await Promise.resolve({ type: "step", step, steps, milliseconds: world.stepMilliseconds ?? 500 });
     }
     const pixels = new Uint8Array(width * height * 3).map((_, index) => index % 251);
     const image = { width, height, pixels };

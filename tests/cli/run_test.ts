@@ -157,20 +157,6 @@ Deno.test("words that the model does not read are named", () =>
     assertStringIncludes(broken.stderr, 'The prompt has 10 tokens and the model reads 5; cut off: "a dog"');
   }));
 
-Deno.test("progress: redrawn on a terminal, a line per tenth elsewhere, never an escape code", () =>
-  inFolder(async (folder) => {
-    const args = ["cat", "--steps", "50"];
-    const drawn = await runFake(args, { folder, terminal: true });
-    assertEquals(drawn.stderr.split("\rStep ").length - 1, 50);
-    assertStringIncludes(drawn.stderr, "Step 20 of 50, 10.0 s passed, 15.0 s left");
-    for (const world of [{}, { terminal: true, variables: { TERM: "dumb" } }]) {
-      const { stderr } = await runFake(args, { folder, ...world });
-      assertEquals(stderr.match(/^Step \d+ of 50, .*$/gm)?.length, 10);
-      assert(!stderr.includes("\r"));
-    }
-    assert(!drawn.stderr.includes("\x1b"));
-  }));
-
 const failures: readonly (readonly [Error, Stage, number])[] = [
   [new NoGpuError("No usable GPU was found"), "openGpu", 3],
   [new ModelNotFoundError("There is no model"), "openModel", 4],

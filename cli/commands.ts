@@ -64,7 +64,7 @@ export const commands: readonly [Command, ...Command[]] = [
     name: "tokens",
     usage: "denoise tokens [PROMPT] [options]",
     summary: "shows how a model reads a prompt",
-    options: ["model", "prompt-file", "prompt-syntax", "long-prompt", "json", "quiet", "help", "version"],
+    options: ["model", "tokenizer", "prompt-file", "prompt-syntax", "long-prompt", "json", "quiet", "help", "version"],
     load: () => import("./tokens.ts"),
   },
   {
@@ -87,6 +87,7 @@ export const commands: readonly [Command, ...Command[]] = [
     summary: "measures this machine",
     options: [
       "model",
+      "tokenizer",
       "steps",
       "width",
       "height",

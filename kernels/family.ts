@@ -250,6 +250,8 @@ export interface RawWeights {
   readonly taps: number;
   /** The values, `[out, in, taps]` row-major. */
   readonly data: Float32Array | Uint16Array;
+  /** Where the packed values may be put, given their bytes; without it they get memory of their own. */
+  readonly room?: (bytes: number) => ArrayBuffer;
 }
 
 /** What the host needs to know of a tensor to fill it or to read it. */

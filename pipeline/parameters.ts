@@ -3,7 +3,7 @@
  * @module
  */
 import type { Affine, Layer, Ops } from "../kernels/ops.ts";
-import { ModelFileError, type TensorSource, toFloat16Bits, toFloat32 } from "../weights/mod.ts";
+import { ModelFileError, readValues, type TensorSource, toFloat32 } from "../weights/mod.ts";
 
 /** How weights are stored on the GPU: as the file has them, or all in one type. Sums are float32 in any case. */
 export type Precision = "auto" | "f16" | "f32";
@@ -16,11 +16,25 @@ export interface LayerShape {
   readonly window?: number;
 }
 
+/** Memory that is taken again and again, so that what is dropped does not pile up until it is collected. */
+class Scratch {
+  #memory = new ArrayBuffer();
+
+  /** At least `bytes`, until the next call. */
+  take(bytes: number): ArrayBuffer {
+    if (this.#memory.byteLength < bytes) this.#memory = new ArrayBuffer(bytes);
+    return this.#memory;
+  }
+}
+
 /** Reads one part of a model. */
 export class Parameters {
   readonly #ops: Pick<Ops, "layer" | "affine">;
   readonly #source: TensorSource;
   readonly #precision: Precision;
+  /** The weights of one layer at a time: as they are read, and as they are packed, from where they are uploaded. */
+  readonly #read = new Scratch();
+  readonly #packed = new Scratch();
 
   /** Reads `source` for `ops`. */
   constructor(ops: Pick<Ops, "layer" | "affine">, source: TensorSource, precision: Precision = "auto") {
@@ -41,6 +55,18 @@ export class Parameters {
    */
   values(name: string, shape: readonly number[]): Float32Array<ArrayBuffer> {
     return toFloat32(this.#info(name, shape), this.#source.read(name));
+  }
+
+  /**
+   * The rows of a table `[rows, width]`, by number: it is held as the file has it, and a row widened when asked for.
+   *
+   * @throws {ModelFileError} when it is missing or has another shape.
+   */
+  table(name: string, shape: readonly [rows: number, width: number]): (row: number) => Float32Array {
+    const info = this.#info(name, shape);
+    const table = this.#source.read(name);
+    const bytes = info.bytes / shape[0];
+    return (row) => toFloat32({ ...info, bytes }, table.subarray(row * bytes, (row + 1) * bytes));
   }
 
   #info(name: string, shape: readonly number[]) {
@@ -83,15 +109,18 @@ export class Parameters {
     const window = shape.window ?? 1;
     const taps = window * window;
     const half = layers.every(({ name }) => this.#half(`${name}.weight`));
-    const parts = layers.map(({ name, out }) => {
+    const out = layers.reduce((sum, layer) => sum + layer.out, 0);
+    const count = out * shape.in * taps;
+    const room = this.#read.take(count * (half ? 2 : 4));
+    const data = half ? new Uint16Array(room, 0, count) : new Float32Array(room, 0, count);
+    let end = 0;
+    for (const { name, out } of layers) {
       const info = this.#info(`${name}.weight`, [out, shape.in, window, window]);
-      const bytes = this.#source.read(info.name);
-      return half ? toFloat16Bits(info, bytes) : toFloat32(info, bytes);
-    });
+      readValues(this.#source, info.name, data.subarray(end, end += out * shape.in * taps));
+    }
     const own = layers.some(({ name }) => this.has(`${name}.bias`));
     const biases = bias ?? (own ? this.biases(layers) : undefined);
-    const out = layers.reduce((sum, layer) => sum + layer.out, 0);
-    return this.#ops.layer({ out, in: shape.in, taps, data: joined(parts) }, biases);
+    return this.#ops.layer({ out, in: shape.in, taps, data, room: (bytes) => this.#packed.take(bytes) }, biases);
   }
 
   /** The biases of several layers, one after the other; zeros where a layer has none. */
@@ -109,14 +138,12 @@ export class Parameters {
   }
 }
 
-function joined<T extends Float32Array<ArrayBuffer> | Uint16Array<ArrayBuffer>>(parts: readonly T[]): T {
-  if (parts.length === 1) return parts[0]!;
-  const length = parts.reduce((sum, part) => sum + part.length, 0);
-  const all = new (parts[0]!.constructor as new (length: number) => T)(length);
-  let offset = 0;
+function joined(parts: readonly Float32Array[]): Float32Array<ArrayBuffer> {
+  const all = new Float32Array(parts.reduce((sum, part) => sum + part.length, 0));
+  let end = 0;
   for (const part of parts) {
-    all.set(part, offset);
-    offset += part.length;
+    all.set(part, end);
+    end += part.length;
   }
   return all;
 }

@@ -82,6 +82,11 @@ class ShapeRecorder extends Parameters {
     return new Float32Array();
   }
 
+  override table(name: string, shape: readonly [rows: number, width: number]): () => Float32Array {
+    this.shapes.set(name, shape);
+    return () => new Float32Array();
+  }
+
   override stackedOf(
     layers: readonly { readonly name: string; readonly out: number }[],
     shape: Omit<LayerShape, "out">,

@@ -21,8 +21,8 @@ interface TextLayer {
 /** The text encoder's weights. The token table stays on the host: only `tokens` of its rows are needed. */
 export interface TextWeights {
   readonly config: TextConfig;
-  /** `[vocabulary, width]`. */
-  readonly tokens: Float32Array;
+  /** The row of `[vocabulary, width]` that a token has. */
+  readonly tokens: (id: number) => Float32Array;
   /** `[tokens, width]`. */
   readonly positions: Float32Array;
   readonly layers: readonly TextLayer[];
@@ -46,7 +46,7 @@ export function readTextEncoder(parameters: Parameters, config: TextConfig): Tex
   };
   return {
     config,
-    tokens: parameters.values("embeddings.token_embedding.weight", [config.vocabulary, width]),
+    tokens: parameters.table("embeddings.token_embedding.weight", [config.vocabulary, width]),
     positions: parameters.values("embeddings.position_embedding.weight", [config.tokens, width]),
     layers: Array.from({ length: config.layers }, (_, i) => layer(i)),
     finalNorm: parameters.affine("final_layer_norm", width),
@@ -69,9 +69,9 @@ export function embedTokens(weights: TextWeights, ids: readonly (readonly number
       if (!Number.isInteger(id) || id < 0 || id >= vocabulary) {
         throw new RangeError(`Token ${id} is not in a vocabulary of ${vocabulary}`);
       }
+      const row = weights.tokens(id);
       for (let c = 0; c < width; c++) {
-        embedded[(sample * width + c) * length + token] = weights.tokens[id * width + c]! +
-          weights.positions[token * width + c]!;
+        embedded[(sample * width + c) * length + token] = row[c]! + weights.positions[token * width + c]!;
       }
     })
   );

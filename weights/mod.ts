@@ -20,9 +20,9 @@ export { sd14Config, sd14Defaults, sd14Tokenizer } from "./sd14.ts";
 export {
   BYTES_PER_ELEMENT,
   type DType,
+  type ReadOptions,
   type TensorInfo,
   type TensorSource,
-  toFloat16Bits,
-  toFloat32,
 } from "./tensor_source.ts";
+export { readValues, toFloat32, type Values } from "./values.ts";
 export type { TokenizerFiles } from "./tokenizer_files.ts";

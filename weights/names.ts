@@ -66,7 +66,7 @@ export function renameTensors(source: TensorSource, rename: Rename): TensorSourc
   return {
     label: source.label,
     tensors,
-    read: (name) => source.read(lookUp(source.label, oldNames, name)),
+    read: (name, options) => source.read(lookUp(source.label, oldNames, name), options),
     [Symbol.dispose]: () => source[Symbol.dispose](),
   };
 }

@@ -7,7 +7,14 @@ import { openFile } from "./files.ts";
 import { shown } from "./json.ts";
 import type { Entry } from "./safetensors_entry.ts";
 import { parseHeader } from "./safetensors_header.ts";
-import { BYTES_PER_ELEMENT, type DType, lookUp, type TensorInfo, type TensorSource } from "./tensor_source.ts";
+import {
+  BYTES_PER_ELEMENT,
+  type DType,
+  lookUp,
+  readTarget,
+  type TensorInfo,
+  type TensorSource,
+} from "./tensor_source.ts";
 
 /** The largest header that is read, room for some 200,000 tensors. */
 const MOST_HEADER_BYTES = 25_000_000;
@@ -38,7 +45,7 @@ export function openSafetensors(path: string, options: SafetensorsOptions = {}):
   const { size } = file.statSync();
   const headerBytes = readHeaderBytes(file, path, size);
   const data = 8 + headerBytes;
-  const header = readAt(file, path, 8, headerBytes);
+  const header = readAt(file, path, 8, new Uint8Array(headerBytes));
   const { entries, metadata } = parseHeader(path, header, size - data);
   const tensors = new Map(
     entries.filter(({ name }) => !ignore(name)).map((entry) => [entry.name, usable(path, entry)]),
@@ -49,9 +56,10 @@ export function openSafetensors(path: string, options: SafetensorsOptions = {}):
     tensors,
     ignored: entries.flatMap(({ name }) => tensors.has(name) ? [] : [name]),
     metadata,
-    read(name) {
-      const { begin, bytes } = lookUp(path, tensors, name);
-      return readAt(file, path, data + begin, bytes);
+    read(name, options) {
+      const tensor = lookUp(path, tensors, name);
+      const { begin, into } = readTarget(tensor, options);
+      return readAt(file, path, data + tensor.begin + begin, into);
     },
     [Symbol.dispose]: () => opened.dispose(),
   };
@@ -64,7 +72,7 @@ function readHeaderBytes(file: Deno.FsFile, path: string, size: number): number 
   }
   if (size === 0) fail("the file is empty");
   if (size < 8) fail(`the file has only ${size} bytes, not even the 8 of the header's length`);
-  const length = readAt(file, path, 0, 8);
+  const length = readAt(file, path, 0, new Uint8Array(8));
   if (new TextDecoder().decode(length) === "version ") {
     fail("the file is a Git LFS pointer, not the model; `git lfs pull` fetches it");
   }
@@ -95,16 +103,17 @@ function usable(path: string, entry: Entry): PlacedTensor {
   );
 }
 
-function readAt(file: Deno.FsFile, path: string, offset: number, length: number): Uint8Array<ArrayBuffer> {
-  const bytes = new Uint8Array(length);
+/** Fills `into` with the file's bytes from `offset` on. */
+function readAt(file: Deno.FsFile, path: string, offset: number, into: Uint8Array<ArrayBuffer>): typeof into {
   file.seekSync(offset, Deno.SeekMode.Start);
   let done = 0;
-  while (done < length) {
-    const read = file.readSync(bytes.subarray(done));
+  while (done < into.length) {
+    const read = file.readSync(into.subarray(done));
     if (read === null) {
-      throw new ModelFileError(path, `the file ends ${length - done} bytes early: it became shorter while it was read`);
+      const missing = into.length - done;
+      throw new ModelFileError(path, `the file ends ${missing} bytes early: it became shorter while it was read`);
     }
     done += read;
   }
-  return bytes;
+  return into;
 }

@@ -39,7 +39,7 @@ export function openShards(indexPath: string, options: SafetensorsOptions = {}):
   return {
     label: indexPath,
     tensors,
-    read: (name) => lookUp(indexPath, sources, name).read(name),
+    read: (name, options) => lookUp(indexPath, sources, name).read(name, options),
     [Symbol.dispose]: () => opened.dispose(),
   };
 }

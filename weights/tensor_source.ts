@@ -22,6 +22,14 @@ export interface TensorInfo {
   readonly bytes: number;
 }
 
+/** Which bytes of a tensor are read, and where to. */
+export interface ReadOptions {
+  /** The first byte; default 0. */
+  readonly begin?: number;
+  /** Is filled and returned; default a new array for all bytes from the first one on. */
+  readonly into?: Uint8Array<ArrayBuffer>;
+}
+
 /** Named tensors; disposing it closes the files behind it. */
 export interface TensorSource extends Disposable {
   /** The file, folder or formula that errors name. */
@@ -29,10 +37,11 @@ export interface TensorSource extends Disposable {
   /** Every tensor, by name. */
   readonly tensors: ReadonlyMap<string, TensorInfo>;
   /**
-   * The tensor's bytes, in an array of their own that the source does not keep.
+   * The tensor's bytes, or a part of them, in an array that the source does not keep.
    * @throws {ModelFileError} the source has no tensor of this name, or its file can no longer be read whole
+   * @throws {RangeError} the tensor has fewer bytes than are asked for
    */
-  read(name: string): Uint8Array<ArrayBuffer>;
+  read(name: string, options?: ReadOptions): Uint8Array<ArrayBuffer>;
 }
 
 /**
@@ -46,43 +55,19 @@ export function lookUp<T>(label: string, map: ReadonlyMap<string, T>, name: stri
   throw new ModelFileError(label, `there is no tensor ${shown(name)}`);
 }
 
+/**
+ * The array that a read fills, and the byte it begins with.
+ * @throws {RangeError} the tensor has fewer bytes than are asked for
+ */
+export function readTarget({ name, bytes }: TensorInfo, options: ReadOptions = {}): Required<ReadOptions> {
+  const { begin = 0, into = new Uint8Array(bytes - begin) } = options;
+  if (begin + into.length <= bytes) return { begin, into };
+  throw new RangeError(`Tensor ${name} has ${bytes} bytes, but ${begin + into.length} are to be read`);
+}
+
 /** Bytes of one element. */
 export const BYTES_PER_ELEMENT: Readonly<Record<DType, number>> = {
   F16: 2,
   BF16: 2,
   F32: 4,
 };
-
-/**
- * The elements of a tensor in single precision; exact for all three types. F32 shares the memory of `bytes`.
- * @throws {RangeError} `bytes` is not as long as `info` says
- */
-export function toFloat32(info: TensorInfo, bytes: Uint8Array<ArrayBuffer>): Float32Array<ArrayBuffer> {
-  const buffer = exactBuffer(info, bytes);
-  if (info.dtype === "F32") return new Float32Array(buffer);
-  if (info.dtype === "F16") return new Float32Array(new Float16Array(buffer));
-  // A bfloat16 is the upper half of a single.
-  const halves = new Uint16Array(buffer);
-  const bits = new Uint32Array(halves.length);
-  for (let i = 0; i < halves.length; i++) bits[i] = halves[i]! << 16;
-  return new Float32Array(bits.buffer);
-}
-
-/**
- * The elements of a tensor as IEEE half bits, rounded to nearest even; what exceeds 65504 becomes infinite.
- * F16 shares the memory of `bytes`.
- * @throws {RangeError} `bytes` is not as long as `info` says
- */
-export function toFloat16Bits(info: TensorInfo, bytes: Uint8Array<ArrayBuffer>): Uint16Array<ArrayBuffer> {
-  if (info.dtype === "F16") return new Uint16Array(exactBuffer(info, bytes));
-  return new Uint16Array(new Float16Array(toFloat32(info, bytes)).buffer);
-}
-
-/** The tensor's bytes alone in a buffer, which wider elements can be laid over. */
-function exactBuffer(info: TensorInfo, bytes: Uint8Array<ArrayBuffer>): ArrayBuffer {
-  if (bytes.length !== info.bytes) {
-    throw new RangeError(`Tensor ${info.name} has ${info.bytes} bytes, but ${bytes.length} were given`);
-  }
-  const whole = bytes.length === bytes.buffer.byteLength;
-  return whole ? bytes.buffer : bytes.slice().buffer;
-}

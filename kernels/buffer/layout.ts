@@ -65,16 +65,18 @@ export function pack(weights: RawWeights, float16: "f16" | "f16 pair"): Packed {
   const half = data instanceof Uint16Array;
   const layout = bufferLayout(taps * weights.in, 1, out, half ? float16 : "f32");
   const elements = taps * weights.in * layout.stride;
-  const packed = half ? new Uint16Array(elements) : new Float32Array(elements);
+  const { room = (bytes) => new ArrayBuffer(bytes) } = weights;
+  const memory = room(elements * (half ? 2 : 4));
+  const packed = half ? new Uint16Array(memory, 0, elements) : new Float32Array(memory, 0, elements);
+  if (elements > data.length) packed.fill(0);
   // 32 outputs at a time: then reads and writes both go along cache lines.
   for (let first = 0; first < out; first += 32) {
     const end = Math.min(first + 32, out);
     for (let channel = 0; channel < weights.in; channel++) {
-      for (let row = first; row < end; row++) {
-        const from = (row * weights.in + channel) * taps;
-        for (let tap = 0; tap < taps; tap++) {
-          packed[(tap * weights.in + channel) * layout.stride + row] = data[from + tap]!;
-        }
+      for (let tap = 0; tap < taps; tap++) {
+        let from = (first * weights.in + channel) * taps + tap;
+        const to = (tap * weights.in + channel) * layout.stride;
+        for (let row = first; row < end; row++, from += weights.in * taps) packed[to + row] = data[from]!;
       }
     }
   }

@@ -88,15 +88,18 @@ export function pack(weights: RawWeights): Packed {
   const layout = textureLayout(taps * slices * 4, Math.ceil(out / 4) * 4, half ? "rgba16float" : "rgba32float");
   const pitch = layout.width * layout.fold;
   const elements = layout.width * layout.height * 4;
-  const packed = half ? new Uint16Array(elements) : new Float32Array(elements);
-  // Eight outputs at a time: then reads and writes both go along cache lines.
-  for (let first = 0; first < out; first += 8) {
-    const end = Math.min(first + 8, out);
+  const { room = (bytes) => new ArrayBuffer(bytes) } = weights;
+  const memory = room(elements * (half ? 2 : 4));
+  const packed = half ? new Uint16Array(memory, 0, elements) : new Float32Array(memory, 0, elements);
+  if (elements > data.length) packed.fill(0);
+  // 32 outputs at a time: then reads and writes both go along cache lines.
+  for (let first = 0; first < out; first += 32) {
+    const end = Math.min(first + 32, out);
     for (let channel = 0; channel < weights.in; channel++) {
-      for (let row = first; row < end; row++) {
-        const from = (row * weights.in + channel) * taps;
-        const to = ((channel >> 2) * pitch + row) * 4 + (channel & 3);
-        for (let tap = 0; tap < taps; tap++) packed[to + tap * slices * pitch * 4] = data[from + tap]!;
+      for (let tap = 0; tap < taps; tap++) {
+        let from = (first * weights.in + channel) * taps + tap;
+        const to = (tap * slices + (channel >> 2)) * pitch * 4 + (channel & 3);
+        for (let row = first; row < end; row++, from += weights.in * taps) packed[to + row * 4] = data[from]!;
       }
     }
   }

@@ -2,6 +2,8 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { PNG } from "pngjs";
 import { decodePng, encodePng } from "../../cli/png.ts";
 import { Buffer } from "node:buffer";
+import { TOKENIZER } from "../tiny_model.ts";
+import { tinyCheckpoint } from "../weights/ldm_checkpoint.ts";
 import { runDenoise, startDenoise } from "./denoise_process.ts";
 import { withFolder } from "./temporary_folder.ts";
 
@@ -100,6 +102,25 @@ Deno.test(
     const output = await runDenoise([...SMALL, "--output", "nowhere/cat.png"], { folder, variables: NO_GPU });
     assertEquals([output.code, output.stdout], [8, ""]);
     assertStringIncludes(output.stderr, "there is no folder");
+  }),
+);
+
+Deno.test(
+  "a checkpoint needs a tokenizer, and one of another family is refused",
+  withFolder(async (folder) => {
+    Deno.writeFileSync(`${folder}/tiny.safetensors`, tinyCheckpoint());
+    const given = ["tokens", "a red apple", "--model", "tiny.safetensors"];
+    const known = await runDenoise([...given, "--tokenizer", TOKENIZER], { folder });
+    assertEquals([known.code, known.stdout.split("\n")[1]], [0, "count: 3 of 75"], known.stderr);
+    const none = await runDenoise(given, { folder });
+    assertEquals([none.code, none.stdout], [4, ""]);
+    assertStringIncludes(none.stderr, "denoise: tiny.safetensors holds no tokenizer");
+    assertStringIncludes(none.stderr, "give it CLIP's with --tokenizer DIR");
+    const sd2 = tinyCheckpoint((name, tensor) => [name.replace("transformer.text_model", "model"), tensor]);
+    Deno.writeFileSync(`${folder}/tiny.safetensors`, sd2);
+    const refused = await runDenoise([...given, "--tokenizer", TOKENIZER], { folder });
+    assertEquals([refused.code, refused.stdout], [5, ""]);
+    assertStringIncludes(refused.stderr, "tiny.safetensors: this is Stable Diffusion 2, and only");
   }),
 );
 

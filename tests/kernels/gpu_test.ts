@@ -51,6 +51,25 @@ Deno.test("memory is counted, and given back when it is freed", async () => {
   assertEquals(gpu.peakBytes, 256 + 160);
 });
 
+Deno.test("what is written is handed to the GPU every MiB, so that its copies on the host do not pile up", async () => {
+  await using gpu = await Gpu.open();
+  const { queue } = gpu.device;
+  const submit = queue.submit.bind(queue);
+  let submits = 0;
+  queue.submit = (commands) => {
+    submits++;
+    submit(commands);
+  };
+  const x = buffer(2 ** 16);
+  const values = new Float32Array(2 ** 16);
+  const after = Array.from({ length: 9 }, () => {
+    gpu.write(x, values);
+    return submits;
+  });
+  assertEquals(after, [0, 0, 0, 1, 1, 1, 1, 2, 2]);
+  await gpu.finish();
+});
+
 Deno.test("values that do not fit into their memory are refused", async () => {
   await using gpu = await Gpu.open();
   assertThrows(() => gpu.write(buffer(4), new Float32Array(5)), RangeError, "20 bytes do not fit into the 16 of x");

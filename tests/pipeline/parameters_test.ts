@@ -1,6 +1,21 @@
-import { assertRejects } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import type { RawWeights } from "../../kernels/family.ts";
+import type { Ops } from "../../kernels/ops.ts";
+import { readTextConfig, readUnetConfig } from "../../pipeline/config.ts";
 import { Gpu, Pipeline } from "../../pipeline/mod.ts";
-import { type JsonObject, type Model, ModelFileError, type TensorSource } from "../../weights/mod.ts";
+import { Parameters } from "../../pipeline/parameters.ts";
+import { recordShapes } from "../../pipeline/tensor_shapes.ts";
+import { readTextEncoder } from "../../pipeline/text_encoder.ts";
+import { readUnet } from "../../pipeline/unet.ts";
+import {
+  type JsonObject,
+  type Model,
+  ModelFileError,
+  openFormula,
+  sd14Config,
+  type TensorSource,
+} from "../../weights/mod.ts";
+import { readTarget } from "../../weights/tensor_source.ts";
 import { openTinyModel } from "../tiny_model.ts";
 
 /** The same source with one tensor's shape changed, or without the tensor. */
@@ -34,4 +49,44 @@ Deno.test("a model that does not fit its configuration is refused with the tenso
   for (const [change, message] of refusals) {
     await assertRejects(() => Pipeline.load(gpu, { ...model, ...change }), ModelFileError, message);
   }
+});
+
+Deno.test("loading holds the weights of one layer at a time, and the token table as it is stored", () => {
+  const { unet, textEncoder } = sd14Config;
+  const read = (source: TensorSource, read: (parameters: Parameters) => unknown) => {
+    const [into, packed] = [new Set<ArrayBuffer>(), new Set<ArrayBuffer>()];
+    let own = 0;
+    const watched: TensorSource = {
+      ...source,
+      // Nothing is filled in: only the memory counts.
+      read(name, options) {
+        const target = readTarget(source.tensors.get(name)!, options);
+        if (options?.into) into.add(target.into.buffer);
+        else own += target.into.length;
+        return target.into;
+      },
+    };
+    const ops = {
+      layer: ({ data, room }: RawWeights) => void packed.add(room!(data.byteLength)),
+      affine: () => {},
+    } as unknown as Ops;
+    read(new Parameters(ops, watched));
+    const largest = (buffers: Set<ArrayBuffer>) => Math.max(...[...buffers].map(({ byteLength }) => byteLength));
+    return { own, buffers: into.size, read: largest(into), packed: largest(packed) };
+  };
+  const model = (part: string, read: (parameters: Parameters) => unknown) =>
+    openFormula(part, recordShapes(read), "F32");
+
+  const readUnetOf = (parameters: Parameters) => readUnet(parameters, readUnetConfig(unet));
+  const held = read(model("unet", readUnetOf), readUnetOf);
+  // The largest layer of 3.4 GB: a convolution of 2560 to 1280 channels. The first ones are smaller.
+  assertEquals([held.read, held.packed], [4 * 9 * 2560 * 1280, 4 * 9 * 2560 * 1280]);
+  assert(held.buffers <= 12, `${held.buffers} buffers`);
+  // Biases and normalisations.
+  assert(held.own < 2 ** 21, `${held.own} bytes`);
+
+  const readTextOf = (parameters: Parameters) => readTextEncoder(parameters, readTextConfig(textEncoder));
+  const table = 2 * 49408 * 768;
+  const text = read(openFormula("text", recordShapes(readTextOf), "F16"), readTextOf);
+  assert(text.own >= table && text.own < table + 2 ** 20, `${text.own} bytes`);
 });

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { ModelFileError } from "../../weights/errors.ts";
 import { openFormula } from "../../weights/formula.ts";
-import { toFloat32 } from "../../weights/tensor_source.ts";
+import { toFloat32 } from "../../weights/values.ts";
 import { openTinyPart } from "../tiny_model.ts";
 
 /** The formula one value at a time, in whole numbers without bound. */

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { ModelFileError, ModelNotFoundError } from "../../weights/errors.ts";
 import { openSafetensors } from "../../weights/safetensors.ts";
-import { toFloat32 } from "../../weights/tensor_source.ts";
+import { toFloat32 } from "../../weights/values.ts";
 import { claiming, entry, safetensors, withFile, withFolder } from "./safetensors_bytes.ts";
 
 const A = entry([2], 0, 8);

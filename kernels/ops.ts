@@ -15,12 +15,6 @@ import { attentionWork, layerWork, memoryWork } from "./work.ts";
 
 export type { Affine, ConvolutionOptions, Layer, ProductOptions, Shape, StepBias };
 
-/**
- * Memory for transformed weights, which take four times that of their weights in float32, eight in float16. The others
- * are transformed in every run: a thirtieth of what their convolutions take (H100).
- */
-const MOST_TRANSFORMED_BYTES = 1 << 28;
-
 /** Records operations. Nothing runs before {@link Ops.record} has made a {@link Program}. */
 export class Ops extends Recorder {
   readonly #transformed = new Map<Layer, Tensor>();
@@ -169,7 +163,7 @@ export class Ops extends Recorder {
     if (known) return known;
     const points = this.keep(weightPoints(layer), "winograd weights");
     const all = [...this.#transformed.values(), points];
-    if (all.reduce((sum, { memory }) => sum + bytesOf(memory.layout), 0) > MOST_TRANSFORMED_BYTES) return undefined;
+    if (all.reduce((sum, { memory }) => sum + bytesOf(memory.layout), 0) > this.transformedBytes) return undefined;
     // Timing reads no values.
     if (this.surveying) return points;
     this.#transformed.set(layer, points);

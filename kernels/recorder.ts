@@ -16,7 +16,18 @@ export interface RecorderOptions {
   readonly optimizations?: Optimizations;
   /** What chooses among it where shapes are `measured`; by default the rules of choice.ts. */
   readonly selection?: Selection;
+  /**
+   * Most bytes for weights that Winograd's convolutions transform once; the others are transformed in every run. Default
+   * {@link TRANSFORMED_BYTES}.
+   */
+  readonly transformedBytes?: number;
 }
+
+/**
+ * Transformed weights take four times what weights take in float32, eight times in float16. To transform them in every
+ * run takes a thirtieth of the time of their convolutions (H100), so memory for a few is enough.
+ */
+const TRANSFORMED_BYTES = 160 << 20;
 
 /** One way to perform an operation. */
 export interface Recipe {
@@ -36,17 +47,24 @@ export class Recorder {
   readonly optimizations: Optimizations;
   /** What chooses among them. */
   readonly selection?: Selection;
+  /** See {@link RecorderOptions.transformedBytes}. */
+  readonly transformedBytes: number;
   #launches: Launch[] = [];
   #work: Work | undefined;
   /** Operations that a survey has found, instead of a recording. */
   #found: Candidates[] | undefined;
 
   /** Records for `gpu` with the kernels of `family`. Layers of one serve another of the same GPU and family. */
-  constructor(gpu: Gpu, family: Family, { optimizations = AUTO, selection }: RecorderOptions = {}) {
+  constructor(
+    gpu: Gpu,
+    family: Family,
+    { optimizations = AUTO, selection, transformedBytes = TRANSFORMED_BYTES }: RecorderOptions = {},
+  ) {
     this.gpu = gpu;
     this.family = family;
     this.optimizations = optimizations;
     if (selection) this.selection = selection;
+    this.transformedBytes = transformedBytes;
   }
 
   /**

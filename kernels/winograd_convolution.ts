@@ -14,7 +14,7 @@ import { POINTS, tiles } from "./winograd.ts";
  * its picture, or some of its outputs, after the other. Smaller products are slower (H100, 512 channels at 128x128: 140
  * TFLOP/s in one strip, 101 in three).
  */
-const MOST_BYTES = { strip: 160 << 20, weights: 256 << 20 };
+const MOST_BYTES = { strip: 160 << 20, weights: 128 << 20 };
 
 /** See {@link winogradConvolution}. */
 export interface WinogradConvolutionSpec extends Epilogue {

@@ -16,6 +16,9 @@ import { loadTokenizer, type Tokenizer } from "./tokenizer.ts";
 import { readUnet } from "./unet.ts";
 import { readDecoder, readEncoder, type VaeWeights } from "./vae.ts";
 
+/** The VAE runs once a picture: only a small one's transformed weights are worth their memory. */
+const VAE_TRANSFORMED_BYTES = 32 << 20;
+
 /** How a pipeline is loaded. */
 export interface PipelineOptions {
   /** How weights are stored and whether the UNet may compute in float16; default `auto`: as the model's files are. */
@@ -54,8 +57,9 @@ export async function loadParts(gpu: Gpu, model: Model, options: PipelineOptions
   const recording = { optimizations, selection };
   const family = halfPrecision(model, precision) ? families.half : families.exact;
   const ops = new Ops(gpu, family, recording);
-  const exactVaeOps = new Ops(gpu, families.exact, recording);
-  const vaeOps = family === families.exact ? exactVaeOps : new Ops(gpu, family, recording);
+  const once = { ...recording, transformedBytes: VAE_TRANSFORMED_BYTES };
+  const exactVaeOps = new Ops(gpu, families.exact, once);
+  const vaeOps = family === families.exact ? exactVaeOps : new Ops(gpu, family, once);
   const parameters = (ops: Ops, part: TensorSource) => new Parameters(ops, part, precision);
   const weights = {
     text: readTextEncoder(parameters(ops, model.textEncoder), text),

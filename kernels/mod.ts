@@ -38,6 +38,6 @@ export { GpuFailedError, GpuMemoryError, NoGpuError } from "./errors.ts";
 export type * from "./family.ts";
 export { Gpu, type Resource } from "./gpu.ts";
 export type * from "./kernel.ts";
-export type { LaunchTime, Program } from "./program.ts";
+export type { PassTime, Program } from "./program.ts";
 export type * from "./scratch.ts";
 export type * from "./tensor.ts";

@@ -20,13 +20,15 @@ interface Command {
   readonly workgroups: readonly [number, number, number];
 }
 
-/** What one launch took. */
-export interface LaunchTime {
-  /** The kernel's name. */
+/** What an operation took, or a launch that is part of none. */
+export interface PassTime {
+  /** The name of its first kernel. */
   readonly name: string;
+  /** Launches in the pass. */
+  readonly launches: number;
   /** On the GPU's clock. */
   readonly milliseconds: number;
-  /** The operation that it is part of, the same object for all of its launches. */
+  /** The operation. */
   readonly work: Work | undefined;
 }
 
@@ -92,14 +94,23 @@ export class Program {
   }
 
   /**
-   * Runs all launches, each in a pass of its own, and measures them on the GPU's clock. A pass costs 5-25 microseconds
-   * that a launch in {@link run} does not.
+   * Runs all launches, those of each operation in a pass of its own, and measures the passes on the GPU's clock. A pass
+   * costs 5-25 microseconds that {@link run} does not spend.
    *
    * @throws {NoGpuError} when the GPU has no timestamps.
    */
-  async profile(): Promise<readonly LaunchTime[]> {
-    const times = await this.#measure(this.#commands.map((command) => [command]));
-    return this.#commands.map(({ name, work }, i) => ({ name, milliseconds: times[i]!, work }));
+  async profile(): Promise<readonly PassTime[]> {
+    const passes: Command[][] = [];
+    for (const command of this.#commands) {
+      const last = passes.at(-1);
+      if (command.work && last?.[0]!.work === command.work) last.push(command);
+      else passes.push([command]);
+    }
+    const times = await this.#measure(passes);
+    return passes.map((commands, i) => {
+      const { name, work } = commands[0]!;
+      return { name, launches: commands.length, milliseconds: times[i]!, work };
+    });
   }
 
   /**

@@ -3,7 +3,7 @@
  * @module
  */
 import type { Work } from "../../kernels/family.ts";
-import type { LaunchTime, Program } from "../../kernels/program.ts";
+import type { PassTime, Program } from "../../kernels/program.ts";
 import type { Pipeline } from "../pipeline.ts";
 import type { Request } from "../request.ts";
 import { SLOW } from "./stages.ts";
@@ -26,11 +26,11 @@ export interface StageOperations {
   readonly decode: readonly OperationTime[];
 }
 
-/** Profiles of a stage, of which each launch's fastest counts; a {@link SLOW} stage has one. */
+/** Profiles of a stage, of which each pass's fastest counts; a {@link SLOW} stage has one. */
 const PROFILES = 3;
 
 /**
- * Measures the operations of `request`, each launch in a pass of its own.
+ * Measures the operations of `request`, each in a pass of its own.
  *
  * @throws {NoGpuError} when the GPU has no timestamps.
  */
@@ -39,33 +39,34 @@ export async function measureOperations(pipeline: Pipeline, request: Request): P
   return { step: operationsOf(await profile(step)), decode: operationsOf(await profile(decode)) };
 }
 
-/** Each launch of a program at its fastest. */
-async function profile(program: Program): Promise<readonly LaunchTime[]> {
+/** Each operation of a program at its fastest. */
+async function profile(program: Program): Promise<readonly PassTime[]> {
   let best = await program.profile();
   const slow = best.reduce((sum, { milliseconds }) => sum + milliseconds, 0) > SLOW;
   for (let i = 1; i < PROFILES && !slow; i++) {
     const times = await program.profile();
-    best = best.map((launch, i) => times[i]!.milliseconds < launch.milliseconds ? times[i]! : launch);
+    best = best.map((pass, i) => times[i]!.milliseconds < pass.milliseconds ? times[i]! : pass);
   }
   return best;
 }
 
-/** Puts launches of equal operations together; a launch that belongs to none is one. */
-function operationsOf(launches: readonly LaunchTime[]): readonly OperationTime[] {
-  const works = launches.map(({ name, work }) =>
-    work ?? { operation: name, elements: "", kernels: "one shader", flops: 0, bytes: 0 }
-  );
-  const groups = Map.groupBy(launches.keys(), (i) => `${works[i]!.operation}, ${works[i]!.kernels}`);
-  const operations = [...groups.values()].map((indices): OperationTime => {
-    const performed = [...new Set(indices.map((i) => works[i]!))];
-    const sum = (values: readonly number[]) => values.reduce((a, b) => a + b, 0);
+/** Puts equal operations together; a launch that belongs to none is one. */
+function operationsOf(passes: readonly PassTime[]): readonly OperationTime[] {
+  const performed = passes.map(({ name, work, ...measured }) => ({
+    ...work ?? { operation: name, elements: "", kernels: "one shader", flops: 0, bytes: 0 },
+    ...measured,
+  }));
+  const groups = Map.groupBy(performed, ({ operation, kernels }) => `${operation}, ${kernels}`);
+  const operations = [...groups.values()].map((equal): OperationTime => {
+    const sum = (name: "flops" | "bytes" | "launches" | "milliseconds") =>
+      equal.reduce((sum, pass) => sum + pass[name], 0);
     return {
-      ...performed[0]!,
-      flops: sum(performed.map(({ flops }) => flops)),
-      bytes: sum(performed.map(({ bytes }) => bytes)),
-      count: performed.length,
-      launches: indices.length,
-      milliseconds: sum(indices.map((i) => launches[i]!.milliseconds)),
+      ...equal[0]!,
+      flops: sum("flops"),
+      bytes: sum("bytes"),
+      count: equal.length,
+      launches: sum("launches"),
+      milliseconds: sum("milliseconds"),
     };
   });
   return operations.toSorted((a, b) => b.milliseconds - a.milliseconds);

@@ -14,6 +14,9 @@ export interface DownloadProgress {
   breakLine(): void;
 }
 
+/** Milliseconds between two drawings of the line, at least. */
+const REDRAW = 100;
+
 /** Shows a line that is redrawn on a terminal, and anywhere else a line per tenth. */
 export function createDownloadProgress(
   environment: Environment,
@@ -21,6 +24,7 @@ export function createDownloadProgress(
 ): DownloadProgress {
   const status = new StatusLine(environment);
   let first: { readonly bytes: number; readonly time: number } | undefined;
+  let drawn = -Infinity;
   let tenth = 0;
   return {
     breakLine: () => status.breakLine(),
@@ -30,8 +34,12 @@ export function createDownloadProgress(
       const line = `${showBytes(bytes)} of ${showBytes(total)}, ${Math.floor(100 * bytes / total)} %${
         rate(bytes, first)
       }`;
-      if (status.isLive) status.show(line);
-      else if (reached > tenth) environment.stderr.write(`${line}\n`);
+      if (status.isLive && (now() - drawn >= REDRAW || bytes === total)) {
+        status.show(line);
+        drawn = now();
+      } else if (!status.isLive && reached > tenth) {
+        environment.stderr.write(`${line}\n`);
+      }
       if (bytes === total) status.breakLine();
       tenth = reached;
     },

@@ -88,6 +88,7 @@ async function download(repository: Repository, environment: Environment) {
 }
 
 function describeEvent(name: string, event: Exclude<PullEvent, { type: "progress" }>): string {
+  if (event.type === "ask") return `Asking ${event.endpoint} for ${name}`;
   if (event.type === "waiting") return `Another process downloads ${name}: waiting for it`;
   if (event.type === "retry") return `${event.reason}; trying again in ${event.milliseconds / 1000} s`;
   const { commit, files, bytes, present, half } = event;

@@ -2,8 +2,16 @@
  * Models on this machine and on a hub, without loading a {@link Pipeline}.
  * @module
  */
-import { listModels, ModelFileError, ModelNotFoundError, readConfig, type ReadVariable } from "../weights/mod.ts";
-import { readConfigs } from "./check_model.ts";
+import { join } from "@std/path";
+import {
+  listModels,
+  ModelFileError,
+  ModelNotFoundError,
+  readConfig,
+  readJson,
+  type ReadVariable,
+} from "../weights/mod.ts";
+import { type PartConfigs, readConfigs } from "./check_model.ts";
 export {
   CacheError,
   findRepository,
@@ -51,7 +59,18 @@ export function describeModels(variable: ReadVariable): readonly ModelDescriptio
  * @throws {ModelFileError} when it is of a kind that is not supported.
  */
 export function familyOf(directory: string): string {
-  const { unet } = readConfigs(readConfig(directory));
   // OpenCLIP's text encoder came with version 2.
-  return unet.contextWidth === 1024 ? "SD 2.x" : "SD 1.x";
+  return readSupported(directory).unet.contextWidth === 1024 ? "SD 2.x" : "SD 1.x";
+}
+
+/** Reads the configurations; where they are not supported, what diffusers calls the model says most. */
+function readSupported(directory: string): PartConfigs {
+  try {
+    return readConfigs(readConfig(directory));
+  } catch (cause) {
+    const { _class_name: kind } = readJson(join(directory, "model_index.json"));
+    const other = typeof kind === "string" && kind !== "StableDiffusionPipeline";
+    if (!other || !(cause instanceof ModelFileError)) throw cause;
+    throw new ModelFileError("model_index.json", `a ${kind} is not supported (${cause.message})`, { cause });
+  }
 }

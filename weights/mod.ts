@@ -5,6 +5,7 @@
 export { cacheFolder, type ReadVariable } from "./cache_folder.ts";
 export type { ModelDefaults } from "./defaults.ts";
 export { CacheError, ModelFileError, ModelNotFoundError } from "./errors.ts";
+export { readJson } from "./files.ts";
 export { openFormula } from "./formula.ts";
 export type { Cache } from "./hub/caches.ts";
 export { findRepository } from "./hub/find.ts";

@@ -87,7 +87,8 @@ export function openModel(name: string, options: ModelOptions = {}): Model {
 }
 
 function findPulled(name: string, { variable = (name) => Deno.env.get(name) }: ModelOptions): string {
-  const repository = parseRepository(name);
+  // A file's path may look like a repository's name.
+  const repository = /\.safetensors$/i.test(name) || isPickle(name) ? undefined : parseRepository(name);
   return repository === undefined ? notFound(name) : findRepository(repository, variable);
 }
 

@@ -30,8 +30,11 @@ Deno.test("a line per tenth where nobody looks; what was there does not count as
 
 Deno.test("on a terminal one line is redrawn, and ends before another", () => {
   const environment = fakeEnvironment({ terminal: true });
-  const progress = createDownloadProgress(environment, () => 0);
+  let time = 0;
+  const progress = createDownloadProgress(environment, () => time);
   progress.update(100, 1000);
+  progress.update(102, 1000);
+  time += 100;
   progress.update(101, 1000);
   progress.breakLine();
   progress.breakLine();

@@ -27,7 +27,8 @@ Deno.test("pull prints the folder; what is downloaded is announced, and how far 
   using scene = new Scene(tinyModel({ [HALF]: FILES.get(UNET)! }));
   const { code, stdout, stderr } = await runFake(scene, ["pull", "org/name"]);
   assertEquals([code, stdout], [0, `${scene.snapshot}\n`], stderr);
-  const [announced, ...progress] = stderr.trimEnd().split("\n");
+  const [asked, announced, ...progress] = stderr.trimEnd().split("\n");
+  assertEquals(asked, `Asking ${scene.hub.endpoint} for org/name`);
   const words = /^Downloading org\/name at c0c0c0c0c0c0: 10 files, \d\.\d kB, weights in half precision \(fp16\)/;
   assert(words.test(announced!), announced);
   assert(progress.length <= 10 && /^(\d\.\d kB) of \1, 100 %$/.test(progress.at(-1)!), stderr);
@@ -35,7 +36,7 @@ Deno.test("pull prints the folder; what is downloaded is announced, and how far 
 
   const again = await runFake(scene, ["pull", "org/name@main"]);
   assertEquals([again.code, again.stdout], [0, stdout]);
-  assert(/^All \d\.\d kB of org\/name are here already\n$/.test(again.stderr), again.stderr);
+  assert(/\nAll \d\.\d kB of org\/name are here already\n$/.test(again.stderr), again.stderr);
   const quiet = await runFake(scene, ["pull", "org/name", "--revision", "v1", "--quiet", "--json"]);
   const { bytes, ...document } = JSON.parse(quiet.stdout);
   const { commit } = scene.hub;
@@ -44,11 +45,16 @@ Deno.test("pull prints the folder; what is downloaded is announced, and how far 
 });
 
 Deno.test("a model that cannot be drawn with is refused before its weights are downloaded", async () => {
-  const bytes = new TextEncoder().encode('{"addition_embed_type": "text_time"}');
-  using scene = new Scene(tinyModel({ "unet/config.json": { bytes, lfs: false } }));
+  const text = (json: string) => ({ bytes: new TextEncoder().encode(json), lfs: false });
+  using scene = new Scene(tinyModel({
+    "model_index.json": text('{"_class_name": "StableDiffusionXLPipeline"}'),
+    "unet/config.json": text('{"addition_embed_type": "text_time"}'),
+  }));
   const { code, stderr } = await runFake(scene, ["pull", "org/name"]);
   assertEquals(code, 5, stderr);
-  assertStringIncludes(stderr, 'unet/config.json: addition_embed_type is "text_time"');
+  const words =
+    "model_index.json: a StableDiffusionXLPipeline is not supported (unet/config.json: addition_embed_type is";
+  assertStringIncludes(stderr, words);
   assertEquals(scene.hub.seen.filter(({ path }) => path.endsWith(".safetensors")), []);
 });
 
@@ -76,7 +82,7 @@ Deno.test("each failure has its exit code and one sentence", async () => {
     [2, '"name" is no repository', "name", () => {}],
     [2, '"org/name@v1" with --revision "v2"', "org/name@v1 --revision v2", () => {}],
     [2, "Unknown option --steps", "org/name --steps 3", () => {}],
-    [4, "has no org/name", "org/name", () => scene.hub.misbehave = () => ({ status: 404 })],
+    [4, "gives no org/name (404)", "org/name", () => scene.hub.misbehave = () => ({ status: 404 })],
     [5, "gives it 3000 bytes, and it has 2", "org/name", () => scene.always(UNET, () => ({ body: "{}" }))],
     [8, "Cannot write", "org/name", () => Deno.writeTextFileSync(join(scene.home, "denoise"), "a file")],
     [2, "HF_ENDPOINT is", "org/name", () => scene.variables.HF_ENDPOINT = "ftp://example"],

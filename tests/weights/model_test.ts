@@ -242,6 +242,7 @@ Deno.test("a downloaded repository opens by its name, a folder of that name goes
     const words =
       'The model org/name is not on this machine, neither at that path nor in a cache; "denoise pull org/name"';
     assertThrows(() => openModel("org/name", { variable }), ModelNotFoundError, words);
+    assertThrows(() => openModel("org/x.safetensors", { variable }), ModelNotFoundError, "no model, folder or file");
     assertThrows(() => openModel("tests/weights", { variable }), ModelNotFoundError, "it has no model_index.json");
   });
 });

@@ -67,11 +67,11 @@ async function complete(hub: Hub, partial: PartialFile, source: Source): Promise
   );
 }
 
-async function fetchRest(hub: Hub, partial: PartialFile, source: Source): Promise<void> {
+function fetchRest(hub: Hub, partial: PartialFile, source: Source): Promise<void> {
   const { address, file, refuse, onSize } = source;
-  const abort = new AbortController();
-  try {
-    const answer = await request(hub, address, { from: partial.size, signal: abort.signal, refuse });
+  return request(hub, { address, from: partial.size, refuse, read: append });
+
+  async function append(answer: Answer): Promise<void> {
     checkBeginning(partial, answer, source);
     for await (const bytes of readBody(hub, answer.response)) {
       const size = partial.size + bytes.length;
@@ -81,8 +81,6 @@ async function fetchRest(hub: Hub, partial: PartialFile, source: Source): Promis
     }
     if (partial.size === file.size) return;
     throw new PassingError(`${new URL(address).host} ended ${file.path} after ${partial.size} of ${file.size} bytes`);
-  } finally {
-    abort.abort();
   }
 }
 

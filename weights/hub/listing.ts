@@ -7,7 +7,7 @@ import { isObject, type JsonObject, shown } from "../json.ts";
 import { isCommit } from "./caches.ts";
 import type { Hub } from "./hub.ts";
 import { type Repository, showRepository } from "./repository.ts";
-import { request, unlessSilent } from "./request.ts";
+import { type Answer, request, unlessSilent } from "./request.ts";
 import { retrying } from "./retry.ts";
 
 /** A file of a repository. */
@@ -67,37 +67,38 @@ export function refusal(hub: Hub, repository: Repository, { status, headers }: R
   const { name, revision } = repository;
   const code = headers.get("x-error-code");
   const page = `${hub.endpoint}/${name}`;
-  if (code === "GatedRepo" || (status === 403 && code === null)) {
+  const shown = showRepository(repository);
+  if (code === "GatedRepo") {
     const token = hub.token === undefined
       ? `then set HF_TOKEN to a token made at ${hub.endpoint}/settings/tokens`
-      : "the token in HF_TOKEN must belong to whom access was granted";
+      : "the token in HF_TOKEN must be of the user who did";
     return new ModelNotFoundError(`${name} is gated: accept its conditions at ${page}; ${token}`);
   }
-  if (status === 404 && code === "RevisionNotFound") {
-    return new ModelNotFoundError(`${name} has no revision ${revision}; ${page}/branches lists them`);
+  if (code === "RevisionNotFound") {
+    return new ModelNotFoundError(`${name} has no revision ${revision}; ${page}/tree/main lists its branches and tags`);
   }
-  if (status === 401 || status === 404) {
+  if (status === 401 || status === 403 || status === 404) {
     const token = hub.token === undefined
-      ? "if it is private, HF_TOKEN must hold a token that may read it"
-      : "or the token in HF_TOKEN may not read it";
-    return new ModelNotFoundError(`${hub.endpoint} has no ${showRepository(repository)}; ${token}`);
+      ? "if it is private, set HF_TOKEN to a token that may read it"
+      : "the token in HF_TOKEN is wrong or may not read it, if the name is right";
+    return new ModelNotFoundError(`${hub.endpoint} gives no ${shown} (${status}); ${token}`);
   }
-  return new ModelNotFoundError(`${hub.endpoint} refuses ${showRepository(repository)} with status ${status}`);
+  return new ModelNotFoundError(`${hub.endpoint} refuses ${shown} with status ${status}`);
 }
 
-async function readDocument(hub: Hub, address: string, repository: Repository): Promise<unknown> {
-  const abort = new AbortController();
-  const refuse = (response: Response) => refusal(hub, repository, response);
-  try {
-    const { response } = await request(hub, address, { refuse, signal: abort.signal });
-    const text = await unlessSilent(hub, new URL(address).host, response.text());
-    return JSON.parse(text);
-  } catch (cause) {
-    if (!(cause instanceof SyntaxError)) throw cause;
-    throw new ModelFileError(address, "the hub's answer is not JSON", { cause });
-  } finally {
-    abort.abort();
-  }
+function readDocument(hub: Hub, address: string, repository: Repository): Promise<unknown> {
+  return request(hub, {
+    address,
+    refuse: (response) => refusal(hub, repository, response),
+    read: async ({ response }) => {
+      const text = await unlessSilent(hub, new URL(response.url).host, response.text());
+      try {
+        return JSON.parse(text);
+      } catch (cause) {
+        throw new ModelFileError(address, "the hub's answer is not JSON", { cause });
+      }
+    },
+  });
 }
 
 /** A file as the list describes it; undefined where it says too little. */
@@ -106,14 +107,14 @@ function readFile(path: string, { blobId, size, lfs }: JsonObject): HubFile | un
   return isSize(size) && isHash(hash) ? { path, size, hash } : undefined;
 }
 
-async function askFor(hub: Hub, path: string, repository: Repository): Promise<HubFile> {
+function askFor(hub: Hub, path: string, repository: Repository): Promise<HubFile> {
   const address = fileAddress(hub, path, repository);
+  const read = ({ response, hash, size = Number(response.headers.get("content-length") ?? NaN) }: Answer) => {
+    if (isSize(size) && isHash(hash)) return { path, size, hash };
+    throw new ModelFileError(address, "the hub does not say the length and the hash of this file");
+  };
   const refuse = (response: Response) => refusal(hub, repository, response);
-  const answer = await retrying(hub, () => request(hub, address, { method: "HEAD", refuse }));
-  const { response, hash } = answer;
-  const size = answer.size ?? Number(response.headers.get("content-length") ?? NaN);
-  if (isSize(size) && isHash(hash)) return { path, size, hash };
-  throw new ModelFileError(address, "the hub does not say the length and the hash of this file");
+  return retrying(hub, () => request(hub, { address, method: "HEAD", refuse, read }));
 }
 
 function isSize(value: unknown): value is number {

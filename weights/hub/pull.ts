@@ -20,6 +20,8 @@ import { nameCommit, prepareSnapshot, publishSnapshot } from "./snapshot.ts";
 
 /** What happens during a {@link pull}. */
 export type PullEvent =
+  /** The hub at this address is asked what the repository has. */
+  | { readonly type: "ask"; readonly endpoint: string }
   /** The download begins: so many files and bytes, so many of them here already, half precision where there was a choice. */
   | {
     readonly type: "plan";
@@ -76,6 +78,7 @@ export async function pull(repository: Repository, options: PullOptions): Promis
     wait: options.wait ?? wait,
     onRetry: (reason, milliseconds) => onEvent({ type: "retry", reason, milliseconds }),
   };
+  onEvent({ type: "ask", endpoint: hub.endpoint });
   const plan = await planDownload(hub, repository);
   const { commit } = plan;
   const bytes = totalSize([...plan.configs, ...plan.weights]);

@@ -24,41 +24,58 @@ export interface Answer {
   readonly size?: number;
 }
 
-/** What is asked, and on whose behalf. */
-export interface Question {
+/** What is asked, and what is made of the answer. */
+export interface Question<T> {
+  /** Where it begins. */
+  readonly address: string;
   /** Default `GET`. */
   readonly method?: "GET" | "HEAD";
   /** The first byte that is wanted, when not all are. */
   readonly from?: number;
-  /** Ends the request, and the reading of its answer. */
-  readonly signal?: AbortSignal;
-  /** The error for a status that will not pass. */
+  /** The error for a status of the hub's own that will not pass. */
   readonly refuse: (response: Response) => Error;
+  /** Reads the answer, with which the connection ends. */
+  readonly read: (answer: Answer) => T | Promise<T>;
 }
 
 /**
- * Asks the hub. 416 is an answer: it says that the range is not there.
+ * Asks the hub and returns what `read` makes of the answer. 416 is an answer: it says that the range is not there.
  * @throws {PassingError} there was no answer, or one that another time may not be given
+ * @throws {ModelNotFoundError} the hub sends elsewhere in a way that cannot be followed, or nobody answers there
  */
-export async function request(hub: Hub, address: string, question: Question): Promise<Answer> {
-  let url = new URL(address);
-  let said: Omit<Answer, "response"> = {};
-  for (let hop = 0; hop <= MOST_REDIRECTS; hop++) {
-    const response = await send(hub, url, question);
-    if (isOwn(hub, url)) said = { ...linked(response.headers), ...said };
-    if (!REDIRECTS.includes(response.status)) return { response: await accept(response, url, question), ...said };
-    await response.body?.cancel();
-    url = follow(url, response.headers.get("location"));
+export async function request<T>(hub: Hub, question: Question<T>): Promise<T> {
+  const abort = new AbortController();
+  try {
+    return await question.read(await ask(hub, question, abort.signal));
+  } finally {
+    abort.abort();
   }
-  throw new ModelNotFoundError(`${address} is redirected more than ${MOST_REDIRECTS} times`);
 }
 
-async function send(hub: Hub, url: URL, { method = "GET", from = 0, signal }: Question): Promise<Response> {
+async function ask<T>(hub: Hub, question: Question<T>, signal: AbortSignal): Promise<Answer> {
+  let url = new URL(question.address);
+  let said: Omit<Answer, "response"> = {};
+  for (let hop = 0; hop <= MOST_REDIRECTS; hop++) {
+    const response = await unlessSilent(hub, url.host, fetch(url, requestInit(hub, url, { ...question, signal })));
+    if (isOwn(hub, url)) said = { ...linked(response.headers), ...said };
+    if (!REDIRECTS.includes(response.status)) {
+      checkStatus(response, isOwn(hub, url) ? question.refuse : refuseElsewhere);
+      return { response, ...said };
+    }
+    url = follow(url, response.headers.get("location"));
+  }
+  throw new ModelNotFoundError(`${question.address} is redirected more than ${MOST_REDIRECTS} times`);
+}
+
+function requestInit(
+  hub: Hub,
+  url: URL,
+  { method = "GET", from = 0, signal }: Pick<Question<unknown>, "method" | "from"> & { readonly signal: AbortSignal },
+): RequestInit {
   const headers = new Headers({ "accept-encoding": "identity" });
   if (hub.token !== undefined && isOwn(hub, url)) headers.set("authorization", `Bearer ${hub.token}`);
   if (from > 0) headers.set("range", `bytes=${from}-`);
-  const init = { method, headers, redirect: "manual" as const, ...(signal === undefined ? {} : { signal }) };
-  return await unlessSilent(hub, url.host, fetch(url, init));
+  return { method, headers, redirect: "manual", signal };
 }
 
 /** Whether the token may be sent there. */
@@ -81,12 +98,17 @@ function linked(headers: Headers): Omit<Answer, "response"> {
   return { ...(hash === undefined ? {} : { hash }), ...(size === null ? {} : { size: Number(size) }) };
 }
 
-async function accept(response: Response, url: URL, { refuse }: Question): Promise<Response> {
-  const { ok, status, headers } = response;
-  if (ok || status === 416) return response;
-  await response.body?.cancel();
+function checkStatus(response: Response, refuse: (response: Response) => Error): void {
+  const { ok, status, headers, url } = response;
+  if (ok || status === 416) return;
   if (!PASSING.includes(status)) throw refuse(response);
-  throw new PassingError(`${url.host} answers ${status}`, { retryAfter: readDelay(headers.get("retry-after")) });
+  throw new PassingError(`${new URL(url).host} answers ${status}`, {
+    retryAfter: readDelay(headers.get("retry-after")),
+  });
+}
+
+function refuseElsewhere({ status, url }: Response): Error {
+  return new ModelNotFoundError(`${new URL(url).host}, to which the hub redirects, answers ${status}`);
 }
 
 /** Milliseconds of a Retry-After header: seconds, or a date. */

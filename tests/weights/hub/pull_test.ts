@@ -39,7 +39,8 @@ Deno.test("what the program needs is downloaded, in the layout of Hugging Face's
   assertWhole(scene);
   assertEquals(Deno.readTextFileSync(join(scene.folder, "refs", "main")), scene.hub.commit);
   assertEquals(Deno.readLinkSync(join(scene.snapshot, UNET)), `../../../blobs/${HASH}`);
-  const [plan, ...progress] = scene.events;
+  const [ask, plan, ...progress] = scene.events;
+  assertEquals(ask, { type: "ask", endpoint: scene.hub.endpoint });
   const { commit } = scene.hub;
   assertEquals(plan, { type: "plan", commit, files: NEEDED.length, bytes: BYTES, present: 0, half: false });
   assertEquals(progress.at(-1), { type: "progress", bytes: BYTES, total: BYTES });
@@ -139,6 +140,15 @@ Deno.test("a connection that is always cut ends the download; the next one goes 
   assertWhole(scene);
 });
 
+Deno.test("a large file over a bad connection arrives, as long as each attempt brings it on", async () => {
+  const large = { bytes: new Uint8Array(10 << 20).map((_, index) => index % 255), lfs: true };
+  using scene = new Scene(new Map([...FILES, [UNET, large]]));
+  scene.always(UNET, (seen) => ({ ...scene.hub.answer(seen), cut: 1 << 20 }));
+  await scene.pull();
+  assertWhole(scene);
+  assertEquals(scene.pauses, new Array(9).fill(1000));
+});
+
 for (const length of [UNET_BYTES - 1, UNET_BYTES + 1]) {
   Deno.test(`a file of ${length} bytes that should have ${UNET_BYTES} is refused`, async () => {
     using scene = new Scene();
@@ -230,6 +240,15 @@ Deno.test("a redirect to another host is followed without the token; the hub's o
   assertWhole(scene);
   assertEquals(store.seen.map(({ headers }) => headers.get("authorization")), [null, null, null]);
   assert(scene.hub.seen.every(({ headers }) => headers.get("authorization") === "Bearer secret"));
+});
+
+Deno.test("a refusal of the host behind a redirect is not taken for the hub's", async () => {
+  using scene = new Scene();
+  using store = new LoopbackHub(FILES);
+  store.misbehave = () => ({ status: 403, headers: { "x-error-code": "GatedRepo" } });
+  scene.always(UNET, ({ path }) => ({ status: 302, headers: { location: `${store.endpoint}${path}` } }));
+  const words = `${new URL(store.endpoint).host}, to which the hub redirects, answers 403`;
+  await assertRejects(() => scene.pull(), ModelNotFoundError, words);
 });
 
 Deno.test("a redirect on the hub itself keeps the token, one without an end is given up", async () => {
@@ -333,10 +352,11 @@ Deno.test("answers that make no sense are refused", async () => {
 
 const REFUSALS: readonly (readonly [status: number, code: string, token: string, words: string])[] = [
   [401, "GatedRepo", "", "org/name is gated: accept its conditions at ENDPOINT/org/name; then set HF_TOKEN to a token"],
-  [403, "GatedRepo", "t", "is gated: accept its conditions at ENDPOINT/org/name; the token in HF_TOKEN must belong"],
-  [401, "RepoNotFound", "", "ENDPOINT has no org/name; if it is private, HF_TOKEN must hold a token"],
-  [404, "RepoNotFound", "t", "ENDPOINT has no org/name; or the token in HF_TOKEN may not read it"],
-  [404, "RevisionNotFound", "", "org/name has no revision main; ENDPOINT/org/name/branches lists them"],
+  [403, "GatedRepo", "t", "is gated: accept its conditions at ENDPOINT/org/name; the token in HF_TOKEN must be"],
+  [401, "RepoNotFound", "", "ENDPOINT gives no org/name (401); if it is private, set HF_TOKEN"],
+  [404, "RepoNotFound", "t", "ENDPOINT gives no org/name (404); the token in HF_TOKEN is wrong or"],
+  [403, "", "t", "ENDPOINT gives no org/name (403); the token in HF_TOKEN is wrong or may not read it"],
+  [404, "RevisionNotFound", "", "org/name has no revision main; ENDPOINT/org/name/tree/main lists"],
   [451, "", "", "ENDPOINT refuses org/name with status 451"],
 ];
 

@@ -45,7 +45,6 @@ export class PartialFile implements Disposable {
       this.size += count;
     }
     this.resumed = this.size > 0;
-    if (this.size > expected.size) this.restart();
   }
 
   /**

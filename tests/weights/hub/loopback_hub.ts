@@ -109,7 +109,8 @@ export class LoopbackHub implements Disposable {
     const { status = 200, headers = {}, body = "", cut, stall } = await this.misbehave(seen) ?? this.answer(seen);
     if (cut === -1) return;
     const bytes = typeof body === "string" ? new TextEncoder().encode(body) : body;
-    const lines = Object.entries({ "content-length": `${bytes.length}`, connection: "close", ...headers });
+    const length = "transfer-encoding" in headers ? {} : { "content-length": `${bytes.length}` };
+    const lines = Object.entries({ ...length, connection: "close", ...headers });
     const head = [`HTTP/1.1 ${status} -`, ...lines.map(([name, value]) => `${name}: ${value}`), "", ""].join("\r\n");
     await writeAll(connection, new TextEncoder().encode(head));
     await writeAll(connection, bytes.subarray(0, cut ?? stall ?? bytes.length));

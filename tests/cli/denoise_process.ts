@@ -37,9 +37,15 @@ export function startDenoise(args: readonly string[], options: ProcessOptions = 
     stderr: "piped",
     ...(folder === undefined ? {} : { cwd: folder }),
     // Without a folder to run in, the display libraries behind WebGPU write to stderr.
-    env: { XDG_RUNTIME_DIR: "/tmp", ...variables },
+    env: { XDG_RUNTIME_DIR: "/tmp", ...(variables?.XDG_CACHE_HOME && { DENO_DIR: denoFolder() }), ...variables },
   });
   return command.spawn();
+}
+
+/** Deno's own cache, which would move with the user's and be filled anew from the network. */
+function denoFolder(): string {
+  const { stdout } = new Deno.Command(Deno.execPath(), { args: ["info", "--json"] }).outputSync();
+  return JSON.parse(new TextDecoder().decode(stdout)).denoDir;
 }
 
 /** Runs the command to its end. */

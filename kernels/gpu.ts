@@ -18,11 +18,11 @@ type Resource = { readonly texture: GPUTexture; readonly bytes: number } | {
 const LARGEST_BINDING = 2 ** 31 - 4;
 
 /**
- * Bytes written after which the queue is flushed: wgpu copies what is written on the host and holds the copies until
- * something is submitted, which while a model loads would be all of its weights. (1,927 MiB of weights on llvmpipe took
- * 2,455 beside themselves; flushed every 64 MiB 919, every MiB 523.)
+ * Bytes written after which the GPU is waited for: wgpu copies what is written on the host and holds the copies until
+ * something is submitted and done, which while a model loads would be all of its weights. (1,927 MiB of weights on
+ * llvmpipe took 2,455 MiB beside themselves; waiting every 64 MiB 907, every 4 MiB 515.)
  */
-const MOST_STAGED = 2 ** 20;
+const MOST_STAGED = 4 * 2 ** 20;
 
 /** The longest side of a texture that adapters of the texture family offer. */
 const LARGEST_SIDE = 16384;
@@ -189,6 +189,8 @@ export class Gpu implements AsyncDisposable {
     this.#stagedBytes += data.byteLength;
     if (this.#stagedBytes < MOST_STAGED) return;
     this.device.queue.submit([]);
+    // Deno waits inside the call; what it returns would only sleep.
+    void this.device.queue.onSubmittedWorkDone();
     this.#stagedBytes = 0;
   }
 

@@ -51,7 +51,7 @@ Deno.test("memory is counted, and given back when it is freed", async () => {
   assertEquals(gpu.peakBytes, 256 + 160);
 });
 
-Deno.test("what is written is handed to the GPU every MiB, so that its copies on the host do not pile up", async () => {
+Deno.test("what is written is handed to the GPU every 4 MiB, so that its copies on the host do not pile up", async () => {
   await using gpu = await Gpu.open();
   const { queue } = gpu.device;
   const submit = queue.submit.bind(queue);
@@ -60,8 +60,8 @@ Deno.test("what is written is handed to the GPU every MiB, so that its copies on
     submits++;
     submit(commands);
   };
-  const x = buffer(2 ** 16);
-  const values = new Float32Array(2 ** 16);
+  const x = buffer(2 ** 18);
+  const values = new Float32Array(2 ** 18);
   const after = Array.from({ length: 9 }, () => {
     gpu.write(x, values);
     return submits;

@@ -61,7 +61,8 @@ export function openCheckpoint(path: string, options: ModelOptions = {}): Model 
 function checkKind(path: string, file: SafetensorsSource, unet: TensorSource): void {
   const kind = otherKind([...file.tensors.keys(), ...file.ignored], unet.tensors);
   if (kind !== undefined) {
-    throw new ModelFileError(path, `this is ${kind}, and only Stable Diffusion 1.x can be drawn with`);
+    const wanted = "and only whole text-to-image models of Stable Diffusion 1.x can be drawn with";
+    throw new ModelFileError(path, `this is ${kind}, ${wanted}`);
   }
 }
 

@@ -3,6 +3,7 @@
  * is what all of Stable Diffusion 1.x have in common.
  * @module
  */
+import type { JsonObject } from "./json.ts";
 import type { ModelConfig } from "./model.ts";
 import { sd14Config } from "./sd14.ts";
 import type { TensorInfo } from "./tensor_source.ts";
@@ -19,11 +20,16 @@ export function configOfShapes(
   parts: { readonly textEncoder: Tensors; readonly unet: Tensors; readonly vae: Tensors },
 ): ModelConfig {
   return {
-    textEncoder: { ...sd14Config.textEncoder, ...textEncoderSizes(parts.textEncoder) },
-    unet: { ...sd14Config.unet, ...unetSizes(parts.unet) },
-    vae: { ...sd14Config.vae, ...vaeSizes(parts.vae) },
+    textEncoder: { ...sd14Config.textEncoder, ...found(textEncoderSizes(parts.textEncoder)) },
+    unet: { ...sd14Config.unet, ...found(unetSizes(parts.unet)) },
+    vae: { ...sd14Config.vae, ...found(vaeSizes(parts.vae)) },
     scheduler: sd14Config.scheduler,
   };
+}
+
+/** Without the sizes whose tensors are missing: with those of Stable Diffusion 1.4 the tensors can be asked for. */
+function found(sizes: JsonObject): JsonObject {
+  return Object.fromEntries(Object.entries(sizes).filter(([, size]) => size !== undefined));
 }
 
 /** The size that the UNet's attention expects of the text encoder's output. */
@@ -36,9 +42,9 @@ function textEncoderSizes(tensors: Tensors) {
   return {
     hidden_size: size(tensors, 1, ["embeddings.token_embedding.weight", "embeddings.position_embedding.weight"]),
     intermediate_size: size(tensors, 0, ["encoder.layers.0.mlp.fc1.weight", "encoder.layers.0.mlp.fc1.bias"]),
-    max_position_embeddings: size(tensors, 0, ["embeddings.position_embedding.weight"]) ?? 77,
+    max_position_embeddings: size(tensors, 0, ["embeddings.position_embedding.weight"]),
     num_hidden_layers: count(tensors, "encoder.layers."),
-    vocab_size: size(tensors, 0, ["embeddings.token_embedding.weight"]) ?? sd14Config.textEncoder.vocab_size,
+    vocab_size: size(tensors, 0, ["embeddings.token_embedding.weight"]),
   };
 }
 
@@ -54,7 +60,7 @@ function unetSizes(tensors: Tensors) {
     block_out_channels: blocks,
     cross_attention_dim: contextWidth(tensors),
     down_block_types: types("Down"),
-    in_channels: size(tensors, 1, ["conv_in.weight"]) ?? 4,
+    in_channels: size(tensors, 1, ["conv_in.weight"]),
     layers_per_block: count(tensors, "down_blocks.0.resnets."),
     out_channels: size(tensors, 0, ["conv_out.weight", "conv_out.bias"]),
     up_block_types: types("Up"),
@@ -64,7 +70,7 @@ function unetSizes(tensors: Tensors) {
 function vaeSizes(tensors: Tensors) {
   return {
     block_out_channels: blockWidths(tensors, "decoder.up_blocks").toReversed(),
-    latent_channels: size(tensors, 1, ["decoder.conv_in.weight"]) ?? 4,
+    latent_channels: size(tensors, 1, ["decoder.conv_in.weight"]),
     layers_per_block: count(tensors, "decoder.up_blocks.0.resnets.") - 1,
     out_channels: size(tensors, 0, ["decoder.conv_out.weight", "decoder.conv_out.bias"]),
   };

@@ -8,6 +8,7 @@ import { type Model, ModelFileError, openModel, type TensorInfo, type TensorSour
 import { ldmNaming } from "../../weights/ldm_names.ts";
 import { type Rename, renameTensors, textEncoderName, unetName, vaeName } from "../../weights/names.ts";
 import type { PartName } from "../../weights/part.ts";
+import { configOfShapes } from "../../weights/shape_config.ts";
 import { openTinyModel } from "../tiny_model.ts";
 import { LDM_NAMES, PARTS } from "../weights/ldm_checkpoint.ts";
 
@@ -89,6 +90,20 @@ for (const [title, naming] of Object.entries(NAMINGS)) {
     }
   });
 }
+
+Deno.test("whichever tensor a file without a configuration lacks, it is that one which is named", () => {
+  using tiny = openTinyModel();
+  for (const part of ["textEncoder", "unet", "vae"] as const) {
+    for (const name of tiny[part].tensors.keys()) {
+      const tensors = new Map(tiny[part].tensors);
+      tensors.delete(name);
+      const model = { ...tiny, [part]: { ...tiny[part], tensors } };
+      const { textEncoder, unet, vae } = model;
+      const config = configOfShapes({ textEncoder: textEncoder.tensors, unet: unet.tensors, vae: vae.tensors });
+      assertThrows(() => checkModel({ ...model, config }), ModelFileError, `1 tensor is missing: ${name} [`);
+    }
+  }
+});
 
 Deno.test("all that is wrong is told, up to ten tensors of a kind", () => {
   const model = openTiny(NAMINGS["today's diffusers"]!, "unet", (tensors) => {

@@ -103,7 +103,7 @@ export class Program {
     const passes: Command[][] = [];
     for (const command of this.#commands) {
       const last = passes.at(-1);
-      if (command.work && last?.[0]!.work === command.work) last.push(command);
+      if (command.work && last?.[0]?.work === command.work) last.push(command);
       else passes.push([command]);
     }
     const times = await this.#measure(passes);

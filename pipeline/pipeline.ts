@@ -18,6 +18,7 @@ import { encodePrompts } from "./prompt/chunks.ts";
 import { createNoiseSource, type NoiseSource } from "./random/mod.ts";
 import type { GenerateEvent, Request, VaeTiling } from "./request.ts";
 import type { Schedule } from "./schedulers/schedule.ts";
+import { runSteps } from "./run_steps.ts";
 import { scheduleFor } from "./schedulers/mod.ts";
 import { startOf, stepsLeftOut } from "./start.ts";
 import { checkClipSkip } from "./text_encoder.ts";
@@ -28,12 +29,6 @@ export interface GenerateOptions {
   /** Step events carry the latent after every step, or after every so many steps and the last. Each costs a wait. */
   readonly latents?: boolean | number;
 }
-
-/**
- * Milliseconds of steps that are submitted before they are waited for: while Deno wakes up from a wait and the next step
- * is encoded, the GPU stands still (4 ms of 42 on an H100), and nobody needs to see more than five steps a second.
- */
-const UNSEEN_MILLISECONDS = 200;
 
 /** The VAE's decoder, recorded for the denoiser's size. */
 interface Decoding extends VaeProgram {
@@ -113,40 +108,13 @@ export class Pipeline implements AsyncDisposable {
     options: GenerateOptions = {},
   ): AsyncGenerator<GenerateEvent & { readonly latent?: Float32Array }> {
     const started = performance.now();
+    const { gpu } = this.#parts.ops;
     const { denoiser, schedule, noise, encode } = await this.#prepare(request);
-    const elements = denoiser.elements;
-    await this.#parts.ops.gpu.finish();
+    await gpu.finish();
     const denoising = performance.now();
 
-    const steps = schedule.steps.length;
-    const every = Number(options.latents ?? 0);
-    let [submitted, previous] = [0, denoising];
-    /** Submits steps of about {@link UNSEEN_MILLISECONDS}, up to the next latent; returns how many. */
-    const submit = (milliseconds: number): number => {
-      const untilLatent = every > 0 ? every - submitted % every : steps;
-      const some = Math.max(1, Math.floor(UNSEEN_MILLISECONDS / milliseconds));
-      const next = schedule.steps.slice(submitted, submitted + Math.min(some, untilLatent));
-      for (const { usesNoise } of next) denoiser.step(usesNoise ? noise.normal(elements) : undefined);
-      submitted += next.length;
-      return next.length;
-    };
-    for (let running = submit(Infinity), done = 0; running > 0;) {
-      // Deno waits for the GPU inside the call and sleeps 10 ms inside the await: the next steps are submitted between.
-      const finished = this.#parts.ops.gpu.finish();
-      const now = performance.now();
-      const milliseconds = (now - previous) / running;
-      const shown = every > 0 && (submitted % every === 0 || submitted === steps);
-      let next = shown ? 0 : submit(milliseconds);
-      await finished;
-      const latent = shown ? await denoiser.sample() : undefined;
-      for (let step = done + 1; step <= done + running; step++) {
-        yield { type: "step", step, steps, milliseconds, ...(latent && step === done + running && { latent }) };
-      }
-      done += running;
-      previous = now;
-      if (shown) next = submit(milliseconds);
-      running = next;
-    }
+    const latentEvery = Number(options.latents ?? 0);
+    yield* runSteps({ gpu, denoiser, schedule, noise, latentEvery });
 
     const decoding = performance.now();
     let values = await this.#decode(denoiser, request);
@@ -170,7 +138,7 @@ export class Pipeline implements AsyncDisposable {
         denoise: decoding - denoising,
         decode: ended - decoding,
       },
-      peakBytes: this.#parts.ops.gpu.peakBytes,
+      peakBytes: gpu.peakBytes,
     };
   }
 

@@ -52,12 +52,8 @@ function findOffline(repository: Repository, { variable }: Environment) {
     return { directory: findRepository(repository, variable), downloaded: 0 };
   } catch (cause) {
     if (!(cause instanceof ModelNotFoundError)) throw cause;
-    throw new ModelNotFoundError(
-      `${cause.message} when it may use the network: --offline or HF_HUB_OFFLINE forbids it`,
-      {
-        cause,
-      },
-    );
+    const words = `${cause.message} when it may use the network: --offline or HF_HUB_OFFLINE forbids it`;
+    throw new ModelNotFoundError(words, { cause });
   }
 }
 

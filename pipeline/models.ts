@@ -43,7 +43,7 @@ export interface ModelDescription {
 /** The embedded models and those that were downloaded; no weights are read. */
 export function describeModels(variable: ReadVariable): readonly ModelDescription[] {
   return listModels(variable).map(({ missing, ...model }) => {
-    if (missing.length > 0) return { ...model, problem: `incomplete: there is no ${missing.join(", ")}` };
+    if (missing.length > 0) return { ...model, problem: describeMissing(model.name, missing) };
     try {
       return { ...model, family: familyOf(model.directory) };
     } catch (error) {
@@ -51,6 +51,10 @@ export function describeModels(variable: ReadVariable): readonly ModelDescriptio
       return { ...model, problem: error.message };
     }
   });
+}
+
+function describeMissing(name: string, missing: readonly string[]): string {
+  return `incomplete: there is no ${missing.join(", ")}; "denoise pull ${name}" downloads it`;
 }
 
 /**

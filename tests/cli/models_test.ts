@@ -51,7 +51,7 @@ Deno.test("models are listed with size, family and folder, or why they cannot be
       ["org/xl", "unusable"],
     ]);
     assertEquals(rows[0]![3], good);
-    assertEquals(rows[1]![3], `${half}: incomplete: there is no vae/config.json`);
+    assertEquals(rows[1]![3], `${half}: incomplete: there is no vae/config.json; "denoise pull org/half" downloads it`);
     assertStringIncludes(rows[2]![3]!, `${wide}: unet/config.json: addition_embed_type is "text_time"`);
 
     const { models, schema } = JSON.parse((await runFake(variables, "--json")).stdout);

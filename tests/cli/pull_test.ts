@@ -2,7 +2,7 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { join } from "@std/path";
 import { run } from "../../cli/mod.ts";
 import { type Content, hashOf } from "../weights/hub/loopback_hub.ts";
-import { FILES, Scene, UNET } from "../weights/hub/pulled_model.ts";
+import { FILES, namesIn, Scene, UNET } from "../weights/hub/pulled_model.ts";
 import { runDenoise, startDenoise } from "./denoise_process.ts";
 import { fakeEnvironment } from "./fake_environment.ts";
 
@@ -56,6 +56,7 @@ Deno.test("a model that cannot be drawn with is refused before its weights are d
     "model_index.json: a StableDiffusionXLPipeline is not supported (unet/config.json: addition_embed_type is";
   assertStringIncludes(stderr, words);
   assertEquals(scene.hub.seen.filter(({ path }) => path.endsWith(".safetensors")), []);
+  assertEquals(namesIn(join(scene.folder, "snapshots")), []);
 });
 
 Deno.test("a repository in another layout is refused with what it has", async () => {

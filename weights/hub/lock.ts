@@ -19,7 +19,7 @@ export async function lockRepository(cache: string, name: string, onWait: () => 
     Deno.mkdirSync(folder, { recursive: true });
     return Deno.openSync(path, { write: true, create: true });
   });
-  if (!file.tryLockSync(true)) {
+  if (!storing(path, () => file.tryLockSync(true))) {
     onWait();
     await file.lock(true);
   }

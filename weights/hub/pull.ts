@@ -116,10 +116,7 @@ async function fetchPlan(hub: Hub, plan: Plan, place: Place): Promise<void> {
   onEvent({ type: "plan", commit, files: files.length, bytes: total, present: totalPresent(blobs, plan), half });
   let before = 0;
   for (const file of files) {
-    if (file === weights[0]) {
-      const directory = prepareSnapshot(snapshot, configs);
-      place.check?.(directory);
-    }
+    if (file === weights[0]) checkConfigs(configs, place);
     await fetchFile(file);
     before += file.size;
   }
@@ -137,6 +134,17 @@ async function fetchPlan(hub: Hub, plan: Plan, place: Place): Promise<void> {
       onSize,
       write: place.write,
     });
+  }
+}
+
+/** Lets the caller look at the configurations; of a model that it does not want no trace is left in the list of models. */
+function checkConfigs(configs: readonly HubFile[], { snapshot, check }: Place): void {
+  const directory = prepareSnapshot(snapshot, configs);
+  try {
+    check?.(directory);
+  } catch (error) {
+    Deno.removeSync(directory, { recursive: true });
+    throw error;
   }
 }
 

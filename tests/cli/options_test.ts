@@ -3,7 +3,18 @@ import { commands } from "../../cli/commands.ts";
 import { optionEntry } from "../../cli/options.ts";
 
 /** Options of a run: no line of a batch may say them, and no picture keeps them. */
-const OF_A_RUN = ["prompt-file", "tune", "from", "grid", "skip-existing", "json", "quiet", "help", "version"];
+const OF_A_RUN = [
+  "prompt-file",
+  "tune",
+  "from",
+  "grid",
+  "skip-existing",
+  "progress",
+  "json",
+  "quiet",
+  "help",
+  "version",
+];
 
 Deno.test("each option that makes a picture has a scope, or is known to be the run's", () => {
   const unscoped = commands[0].options.filter((name) => optionEntry(name).scope === undefined);

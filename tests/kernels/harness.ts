@@ -61,6 +61,14 @@ export const FAMILIES: readonly Family[] = [
   bufferFamily({ subgroups: true, threads: 1024, workgroupBytes: 32768, float16: "storage" }),
 ];
 
+/** The buffer family with float16 arithmetic, where the adapter has it. */
+export const HALF_FAMILY: Family = bufferFamily({
+  subgroups: true,
+  threads: 1024,
+  workgroupBytes: 32768,
+  float16: "arithmetic",
+});
+
 /** What a kernel test is given. */
 export interface Bench {
   readonly ops: Ops;
@@ -99,19 +107,21 @@ export function testFamilies(
 }
 
 /** Keeps the launches it is given. */
-class TakenOps extends Ops {
+export class TakenOps extends Ops {
   #taken: Launch[] = [];
 
   override launch(...launches: readonly Launch[]): void {
     this.#taken.push(...launches);
   }
 
+  /** The launches since it was asked last. */
   take(): readonly Launch[] {
     return this.#taken.splice(0);
   }
 }
 
-function createBench(ops: TakenOps): Bench {
+/** What tests call, around operations of one family. */
+export function createBench(ops: TakenOps): Bench {
   const { gpu, family } = ops;
   return {
     ops,
@@ -140,13 +150,16 @@ function createBench(ops: TakenOps): Bench {
         homes.set(memory, made);
         return made;
       };
-      const launches = ops.take().map(({ kernel, memory }) => ({ kernel, memory: memory.map(home) }));
-      const program = new Program(gpu, launches);
-      program.run();
-      const values = Float64Array.from(await ops.read({ ...result, memory: home(result.memory) }));
-      program.dispose();
-      for (const memory of homes.values()) gpu.free(memory);
-      return { ...result, values };
+      try {
+        const launches = ops.take().map(({ kernel, memory }) => ({ kernel, memory: memory.map(home) }));
+        const program = new Program(gpu, launches);
+        program.run();
+        const values = Float64Array.from(await ops.read({ ...result, memory: home(result.memory) }));
+        program.dispose();
+        return { ...result, values };
+      } finally {
+        for (const memory of homes.values()) gpu.free(memory);
+      }
     },
   };
 }

@@ -1,0 +1,200 @@
+/**
+ * Every operation that a model asks for, with its shape: recorded from the model's own code, without GPU or weights.
+ * @module
+ */
+import { bufferFamily } from "../../kernels/buffer/mod.ts";
+import type { Activation } from "../../kernels/family.ts";
+import type { Gpu } from "../../kernels/gpu.ts";
+import type { Affine, Layer, Shape } from "../../kernels/ops.ts";
+import { type ConvolutionOptions, Ops } from "../../kernels/ops.ts";
+import { BASELINE } from "../../kernels/optimizations.ts";
+import { planTensor } from "../../kernels/planned.ts";
+import { pixels, type Tensor } from "../../kernels/tensor.ts";
+import { readTextConfig, readUnetConfig, readVaeConfig } from "../../pipeline/config.ts";
+import { type LayerShape, Parameters } from "../../pipeline/parameters.ts";
+import { readTextEncoder, textEncoder } from "../../pipeline/text_encoder.ts";
+import { prepareUnet, readUnet, unet } from "../../pipeline/unet.ts";
+import { decode, encode, readDecoder, readEncoder } from "../../pipeline/vae.ts";
+import { type Model, openFormula } from "../../weights/mod.ts";
+
+/** What every call has. */
+interface AnyCall {
+  /** Whether its operands are float32 even where activations are float16. */
+  readonly exact?: true;
+}
+
+/** A convolution or linear layer. */
+export interface ConvolutionCall extends AnyCall {
+  readonly kind: "convolution";
+  readonly x: Shape;
+  readonly out: number;
+  readonly window: number;
+  readonly options: Omit<ConvolutionOptions, "plus" | "stepBias">;
+  readonly bias: "none" | "own" | "step";
+  readonly plus: boolean;
+}
+
+/** Attention of `q` to keys and values. */
+export interface AttentionCall extends AnyCall {
+  readonly kind: "attention";
+  readonly q: Shape;
+  readonly keys: number;
+  readonly heads: number;
+  readonly causal: boolean;
+}
+
+/** Group normalisation. */
+export interface GroupNormCall extends AnyCall {
+  readonly kind: "group norm";
+  readonly x: Shape;
+  readonly groups: number;
+  readonly epsilon: number;
+  readonly silu: boolean;
+}
+
+/** What reads each value once. */
+export interface OtherCall extends AnyCall {
+  readonly kind: "layer norm" | "add" | "concat" | Exclude<Activation, "geglu">;
+  readonly x: Shape;
+  /** Channels of a second operand. */
+  readonly second?: number;
+}
+
+/** An operation with its shape. */
+export type Call = ConvolutionCall | AttentionCall | GroupNormCall | OtherCall;
+
+/** Any family would do that tells float16 activations from exact ones. */
+const FAMILY = bufferFamily({ subgroups: false, threads: 256, workgroupBytes: 16384, float16: "arithmetic" });
+
+/** Notes what it is asked for. */
+class CallRecorder extends Ops {
+  readonly calls = new Map<string, Call>();
+
+  constructor() {
+    super({} as Gpu, FAMILY, { optimizations: { ...BASELINE, gelu: true } });
+  }
+
+  override launch(): void {}
+
+  #note(x: Tensor, call: Call): void {
+    const { layout } = x.memory;
+    const noted: Call = layout.kind === "buffer" && layout.element === "f32" ? { ...call, exact: true } : call;
+    this.calls.set(JSON.stringify(noted), noted);
+  }
+
+  override convolve(x: Tensor, layer: Layer, options: ConvolutionOptions & { into?: Tensor } = {}): Tensor {
+    const { into: _, plus, stepBias, ...others } = options;
+    this.#note(x, {
+      kind: "convolution",
+      x: shapeOf(x),
+      out: layer.out,
+      window: layer.window,
+      options: others,
+      bias: stepBias ? "step" : layer.bias ? "own" : "none",
+      plus: plus !== undefined,
+    });
+    return super.convolve(x, layer, options);
+  }
+
+  override attention(q: Tensor, k: Tensor, v: Tensor, options: { heads: number; causal?: boolean }): Tensor {
+    const { heads, causal = false } = options;
+    this.#note(q, { kind: "attention", q: shapeOf(q), keys: pixels(k), heads, causal });
+    return super.attention(q, k, v, options);
+  }
+
+  override groupNorm(x: Tensor, affine: Affine, options: { groups: number; epsilon: number; silu?: boolean }): Tensor {
+    const { groups, epsilon, silu = false } = options;
+    this.#note(x, { kind: "group norm", x: shapeOf(x), groups, epsilon, silu });
+    return super.groupNorm(x, affine, options);
+  }
+
+  override layerNorm(x: Tensor, affine: Affine, options: { epsilon: number }): Tensor {
+    this.#note(x, { kind: "layer norm", x: shapeOf(x) });
+    return super.layerNorm(x, affine, options);
+  }
+
+  override activate(x: Tensor, activation: Exclude<Activation, "geglu">): Tensor {
+    this.#note(x, { kind: activation, x: shapeOf(x) });
+    return super.activate(x, activation);
+  }
+
+  override add(x: Tensor, y: Tensor): Tensor {
+    this.#note(x, { kind: "add", x: shapeOf(x) });
+    return super.add(x, y);
+  }
+
+  override concat(x: Tensor, y: Tensor): Tensor {
+    this.#note(x, { kind: "concat", x: shapeOf(x), second: y.channels });
+    return super.concat(x, y);
+  }
+}
+
+function shapeOf({ batch, channels, height, width }: Tensor): Shape {
+  return { batch, channels, height, width };
+}
+
+/** Layers without weights. Attention in the UNet has no biases of queries, keys, values. */
+class PlannedParameters extends Parameters {
+  constructor() {
+    super({ layer: () => ({}) as Layer, affine: () => ({}) as Affine }, openFormula("no weights", new Map()));
+  }
+
+  override has(name: string): boolean {
+    return !/attn[12]\.to_[qkv]\.bias$/.test(name);
+  }
+
+  override values(): Float32Array<ArrayBuffer> {
+    return new Float32Array();
+  }
+
+  override affine(_name: string, channels: number): Affine {
+    return plan(channels, 2);
+  }
+
+  override stackedOf(
+    layers: readonly { readonly name: string; readonly out: number }[],
+    { in: inputs, window = 1 }: Omit<LayerShape, "out">,
+    bias?: Float32Array,
+  ): Layer {
+    const out = layers.reduce((sum, layer) => sum + layer.out, 0);
+    const biased = bias !== undefined || layers.some(({ name }) => this.has(`${name}.bias`));
+    return {
+      weights: plan(window * window * inputs, out),
+      in: inputs,
+      out,
+      window,
+      ...(biased && { bias: plan(out, 1) }),
+    };
+  }
+}
+
+function plan(channels: number, height: number): Tensor {
+  return planTensor(FAMILY, { batch: 1, channels, height, width: 1 }, "weights");
+}
+
+/**
+ * Every operation of a guided picture of a model's own size, of `evaluations` steps, and of encoding one; each once.
+ */
+export function modelCalls(model: Pick<Model, "config" | "defaults">, tokens: number): readonly Call[] {
+  const ops = new CallRecorder();
+  const { config, defaults } = model;
+  const parameters = new PlannedParameters();
+  const text = readTextConfig(config.textEncoder);
+  const vae = readVaeConfig(config.vae);
+  const unetWeights = readUnet(parameters, readUnetConfig(config.unet));
+  const size = { height: defaults.height / vae.factor, width: defaults.width / vae.factor };
+  const embedded = ops.keep({ batch: 2, channels: text.width, height: tokens, width: 1 }, "embedded");
+  const timesteps = ops.keep({
+    batch: 1,
+    channels: unetWeights.config.down[0]!.channels,
+    height: defaults.steps,
+    width: 1,
+  }, "timesteps");
+  const context = textEncoder(ops, readTextEncoder(parameters, text), embedded);
+  const conditions = prepareUnet(ops, unetWeights, { timesteps, step: ops.buffer(1, "step", "u32"), context });
+  unet(ops, unetWeights, ops.keep({ batch: 2, channels: vae.latentChannels, ...size }, "latent"), conditions);
+  decode(ops, readDecoder(parameters, vae), ops.keep({ batch: 1, channels: vae.latentChannels, ...size }, "latent"));
+  const picture = { batch: 1, channels: vae.imageChannels, height: defaults.height, width: defaults.width };
+  encode(ops, readEncoder(parameters, vae), ops.keep(picture, "picture"));
+  return [...ops.calls.values()];
+}

@@ -2,18 +2,16 @@
  * `denoise batch`: a picture of each line of a file, with one model.
  * @module
  */
-import { resolve } from "@std/path";
 import { type BatchLine, checkModel, readBatchLines } from "./batch_lines.ts";
 import type { Given } from "./commands.ts";
 import type { Environment } from "./environment.ts";
 import { UsageError } from "./errors.ts";
-import { checkNames, checkPlaces, throwFirst } from "./job_checks.ts";
+import { checkNames, checkOtherFiles, checkPlaces, throwFirst } from "./job_checks.ts";
 import { readValues } from "./parse.ts";
 import { type Entry, jobsOf } from "./picture_job.ts";
 import { Series } from "./picture_series.ts";
 import { Studio } from "./studio.ts";
 import { readTextFile } from "./text_file.ts";
-import { checkWritable } from "./whole_file.ts";
 
 /** Names that are the same whenever and wherever a line is drawn. */
 const TEMPLATE = "{index}-{seed}-{slug}.png";
@@ -31,7 +29,7 @@ export async function execute(given: Given, environment: Environment): Promise<n
   const own = planned.filter((_, index) => index % of === number - 1).flat();
   const entries = checkPlaces(own, environment.folder);
   if (!values["continue-on-error"]) throwFirst(entries);
-  if (values.grid !== undefined) checkWritable(resolve(environment.folder, values.grid));
+  checkOtherFiles(values, environment.folder);
   if (entries.length === 0) return 0;
 
   await using studio = await Studio.open(values, environment);

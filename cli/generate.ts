@@ -2,12 +2,11 @@
  * `denoise PROMPT`: a picture, or several that differ by their seeds.
  * @module
  */
-import { resolve } from "@std/path";
 import type { Request } from "../pipeline/request.ts";
 import type { Given } from "./commands.ts";
 import type { Environment } from "./environment.ts";
 import { UsageError } from "./errors.ts";
-import { checkNames, checkPlaces, throwFirst } from "./job_checks.ts";
+import { checkNames, checkOtherFiles, checkPlaces, throwFirst } from "./job_checks.ts";
 import type { OptionValues } from "./options.ts";
 import { readValues } from "./parse.ts";
 import { jobsOf } from "./picture_job.ts";
@@ -17,7 +16,6 @@ import { printable } from "./printable.ts";
 import { Series } from "./picture_series.ts";
 import { readPrompt } from "./prompt.ts";
 import { Studio } from "./studio.ts";
-import { checkWritable } from "./whole_file.ts";
 
 /** Makes the pictures, writes each and prints where it is. What can be refused without the GPU is refused first. */
 export async function execute(given: Given, environment: Environment): Promise<number> {
@@ -34,7 +32,7 @@ export async function execute(given: Given, environment: Environment): Promise<n
   const jobs = jobsOf({ ...order, template: "{slug}-{seed}.png", replaces: values["skip-existing"] });
   checkNames(jobs);
   throwFirst(checkPlaces(jobs, folder));
-  if (values.grid !== undefined) checkWritable(resolve(folder, values.grid));
+  checkOtherFiles(values, folder);
   say(`Seed ${seed}${values.count === 1 ? "" : ` to ${jobs.at(-1)!.seed}`}`);
   for (const setting of recipe?.lost ?? []) say(`${values.from} has what cannot be made again: ${setting}`);
 

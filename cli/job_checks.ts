@@ -4,6 +4,7 @@
  */
 import { dirname, resolve } from "@std/path";
 import { UsageError } from "./errors.ts";
+import type { OptionValues } from "./options.ts";
 import { type Entry, isRefusal, type Job, type Place } from "./picture_job.ts";
 import { checkWritable } from "./whole_file.ts";
 
@@ -44,6 +45,15 @@ export function checkNames(entries: readonly Entry[]): void {
     }
     writers.set(path, job);
   }
+}
+
+/**
+ * Refuses files beside the pictures that cannot be written in `folder` or where their names lead from there.
+ *
+ * @throws {OutputError} saying why.
+ */
+export function checkOtherFiles({ grid, preview }: OptionValues, folder: string): void {
+  for (const path of [grid, preview]) if (path !== undefined) checkWritable(resolve(folder, path));
 }
 
 /** Refuses the jobs whose files cannot be written in `folder` or where their names lead from there. */

@@ -208,6 +208,18 @@ export const options = {
     otherwise: "none",
     read: text,
   },
+  "preview": {
+    value: "FILE",
+    help: "a PNG of what the picture will look like, written again every few steps; it takes no part in the picture",
+    otherwise: "none",
+    read: text,
+  },
+  "preview-every": {
+    value: "NUMBER",
+    help: "steps from one preview to the next, 1 to 1000",
+    default: "5",
+    read: wholeNumber(1, 1000),
+  },
   "skip-existing": { help: "make only pictures whose file is not there yet" },
   "shard": {
     value: "I/N",

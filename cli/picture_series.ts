@@ -4,6 +4,7 @@
  */
 import { join, resolve } from "@std/path";
 import type { Image, Request } from "../pipeline/request.ts";
+import { resize } from "../pipeline/resize.ts";
 import { nearestName } from "../pipeline/schedulers/mod.ts";
 import { checkSheet, composeSheet } from "./contact_sheet.ts";
 import type { Environment } from "./environment.ts";
@@ -122,9 +123,12 @@ export class Series {
 
   async #make(job: Job, { load, progress }: { load: number; progress: Progress }): Promise<Outcome> {
     const request = this.#studio.request(job);
+    const { preview, "preview-every": every } = this.#values;
     progress.stage("text");
     const drawn = await this.#studio.draw(request, {
       onStep: progress.step,
+      previewEvery: preview === undefined ? 0 : every,
+      onPreview: (image) => this.#writeImage(preview!, resize(image, request.width, request.height)),
       onNotice: (message) => {
         progress.breakLine();
         this.#say(message);
@@ -174,8 +178,12 @@ export class Series {
   #writeSheet(): void {
     const { grid } = this.#values;
     if (grid === undefined || this.#images.length === 0) return;
-    writeWhole(resolve(this.#environment.folder, grid), encodePng(composeSheet(this.#images)));
+    this.#writeImage(grid, composeSheet(this.#images));
     this.#say(`Contact sheet of ${this.#images.length} pictures: ${grid}`);
+  }
+
+  #writeImage(path: string, image: Image): void {
+    writeWhole(resolve(this.#environment.folder, path), encodePng(image));
   }
 
   #say(line: string): void {

@@ -30,6 +30,10 @@ export interface Drawn {
 export interface Listeners {
   /** After each step. */
   readonly onStep: (step: Step) => void;
+  /** With a preview, where they are asked for. */
+  readonly onPreview: (preview: Image) => void;
+  /** Steps between previews; 0 for none. */
+  readonly previewEvery: number;
   /** With what was done otherwise than asked. */
   readonly onNotice: (message: string) => void;
 }
@@ -128,7 +132,10 @@ export class Studio implements AsyncDisposable {
    */
   async draw(request: Request, listeners: Listeners): Promise<Drawn> {
     const { adapter, pipeline } = this.#loaded!;
-    const { image, timings, peakBytes } = await finish(pipeline.generate(request), listeners);
+    const { image, timings, peakBytes } = await finish(
+      pipeline.generate(request, { previews: listeners.previewEvery }),
+      listeners,
+    );
     return { image, timings, peakBytes, adapter };
   }
 
@@ -146,12 +153,16 @@ function introduce({ name, defaults }: Model): string {
 
 async function finish(
   events: AsyncIterable<GenerateEvent>,
-  { onStep, onNotice }: Listeners,
+  { onStep, onPreview, onNotice }: Listeners,
 ): Promise<Extract<GenerateEvent, { type: "image" }>> {
   for await (const event of events) {
     if (event.type === "image") return event;
-    if (event.type === "step") onStep(event);
-    else onNotice(event.message);
+    if (event.type === "notice") {
+      onNotice(event.message);
+      continue;
+    }
+    onStep(event);
+    if (event.preview) onPreview(event.preview);
   }
   throw new Error("The pipeline ended without a picture");
 }

@@ -85,6 +85,8 @@ export interface Denoiser {
   step(noise?: Float32Array): void;
   /** The sampler's current sample `[channels, height, width]`. */
   sample(): Promise<Float32Array>;
+  /** All slots of the sampler's current state, the sample first. */
+  state(): Promise<readonly Float32Array[]>;
   dispose(): void;
 }
 
@@ -147,6 +149,13 @@ export async function recordDenoiser(
     ...(original ? [original] : []),
   ]);
 
+  const readSlots = async (count: number) => {
+    const values = await ops.gpu.read(state);
+    return Array.from({ length: count }, (_, i) => {
+      return ops.family.decode(matrix, values.subarray(i * padded, (i + 1) * padded));
+    });
+  };
+
   return {
     shape,
     latent: firstSample(latent),
@@ -182,9 +191,9 @@ export async function recordDenoiser(
       stepping.run();
     },
     async sample() {
-      const values = await ops.gpu.read(state);
-      return ops.family.decode(matrix, values.subarray(0, padded));
+      return (await readSlots(1))[0]!;
     },
+    state: () => readSlots(slots),
     dispose() {
       encoding.dispose();
       conditioning.dispose();

@@ -34,6 +34,6 @@ export {
   type PromptReading,
   type WeightedToken,
 } from "./prompt/chunks.ts";
-export type { GenerateEvent, Image, ImageFile, InitImage, Request, Timings, VaeTiling } from "./request.ts";
+export type { GenerateEvent, Image, ImageFile, InitImage, Request, StepEvent, Timings, VaeTiling } from "./request.ts";
 export { findScheduler, schedulerNames } from "./schedulers/mod.ts";
 export { loadTokenizer, type Token, type Tokenizer } from "./tokenizer.ts";

@@ -15,6 +15,7 @@ import { toImage } from "./image.ts";
 import { loadParts, type Parts, type PipelineOptions } from "./load.ts";
 import { PictureEncoder } from "./picture_encoder.ts";
 import { encodePrompts } from "./prompt/chunks.ts";
+import { STABLE_DIFFUSION_RGB } from "./preview.ts";
 import { createNoiseSource, type NoiseSource } from "./random/mod.ts";
 import type { GenerateEvent, Request, VaeTiling } from "./request.ts";
 import type { Schedule } from "./schedulers/schedule.ts";
@@ -28,6 +29,8 @@ import { recordDecoder, type VaeProgram } from "./vae_program.ts";
 export interface GenerateOptions {
   /** Step events carry the latent after every step, or after every so many steps and the last. Each costs a wait. */
   readonly latents?: boolean | number;
+  /** Step events carry a preview after every so many steps and the last. Each costs two waits. */
+  readonly previews?: number;
 }
 
 /** The VAE's decoder, recorded for the denoiser's size. */
@@ -113,8 +116,9 @@ export class Pipeline implements AsyncDisposable {
     await gpu.finish();
     const denoising = performance.now();
 
-    const latentEvery = Number(options.latents ?? 0);
-    yield* runSteps({ gpu, denoiser, schedule, noise, latentEvery });
+    const { latents = 0, previews: previewEvery = 0 } = options;
+    const rgb = this.#parts.model.defaults.latentToRgb ?? STABLE_DIFFUSION_RGB;
+    yield* runSteps({ gpu, denoiser, schedule, noise, latentEvery: Number(latents), previewEvery, rgb });
 
     const decoding = performance.now();
     let values = await this.#decode(denoiser, request);

@@ -94,17 +94,23 @@ export interface Timings {
   readonly decode: number;
 }
 
+/** A denoising step was done. */
+export interface StepEvent {
+  /** Sets it apart from other events. */
+  readonly type: "step";
+  /** Steps done, 1 to `steps`. */
+  readonly step: number;
+  /** UNet evaluations in all (some schedulers evaluate twice a step). */
+  readonly steps: number;
+  /** Time of this step in milliseconds. */
+  readonly milliseconds: number;
+  /** With `previews`: what the picture will look like, one pixel for each pixel of the latent. */
+  readonly preview?: Image;
+}
+
 /** What {@link generate} yields: one `step` after each denoising step, one `image` last. */
 export type GenerateEvent =
-  | {
-    readonly type: "step";
-    /** Steps done, 1 to `steps`. */
-    readonly step: number;
-    /** UNet evaluations in all (some schedulers evaluate twice a step). */
-    readonly steps: number;
-    /** Time of this step in milliseconds. */
-    readonly milliseconds: number;
-  }
+  | StepEvent
   | {
     readonly type: "notice";
     /** What was done otherwise than asked, in words. */

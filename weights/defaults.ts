@@ -21,6 +21,11 @@ export interface ModelDefaults {
   readonly longPrompt: "chunk" | "truncate";
   /** What the model can draw, in one line, when it says so. */
   readonly knows?: string;
+  /**
+   * How previews are coloured, where the VAE is not that of Stable Diffusion 1.x: for each channel of a latent, and at
+   * last for a constant, red, green and blue, -1 to 1.
+   */
+  readonly latentToRgb?: readonly (readonly number[])[];
 }
 
 /**
@@ -35,7 +40,7 @@ export function readDefaults(
 ): ModelDefaults {
   const path = join(directory, "denoise.json");
   const own = isFile(path) ? readJson(path) : {};
-  const { steps = 20, guidance = 7.5, longPrompt = "chunk", knows } = own;
+  const { steps = 20, guidance = 7.5, longPrompt = "chunk", knows, latentToRgb } = own;
   const { width = nativeSize(), height = nativeSize() } = own;
   if (typeof guidance !== "number" || !(guidance >= 0 && guidance < Infinity)) {
     throw new ModelFileError(path, `guidance is ${shown(guidance)}`);
@@ -46,6 +51,9 @@ export function readDefaults(
   if (knows !== undefined && typeof knows !== "string") {
     throw new ModelFileError(path, `knows is ${shown(knows)}, not a string`);
   }
+  if (latentToRgb !== undefined && !isColourMap(latentToRgb)) {
+    throw new ModelFileError(path, "latentToRgb is not a list of lists of three numbers");
+  }
   return {
     steps: positive(path, "steps", steps),
     guidance,
@@ -53,6 +61,7 @@ export function readDefaults(
     width: positive(path, "width", width),
     height: positive(path, "height", height),
     ...(knows === undefined ? {} : { knows }),
+    ...(latentToRgb === undefined ? {} : { latentToRgb }),
   };
 
   /** The latent's side times the VAE's factor: each of its blocks but the last doubles the picture. */
@@ -63,6 +72,11 @@ export function readDefaults(
     if (Array.isArray(blocks)) return side * 2 ** (blocks.length - 1);
     throw new ModelFileError(join(directory, "vae", "config.json"), "block_out_channels is not a list");
   }
+}
+
+function isColourMap(value: unknown): value is readonly (readonly number[])[] {
+  return Array.isArray(value) &&
+    value.every((row) => Array.isArray(row) && row.length === 3 && row.every(Number.isFinite));
 }
 
 function positive(file: string, key: string, value: unknown): number {

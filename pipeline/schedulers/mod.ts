@@ -49,7 +49,7 @@ export function scheduleFor(config: SchedulerConfig, options: ScheduleOptions): 
   if (!(eta >= 0 && eta <= 1)) throw new RangeError(`Eta is ${eta}, want 0 to 1`);
   if (eta > 0 && sampler !== classes.DDIMScheduler!.sampler) throw new RangeError("Only ddim has eta");
   const problem: Problem = { settings, shares: signalShares(settings), steps, eta };
-  return createSchedule(sampler(problem), start);
+  return createSchedule(sampler(problem), { settings, start });
 }
 
 /** How often a scheduler of ours runs the model for each step that is asked for, 1 or 2; one more or less in all. */

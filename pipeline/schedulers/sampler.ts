@@ -3,6 +3,7 @@
  * @module
  */
 import { basis, type Combination } from "./combination.ts";
+import { predict } from "./prediction.ts";
 import type { NoiseLevel, Schedule, ScheduleStep } from "./schedule.ts";
 import type { Settings } from "./settings.ts";
 
@@ -52,22 +53,35 @@ export interface Sampler {
   readonly step: (inputs: StepInputs) => readonly Combination[];
 }
 
+/** What a schedule is written from beside the sampler. */
+interface ScheduleSettings {
+  /** The scheduler config. */
+  readonly settings: Settings;
+  /** The first step that is run. */
+  readonly start: number;
+}
+
+/** Where a step stands. */
+interface StepPlace extends Pick<StepInputs, "index" | "done"> {
+  readonly settings: Settings;
+}
+
 /**
  * Writes `sampler` out as matrices, from step `start` on.
  * @throws {RangeError} if a coefficient is not finite.
  */
-export function createSchedule(sampler: Sampler, start: number): Schedule {
+export function createSchedule(sampler: Sampler, { settings, start }: ScheduleSettings): Schedule {
   const skipped = start * sampler.order;
   const indices = sampler.timesteps.map((_, index) => index).slice(skipped);
   return {
     slots: 1 + sampler.history,
     initNoiseSigma: sampler.initNoiseSigma,
     noiseLevels: indices.map(sampler.levelAt),
-    steps: indices.map((index) => writeStep(sampler, { index, done: index - skipped })),
+    steps: indices.map((index) => writeStep(sampler, { index, done: index - skipped, settings })),
   };
 }
 
-function writeStep(sampler: Sampler, at: { readonly index: number; readonly done: number }): ScheduleStep {
+function writeStep(sampler: Sampler, { settings, ...at }: StepPlace): ScheduleStep {
   const inputs = basis(sampler.history + 3);
   const [sample, output, noise] = [inputs[0]!, inputs.at(-2)!, inputs.at(-1)!];
   const transition = sampler.step({ ...at, sample, output, noise, history: inputs.slice(1, -2) });
@@ -80,5 +94,6 @@ function writeStep(sampler: Sampler, at: { readonly index: number; readonly done
   // The UNet was trained on inputs of unit variance; float32, so that a sampler whose sample has it gives exactly 1.
   const level = sampler.levelAt(at.index);
   const inputScale = Math.fround(1 / Math.hypot(level.signal, level.noise));
-  return { timestep, inputScale, transition, usesNoise: sampler.usesNoise(at.index) };
+  const { image } = predict(settings, level, { sample, output });
+  return { timestep, inputScale, transition, image, usesNoise: sampler.usesNoise(at.index) };
 }

@@ -28,6 +28,8 @@ export interface ScheduleStep {
    * guided output of the UNet, and noise.
    */
   readonly transition: readonly (readonly number[])[];
+  /** The clean image that the output tells of, as such a row: it decides nothing. */
+  readonly image: readonly number[];
   /** Whether one normal tensor is drawn here. Some samplers draw even where the factor of the noise is 0. */
   readonly usesNoise: boolean;
 }

@@ -5,6 +5,7 @@
 import type { Environment, PipelineModule } from "../../cli/mod.ts";
 import { ModelFileError } from "../../weights/mod.ts";
 import { encodePrompt } from "../../pipeline/prompt/chunks.ts";
+import type { GenerateOptions } from "../../pipeline/pipeline.ts";
 import type { GenerateEvent, Request } from "../../pipeline/request.ts";
 
 /** What a test decides; the rest is a quiet pipe and a pipeline that works. */
@@ -73,11 +74,19 @@ const TEXT_ENCODER = {
 
 function fakePipeline(world: FakeWorld, reach: (stage: Stage) => void): PipelineModule {
   const disposed = { [Symbol.dispose]: () => {}, [Symbol.asyncDispose]: () => Promise.resolve() };
-  async function* generate(request: Request): AsyncGenerator<GenerateEvent> {
+  async function* generate(
+    request: Request,
+    { previews = 0 }: GenerateOptions = {},
+  ): AsyncGenerator<GenerateEvent> {
     const { width, height, steps } = request;
     for (let step = 1; step <= steps; step++) {
       reach("step");
-      yield await Promise.resolve({ type: "step", step, steps, milliseconds: world.stepMilliseconds ?? 500 });
+      // A preview's red is its step.
+      const preview = step % previews === 0 || step === steps
+        ? { width: 1, height: 1, pixels: Uint8Array.of(step, 0, 0) }
+        : undefined;
+      const milliseconds = world.stepMilliseconds ?? 500;
+      yield await Promise.resolve({ type: "step", step, steps, milliseconds, ...(previews && preview && { preview }) });
     }
     const pixels = new Uint8Array(width * height * 3).map((_, index) => index % 251);
     const image = { width, height, pixels };

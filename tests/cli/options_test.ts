@@ -8,6 +8,8 @@ const OF_A_RUN = [
   "tune",
   "from",
   "grid",
+  "preview",
+  "preview-every",
   "skip-existing",
   "progress",
   "json",

@@ -8,9 +8,10 @@ Deno.test("the embedded models are listed and open by name, with their own setti
   assert(listEmbedded().includes("emoji"));
   using model = openModel("emoji");
   assertEquals(model.name, "emoji");
-  const { knows, ...settings } = model.defaults;
+  const { knows, latentToRgb, ...settings } = model.defaults;
   assertEquals(settings, { steps: 10, guidance: 1.5, longPrompt: "truncate", width: 256, height: 256 });
   assertStringIncludes(knows!, "Emoji only");
+  assertEquals(latentToRgb!.map((row) => row.length), [3, 3, 3, 3, 3]);
   assertEquals(model.config.textEncoder.hidden_size, 256);
   assertEquals(model.config.scheduler._class_name, "DPMSolverMultistepScheduler");
   assertEquals(model.tokenizer.config.model_max_length, 32);
@@ -152,6 +153,7 @@ const DAMAGED: readonly (readonly [path: string, content: string, words: string]
   ["denoise.json", '{"guidance": "7"}', 'guidance is "7"'],
   ["denoise.json", '{"guidance": -1}', "guidance is -1"],
   ["denoise.json", '{"longPrompt": "cut"}', 'longPrompt is "cut", not chunk or truncate'],
+  ["denoise.json", '{"latentToRgb": [[1, 2]]}', "latentToRgb is not a list of lists of three numbers"],
   ["denoise.json", '{"knows": 1}', "knows is 1, not a string"],
 ];
 

@@ -1,0 +1,33 @@
+import { assertEquals, assertStringIncludes } from "@std/assert";
+import { decodePng } from "../../cli/png.ts";
+import { run } from "../../cli/mod.ts";
+import { exists } from "../../cli/whole_file.ts";
+import { fakeEnvironment, type Stage } from "./fake_environment.ts";
+import { inFolder } from "./temporary_folder.ts";
+
+const ARGS = ["cat", "--seed", "1", "--steps", "8"];
+
+Deno.test("--preview is written every few steps, as large as the picture, and changes nothing else", () =>
+  inFolder(async (folder) => {
+    const file = `${folder}/preview.png`;
+    const reds: number[] = [];
+    const before = (stage: Stage) => {
+      if (stage === "step") reds.push(exists(file) ? decodePng(Deno.readFileSync(file)).pixels[0]! : 0);
+    };
+    const environment = fakeEnvironment({ folder, before });
+    assertEquals(await run([...ARGS, "--preview", "preview.png", "--preview-every", "3"], environment), 0);
+    assertEquals(environment.written.stdout, "cat-1.png\n");
+    assertEquals(reds, [0, 0, 0, 3, 3, 3, 6, 6]);
+    const { width, height, pixels } = decodePng(Deno.readFileSync(file));
+    assertEquals([width, height, pixels[0]], [64, 72, 8]);
+    await run([...ARGS, "--output", "plain.png"], fakeEnvironment({ folder }));
+    assertEquals(Deno.readFileSync(`${folder}/plain.png`), Deno.readFileSync(`${folder}/cat-1.png`));
+  }));
+
+Deno.test("a preview that cannot be written is refused before the model is opened", () =>
+  inFolder(async (folder) => {
+    const environment = fakeEnvironment({ folder });
+    assertEquals(await run([...ARGS, "--preview", "nowhere/preview.png"], environment), 8);
+    assertStringIncludes(environment.written.stderr, "Cannot write");
+    assertEquals(environment.stages, []);
+  }));

@@ -220,6 +220,7 @@ export const options = {
     default: "5",
     read: wholeNumber(1, 1000),
   },
+  "show": { help: "show the picture in the terminal, where it is one that can (kitty, Ghostty, iTerm2, WezTerm ...)" },
   "skip-existing": { help: "make only pictures whose file is not there yet" },
   "shard": {
     value: "I/N",

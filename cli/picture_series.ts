@@ -12,6 +12,7 @@ import { OutputError, UsageError } from "./errors.ts";
 import { exitCodeOf } from "./exit_codes.ts";
 import { refuse, throwFirst } from "./job_checks.ts";
 import type { OptionValues } from "./options.ts";
+import { findInlineEncoder, type InlineEncoder } from "./inline_picture.ts";
 import { type Entry, isRefusal, type Job } from "./picture_job.ts";
 import { writeMetadata } from "./picture_metadata.ts";
 import { freeName } from "./picture_name.ts";
@@ -41,6 +42,8 @@ export class Series {
   /** Warnings that were given: they say the same of each picture of a prompt. */
   readonly #told = new Set<string>();
   readonly #images: Image[] = [];
+  /** How the terminal shows pictures, if it does. */
+  readonly #inline: InlineEncoder | undefined;
   #since: number;
 
   /** Draws with the model of `studio`. */
@@ -49,6 +52,7 @@ export class Series {
     this.#environment = environment;
     this.#values = values;
     this.#since = start;
+    this.#inline = findInlineEncoder(environment);
   }
 
   /**
@@ -60,6 +64,9 @@ export class Series {
   async draw(entries: readonly Entry[]): Promise<number> {
     const codes = new Set<number>();
     const checked = this.#check(entries);
+    if (this.#values.show && this.#inline === undefined) {
+      this.#say("--show: this is no terminal that is known to show pictures");
+    }
     for (const [position, entry] of checked.entries()) {
       const subject = isRefusal(entry) ? "" : `, seed ${entry.seed}: ${JSON.stringify(entry.prompt)}`;
       if (checked.length > 1) this.#say(`Picture ${position + 1} of ${checked.length}${subject}`);
@@ -137,6 +144,7 @@ export class Series {
     progress.finish(drawn.timings);
     const png = this.#encode(job, request, drawn);
     const path = this.#write(job, png);
+    if (this.#values.show && this.#inline !== undefined) this.#say(this.#inline(png));
     if (this.#values.grid !== undefined) this.#images.push(drawn.image);
     const now = performance.now();
     const timings = { load, ...drawn.timings, total: now - this.#since };

@@ -9,6 +9,7 @@ const OF_A_RUN = [
   "from",
   "grid",
   "preview",
+  "show",
   "preview-every",
   "skip-existing",
   "progress",

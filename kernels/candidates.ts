@@ -8,8 +8,8 @@ import type { Launch } from "./family.ts";
 export interface Way {
   /** What {@link Work.kernels} calls them. */
   readonly kernels: string;
-  /** What they are for this operation; their values do not matter. */
-  readonly launches: readonly Launch[];
+  /** What they are for this operation; undefined where it is too large for them. */
+  readonly launches: readonly Launch[] | undefined;
 }
 
 /** An operation, and all that can run it. */

@@ -108,6 +108,16 @@ export class Recorder {
     }
   }
 
+  /** {@link #capture}, or undefined where kernels refuse the shape that they would not be chosen for. */
+  #captureIfFits(build: () => void): readonly Launch[] | undefined {
+    try {
+      return this.#capture(build);
+    } catch (error) {
+      if (error instanceof RangeError) return undefined;
+      throw error;
+    }
+  }
+
   /** Whether launches are looked at and never run, as {@link tune} does. */
   protected get surveying(): boolean {
     return this.#found !== undefined;
@@ -137,7 +147,7 @@ export class Recorder {
     const key = `${this.family.name} ${operation.elements} ${operation.operation}`;
     const names = recipes.map(({ kernels }) => kernels);
     if (this.#found && this.selection?.wants(key, names)) {
-      const ways = recipes.map(({ kernels, build }) => ({ kernels, launches: this.#capture(build) }));
+      const ways = recipes.map(({ kernels, build }) => ({ kernels, launches: this.#captureIfFits(build) }));
       this.#found.push({ key, ...operation, ways });
     }
     const timed = this.selection?.fastest(key, names);

@@ -3,6 +3,7 @@
  * @module
  */
 import type { Candidates, KernelTimes, Timer, Way } from "./candidates.ts";
+import type { Launch } from "./family.ts";
 import { bytesOf } from "./tensor.ts";
 
 /** Time for all timings of a process together, in milliseconds. */
@@ -70,7 +71,7 @@ export class Budget {
 
   /** Shaders that were not compiled before. */
   #unknown(ways: readonly Way[]): number {
-    const texts = ways.flatMap(({ launches }) => launches.map(({ kernel }) => kernel.wgsl));
+    const texts = ways.flatMap(({ launches = [] }) => launches.map(({ kernel }) => kernel.wgsl));
     return new Set(texts).difference(this.#compiled).size;
   }
 
@@ -80,8 +81,9 @@ export class Budget {
     let pass = this.#expect(operation);
     for (const [i, way] of operation.ways.entries()) {
       if (!this.#allows([way], pass)) return untimed(operation);
-      if (bytesOfMemory(way) <= MOST_BYTES) {
-        const time = times[way.kernels] = await this.#timeWay(way, passesOf(pass), timer);
+      const { kernels, launches } = way;
+      if (launches && bytesOfMemory(launches) <= MOST_BYTES) {
+        const time = times[kernels] = await this.#timeLaunches(launches, passesOf(pass), timer);
         pass = Math.max(pass, time ?? 0);
       } else if (i === 0) {
         // Without the rules' own, others would be chosen because they alone were timed.
@@ -93,16 +95,17 @@ export class Budget {
     return times;
   }
 
-  async #timeWay(way: Way, passes: number, timer: Timer): Promise<number | null> {
+  async #timeLaunches(launches: readonly Launch[], passes: number, timer: Timer): Promise<number | null> {
+    const texts = new Set(launches.map(({ kernel }) => kernel.wgsl));
+    const unknown = texts.difference(this.#compiled).size;
     const started = this.#now();
-    const time = await timer(way.launches, passes).catch(() => null);
+    const time = await timer(launches, passes).catch(() => null);
     const took = this.#now() - started;
     this.#left -= took;
     const beside = took - passes * (time ?? 0);
-    const unknown = this.#unknown([way]);
     if (unknown > 0) this.#compilation = Math.max(this.#compilation, (beside - this.#overhead) / unknown);
     else this.#overhead = Math.max(this.#overhead, beside);
-    for (const { kernel } of way.launches) this.#compiled.add(kernel.wgsl);
+    for (const text of texts) this.#compiled.add(text);
     return time;
   }
 }
@@ -128,8 +131,8 @@ function passesOf(milliseconds: number): number {
   return Math.min(PASSES.most, Math.max(PASSES.least, Math.floor(PATIENCE / milliseconds)));
 }
 
-/** Bytes of all memory that a way's launches use. */
-function bytesOfMemory({ launches }: Way): number {
+/** Bytes of all memory that launches use. */
+function bytesOfMemory(launches: readonly Launch[]): number {
   const memories = new Set(launches.flatMap(({ memory }) => memory));
   return [...memories].reduce((sum, { layout }) => sum + bytesOf(layout), 0);
 }

@@ -170,14 +170,16 @@ Deno.test("where there is no time for the second way, the first is not chosen fo
   assertEquals(store.kept.get("Radeon")!.get("a"), { rule: null, other: null });
 });
 
-Deno.test("kernels that need more than a gibibyte are not timed", async () => {
+Deno.test("kernels that need more than a gibibyte, or refuse the shape, are not timed", async () => {
   const gpu = new FakeGpu({ rule: 2, other: 1, third: 3 });
   const selection = gpu.select(RADEON);
   const large = 2 ** 30 + 4;
   await selection.measure([
     operation("other is large", 1e6, way("rule"), way("other", "other", large), way("third")),
     operation("rule is large", 1e6, way("rule", "rule", large), way("other")),
+    operation("other refuses", 1e6, way("rule"), { kernels: "other", launches: undefined }),
   ], gpu.timer);
+  assertEquals([selection.fastest("other refuses", BOTH), selection.wants("other refuses", BOTH)], ["rule", false]);
   const names = [...BOTH, "third"];
   assertEquals([selection.fastest("other is large", names), selection.fastest("rule is large", BOTH)], [
     "rule",

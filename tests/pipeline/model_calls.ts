@@ -5,8 +5,7 @@
 import { bufferFamily } from "../../kernels/buffer/mod.ts";
 import type { Activation } from "../../kernels/family.ts";
 import type { Gpu } from "../../kernels/gpu.ts";
-import type { Affine, Layer, Shape } from "../../kernels/ops.ts";
-import { type ConvolutionOptions, Ops } from "../../kernels/ops.ts";
+import { type Affine, type ConvolutionOptions, type Layer, Ops, type Shape } from "../../kernels/ops.ts";
 import { BASELINE } from "../../kernels/optimizations.ts";
 import { planTensor } from "../../kernels/planned.ts";
 import { pixels, type Tensor } from "../../kernels/tensor.ts";
@@ -172,9 +171,7 @@ function plan(channels: number, height: number): Tensor {
   return planTensor(FAMILY, { batch: 1, channels, height, width: 1 }, "weights");
 }
 
-/**
- * Every operation of a guided picture of a model's own size, of `evaluations` steps, and of encoding one; each once.
- */
+/** Every operation of a guided picture of a model's own size and steps, and of encoding one; each once. */
 export function modelCalls(model: Pick<Model, "config" | "defaults">, tokens: number): readonly Call[] {
   const ops = new CallRecorder();
   const { config, defaults } = model;

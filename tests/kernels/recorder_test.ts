@@ -1,0 +1,60 @@
+import { assertEquals } from "@std/assert";
+import type { Candidates } from "../../kernels/candidates.ts";
+import type { Gpu } from "../../kernels/gpu.ts";
+import { kernel } from "../../kernels/kernel.ts";
+import { Recorder } from "../../kernels/recorder.ts";
+import { Selection } from "../../kernels/selection.ts";
+import { FAMILIES } from "./harness.ts";
+
+const OPERATION = { operation: "sum 4", elements: "f32", flops: 4, bytes: 16 };
+const FAST = kernel({ name: "fast", ports: [], sizes: {}, body: "", workgroups: [1, 1, 1] });
+const ADAPTER = { description: "Radeon", vendor: "4098", architecture: "", software: false };
+
+/** Keeps what it would have timed. */
+class FakeSelection extends Selection {
+  readonly found: Candidates[] = [];
+
+  override measure(found: readonly Candidates[]): Promise<void> {
+    this.found.push(...found);
+    return Promise.resolve();
+  }
+}
+
+/** Has an operation that two kernels can run, of which one refuses the shape. */
+class Sums extends Recorder {
+  sum(): void {
+    this.perform(OPERATION, [
+      { kernels: "fast", build: () => this.launch({ kernel: FAST, memory: [] }) },
+      {
+        kernels: "narrow",
+        build: () => {
+          throw new RangeError("too wide");
+        },
+      },
+    ]);
+  }
+}
+
+Deno.test("a survey notes every way to perform an operation, those that refuse its shape without launches", async () => {
+  const selection = new FakeSelection(ADAPTER);
+  const sums = new Sums({} as Gpu, FAMILIES[0]!, { selection });
+  await sums.tune(() => {
+    sums.sum();
+    sums.sum();
+  });
+  const ways = [{ kernels: "fast", launches: [{ kernel: FAST, memory: [] }] }, {
+    kernels: "narrow",
+    launches: undefined,
+  }];
+  const found = { ...OPERATION, key: "texture f32 sum 4", ways };
+  assertEquals(selection.found, [found, found]);
+});
+
+Deno.test("where nothing is timed, nothing is looked at", async () => {
+  const selection = new FakeSelection({ ...ADAPTER, description: "llvmpipe" });
+  const sums = new Sums({} as Gpu, FAMILIES[0]!, { selection });
+  await sums.tune(() => {
+    throw new Error("looked at");
+  });
+  assertEquals(selection.found, []);
+});

@@ -9,7 +9,7 @@ export class NoGpuError extends Error {
   override readonly name = "NoGpuError";
 }
 
-/** A buffer did not fit into GPU memory; the message says how many bytes. */
+/** Something did not fit into GPU memory, or into one buffer or texture of this GPU; the message says how large it is. */
 export class GpuMemoryError extends Error {
   /** Stable across minification and realms. */
   override readonly name = "GpuMemoryError";

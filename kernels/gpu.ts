@@ -105,13 +105,17 @@ export class Gpu implements AsyncDisposable {
   /**
    * Bytes that memory would take.
    *
-   * @throws {RangeError} when one binding cannot hold it.
+   * @throws {GpuMemoryError} when one binding cannot hold it.
    */
   measure(layout: Layout, label: string): number {
     const limit = Math.min(this.device.limits.maxStorageBufferBindingSize, LARGEST_BINDING);
     const bytes = bytesOf(layout);
     if (layout.kind === "buffer" && bytes > limit) {
-      throw new RangeError(`${label} needs ${megabytes(bytes)}, more than the ${megabytes(limit)} this GPU can bind`);
+      throw new GpuMemoryError(
+        `A picture of this size needs ${megabytes(bytes)} in one piece (${label}), and this GPU can bind ${
+          megabytes(limit)
+        }`,
+      );
     }
     return bytes;
   }
@@ -119,7 +123,7 @@ export class Gpu implements AsyncDisposable {
   /**
    * Makes memory real. Textures and buffers start as zeros.
    *
-   * @throws {RangeError} when one binding cannot hold it.
+   * @throws {GpuMemoryError} when one binding cannot hold it.
    */
   allocate(layout: Layout, label: string): Resource {
     const bytes = this.measure(layout, label);

@@ -177,7 +177,7 @@ function encode(pass: GPUComputePassEncoder, { pipeline, bindings, workgroups }:
 /**
  * Bytes of the memory that `launches` would pass values through; nothing is allocated.
  *
- * @throws {RangeError} when one binding cannot hold a value.
+ * @throws {GpuMemoryError} when one binding cannot hold a value.
  */
 export function plannedBytes(gpu: Pick<Gpu, "measure">, launches: readonly Launch[]): number {
   const scratch = new Scratch({

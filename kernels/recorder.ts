@@ -90,7 +90,7 @@ export class Recorder {
   /**
    * Bytes of the memory that a program of `build` would pass values through.
    *
-   * @throws {RangeError} when one binding cannot hold a value.
+   * @throws {GpuMemoryError} when one binding cannot hold a value.
    */
   plannedBytes(build: () => void): number {
     return plannedBytes(this.gpu, this.#capture(build));

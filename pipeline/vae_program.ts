@@ -114,7 +114,7 @@ function chooseGrid(ops: Ops, half: Half, size: Size, tiling: VaeTiling): Grid {
     const bytes = ops.plannedBytes(steps(ops, half, keepField(ops, half.from, size), keepField(ops, half.to, size)));
     return tiling === "off" || bytes <= BUDGET ? whole : cut;
   } catch (cause) {
-    if (!(cause instanceof RangeError)) throw cause;
+    if (!(cause instanceof GpuMemoryError)) throw cause;
     if (tiling === "auto") return cut;
     throw new GpuMemoryError(`The VAE can work on tiles only: ${cause.message}`, { cause });
   }

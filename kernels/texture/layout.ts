@@ -2,6 +2,7 @@
  * Memory of the texture family: one storage texture a tensor, four rows (channels) a texel.
  * @module
  */
+import { GpuMemoryError } from "../errors.ts";
 import type { Packed, RawWeights } from "../family.ts";
 import type { Tensor, TextureLayout } from "../tensor.ts";
 import type { TextureFormat, TexturePort } from "../kernel.ts";
@@ -18,13 +19,15 @@ export const WIDEST = 8192;
 /**
  * Layout of `rows` x `columns`: as wide as the matrix, folded above 8,192 columns.
  *
- * @throws {RangeError} when the texture would be higher than 16,384 texels.
+ * @throws {GpuMemoryError} when the texture would be higher than 16,384 texels.
  */
 export function textureLayout(rows: number, columns: number, format: TextureFormat = "rgba32float"): TextureLayout {
   const folded = columns > WIDEST;
   const fold = folded ? Math.ceil(columns / WIDEST) : 1;
   const height = Math.ceil(rows / 4) * fold;
-  if (height > HIGHEST) throw new RangeError(`A matrix of ${rows} x ${columns} is too large for a texture`);
+  if (height > HIGHEST) {
+    throw new GpuMemoryError(`${rows} channels of ${columns} pixels do not fit into a texture of this GPU`);
+  }
   return {
     kind: "texture",
     format,

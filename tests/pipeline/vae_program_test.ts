@@ -97,7 +97,7 @@ async function choose({ ops, decoder }: Vae): Promise<void> {
     return program.tiles;
   };
   const refuse = () => {
-    throw new RangeError("product needs 256.0 MiB, more than the 128.0 MiB this GPU can bind");
+    throw new GpuMemoryError("product needs 256.0 MiB, more than the 128.0 MiB this GPU can bind");
   };
   assertEquals(await tiles("auto", () => 3 * 2 ** 30), 1);
   assertEquals(await tiles("auto", () => 3 * 2 ** 30 + 1), 2 * 5);

@@ -82,6 +82,13 @@ export const commands: readonly [Command, ...Command[]] = [
     load: () => import("./models.ts"),
   },
   {
+    name: "doctor",
+    usage: "denoise doctor [options]",
+    summary: "examines this machine: the GPU, whether it computes rightly, models, caches, what is slow and why",
+    options: ["json", "quiet", "help", "version"],
+    load: () => import("./doctor.ts"),
+  },
+  {
     name: "bench",
     usage: "denoise bench [options]",
     summary: "measures this machine",

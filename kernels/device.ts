@@ -23,7 +23,7 @@ const INSTALL = "No usable GPU was found: Deno's WebGPU needs a Vulkan, Metal or
   "Windows the graphics driver of the card's maker";
 
 /** Limits that kernels use beyond WebGPU's defaults; each is asked for at the adapter's own value. */
-const LIMITS = [
+export const LIMITS = [
   "maxBufferSize",
   "maxStorageBufferBindingSize",
   "maxStorageBuffersPerShaderStage",
@@ -35,7 +35,7 @@ const LIMITS = [
 ] as const;
 
 /** Features that kernels can use where they exist. `subgroups` is not listed by Deno 2.9, yet can be requested. */
-const FEATURES = ["shader-f16", "timestamp-query", "subgroups"] as const;
+export const FEATURES = ["shader-f16", "timestamp-query", "subgroups"] as const;
 
 /**
  * Opens the fastest adapter.

@@ -5,7 +5,7 @@
 import type { Family } from "./family.ts";
 import type { Gpu } from "./gpu.ts";
 import { bufferFamily } from "./buffer/mod.ts";
-import { texturesPay } from "./probe.ts";
+import { probeTextures } from "./probe.ts";
 import { textureFamily } from "./texture/mod.ts";
 
 /** The kernels that suit a GPU. */
@@ -17,11 +17,14 @@ export interface Families {
    * Layers packed for one of the two serve the other.
    */
   readonly half: Family;
+  /** What decided between textures and buffers, in words. */
+  readonly why: string;
 }
 
 /** Probes which family of kernels suits a GPU. */
 export async function chooseFamilies(gpu: Gpu): Promise<Families> {
-  if (await texturesPay(gpu)) return { exact: textureFamily, half: textureFamily };
+  const { textures, why } = await probeTextures(gpu);
+  if (textures) return { exact: textureFamily, half: textureFamily, why };
   const { features, limits } = gpu.device;
   const capabilities = {
     subgroups: features.has("subgroups" as GPUFeatureName),
@@ -30,7 +33,7 @@ export async function chooseFamilies(gpu: Gpu): Promise<Families> {
   };
   const half = features.has("shader-f16");
   const exact = bufferFamily({ ...capabilities, float16: half ? "storage" : "pairs" });
-  return { exact, half: half ? bufferFamily({ ...capabilities, float16: "arithmetic" }) : exact };
+  return { exact, half: half ? bufferFamily({ ...capabilities, float16: "arithmetic" }) : exact, why };
 }
 
 export type { AdapterInfo } from "./device.ts";

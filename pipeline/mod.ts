@@ -20,6 +20,7 @@ export {
   ModelNotFoundError,
   openModel,
 } from "../weights/mod.ts";
+export { type Examination, examine, type SelfTest } from "../kernels/self_test.ts";
 export type { Deviation, Reference } from "./compare.ts";
 export type { Precision } from "./parameters.ts";
 export { checkEncoder, type PipelineOptions } from "./load.ts";

@@ -14,6 +14,8 @@ import {
 import { type PartConfigs, readConfigs } from "./check_model.ts";
 export {
   CacheError,
+  type CacheSize,
+  cacheSizes,
   findRepository,
   ModelNotFoundError,
   parseRepository,

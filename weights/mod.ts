@@ -4,6 +4,7 @@
  */
 export { cacheFolder, type ReadVariable } from "./cache_folder.ts";
 export type { ModelDefaults } from "./defaults.ts";
+export { type CacheSize, cacheSizes } from "./cache_sizes.ts";
 export { CacheError, ModelFileError, ModelNotFoundError } from "./errors.ts";
 export { readJson } from "./files.ts";
 export { openFormula } from "./formula.ts";

@@ -3,6 +3,8 @@
  * @module
  */
 import type { Environment, PipelineModule } from "../../cli/mod.ts";
+import { GpuFailedError, NoGpuError } from "../../kernels/errors.ts";
+import type { Examination } from "../../kernels/self_test.ts";
 import { ModelFileError } from "../../weights/mod.ts";
 import { encodePrompt } from "../../pipeline/prompt/chunks.ts";
 import type { GenerateOptions } from "../../pipeline/pipeline.ts";
@@ -20,6 +22,8 @@ export interface FakeWorld {
   readonly decoderOnly?: boolean;
   /** Time of each step; default 500. */
   readonly stepMilliseconds?: number;
+  /** What is found out about the GPU; default nothing that is amiss. */
+  readonly examination?: Examination;
   /** Takes the place of a stage: called before it answers. */
   readonly before?: (stage: Stage) => void;
 }
@@ -72,6 +76,14 @@ const TEXT_ENCODER = {
   vocab_size: 256,
 };
 
+/** A GPU that has everything. */
+export const HEALTHY: Examination = {
+  features: { "shader-f16": true, "timestamp-query": true, "subgroups": true },
+  limits: { maxStorageBufferBindingSize: 2 ** 31 - 4 },
+  kernels: { family: "texture", why: "it was so" },
+  tests: [{ name: "float32 sums" }, { name: "float16 arithmetic" }],
+};
+
 function fakePipeline(world: FakeWorld, reach: (stage: Stage) => void): PipelineModule {
   const disposed = { [Symbol.dispose]: () => {}, [Symbol.asyncDispose]: () => Promise.resolve() };
   async function* generate(
@@ -95,6 +107,9 @@ function fakePipeline(world: FakeWorld, reach: (stage: Stage) => void): Pipeline
   const scheduler = { _class_name: world.scheduler ?? "EulerDiscreteScheduler", beta_schedule: "scaled_linear" };
   const fake = {
     ModelFileError,
+    GpuFailedError,
+    NoGpuError,
+    examine: () => Promise.resolve(world.examination ?? HEALTHY),
     checkEncoder: () => {
       if (world.decoderOnly) throw new ModelFileError("vae", "has no encoder");
     },

@@ -1,0 +1,41 @@
+import { assert, assertEquals } from "@std/assert";
+import { GpuFailedError } from "../../kernels/errors.ts";
+import { Gpu } from "../../kernels/gpu.ts";
+import { examine } from "../../kernels/self_test.ts";
+import { override } from "./fake_device.ts";
+
+Deno.test("this GPU passes the self-tests and says what it has", async () => {
+  await using gpu = await Gpu.open();
+  const { features, limits, kernels, tests } = await examine(gpu);
+  assertEquals(Object.keys(features), ["shader-f16", "timestamp-query", "subgroups"]);
+  assert(limits.maxStorageBufferBindingSize! >= 2 ** 27);
+  assert(["texture", "buffer"].includes(kernels.family));
+  assert(kernels.why.length > 0);
+  assertEquals(tests.filter(({ failure }) => failure !== undefined), []);
+  assertEquals(tests.some(({ name }) => name === "float16 arithmetic"), features["shader-f16"]);
+  assert(tests.length >= 2);
+  assertEquals(gpu.bytes, 0);
+});
+
+Deno.test("a GPU that is wrong by little, or fails, does not pass", async () => {
+  await using gpu = await Gpu.open();
+  const cases = [
+    [(values: Float32Array) => values.map((value) => value + 1 / 1024), /^value \d+ is .*, and must be /],
+    [(values: Float32Array) => values.fill(0), /^value \d+ is 0, and must be /],
+    [() => {
+      throw new GpuFailedError("The GPU was lost");
+    }, /^The GPU was lost$/],
+  ] as const;
+  const plain = await examine(gpu);
+  for (const [change, words] of cases) {
+    let reads = 0;
+    const read = async (memory: Parameters<Gpu["read"]>[0]) => {
+      const values = await gpu.read(memory);
+      // The probe of the kernels reads first.
+      return plain.kernels.why.startsWith("textures need") || reads++ > 0 ? change(values) : values;
+    };
+    const { tests } = await examine(override(gpu, { read }));
+    assertEquals(tests.map(({ name }) => name), plain.tests.map(({ name }) => name));
+    for (const { failure } of tests) assert(words.test(failure!), failure);
+  }
+});

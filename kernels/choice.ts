@@ -65,6 +65,8 @@ export function convolutionKernels(
 
 /** An attention whose kernels are to be chosen. */
 export interface AttentionShape {
+  /** Whose kernels. */
+  readonly family: Family["name"];
   /** Channels of a head. */
   readonly width: number;
   readonly queries: number;
@@ -75,19 +77,20 @@ export interface AttentionShape {
 export function flashRuns(on: Optimizations, { width, queries, keys }: AttentionShape): boolean {
   if (!on.flash || on.shapes === "all") return on.flash;
   if (on.shapes === "paper") return width <= 40 && queries >= 1024;
-  // For a few tokens it is not worth its shader: one for each head width, and the largest of all to compile (0.1 s
-  // where a product takes 0.02).
+  // For a few tokens it is not worth its shader: one for each head width, and the largest of all to compile. On llvmpipe
+  // heads of 40 take 1.1 s to compile, and save 0.3 ms where 64 queries meet 64 keys.
   return queries * keys >= 1 << 13;
 }
 
 /**
  * Whether scores in memory are exponentiated inside the product with the values, rather than stored as probabilities.
- * On llvmpipe with two cores, milliseconds fused and stored: 12.9 and 14.7 for 1,024 queries and keys of one head of
- * 128; 3.3 and 8.9 for 256 of 8 heads of 24; 0.67 and 0.76 for 64 of 8 heads of 40; 0.40 and 0.35 for 16 queries and 32
- * keys of 8 heads of 64.
+ * The texture family does that again for every 16 channels of a head. On llvmpipe with two cores, milliseconds fused and
+ * stored: 105 and 120 for 1,024 queries and keys of 16 heads of 80; 17.9 and 17.4 for one of 128; 455 and 380 for 4,096
+ * of one of 512; 0.40 and 0.35 for 16 queries and 32 keys of 8 heads of 64.
  */
-export function softmaxFuses(on: Optimizations, { queries, keys }: AttentionShape): boolean {
-  return on.softmax && (on.shapes !== "measured" || queries * keys >= 1 << 16);
+export function softmaxFuses(on: Optimizations, { family, width, queries, keys }: AttentionShape): boolean {
+  if (!on.softmax || on.shapes !== "measured") return on.softmax;
+  return queries * keys >= 1 << 16 && !(family === "texture" && width > 96);
 }
 
 /** The kernels of an attention that sees all keys, those that the rules choose first. */

@@ -231,7 +231,7 @@ export class Ops extends Recorder {
     const { heads, causal = false } = options;
     const out = this.#tensor(q, "attention");
     const spec = { q, k, v, out, heads };
-    const shape = { width: q.channels / heads, queries: pixels(q), keys: pixels(k) };
+    const shape = { family: family.name, width: q.channels / heads, queries: pixels(q), keys: pixels(k) };
     const names = causal ? ["stored softmax"] as const : attentionKernels(optimizations, shape);
     const recipes = names.flatMap((kernels): readonly Recipe[] => {
       if (kernels === "flash") {

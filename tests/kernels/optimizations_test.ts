@@ -25,18 +25,25 @@ Deno.test("the paper's shapes: Winograd from 64 channels and 32 tiles, flash fro
   const runs = convolutions.map(([channels, side]) => winograd(PAPER, "buffer", channels, side));
   assertEquals(runs, [true, true, false, false, true, true, true]);
   assertEquals([winograd(PAPER, "buffer", 63, 64), winograd(PAPER, "buffer", 320, 64, 2)], [false, false]);
+  const family = "buffer";
   const attentions = [[40, 4096, 4096], [40, 4096, 77], [80, 1024, 1024], [40, 1023, 77]] as const;
-  const flash = attentions.map(([width, queries, keys]) => flashRuns(PAPER, { width, queries, keys }));
+  const flash = attentions.map(([width, queries, keys]) => flashRuns(PAPER, { family, width, queries, keys }));
   assertEquals(flash, [true, true, false, false]);
-  assertEquals(softmaxFuses(PAPER, { width: 160, queries: 64, keys: 64 }), true);
+  assertEquals(softmaxFuses(PAPER, { family, width: 160, queries: 64, keys: 64 }), true);
 });
 
 Deno.test("what is off never runs, and of what is on only what can", () => {
-  const attention = { width: 40, queries: 4096, keys: 4096 };
+  const attention = { family: "buffer", width: 40, queries: 4096, keys: 4096 } as const;
   assertEquals([flashRuns(BASELINE, attention), softmaxFuses(BASELINE, attention)], [false, false]);
   assertEquals(winograd({ ...BASELINE, shapes: "all" }, "buffer", 320, 64), false);
-  assertEquals(flashRuns(ALL, { width: 512, queries: 1, keys: 1 }), true);
+  assertEquals(flashRuns(ALL, { family: "buffer", width: 512, queries: 1, keys: 1 }), true);
   // The buffer family stores rows of four pixels, and a texture is at most 16,384 texels high.
   assertEquals([winograd(ALL, "buffer", 4, 4), winograd(ALL, "buffer", 4, 6)], [true, false]);
   assertEquals([winograd(ALL, "texture", 1820, 6), winograd(ALL, "texture", 1824, 6)], [true, false]);
+});
+
+Deno.test("on llvmpipe a wide head's probabilities are stored", () => {
+  const wide = { width: 512, queries: 4096, keys: 4096 };
+  const fuses = (["texture", "buffer"] as const).map((family) => softmaxFuses(AUTO, { family, ...wide }));
+  assertEquals([...fuses, softmaxFuses(AUTO, { family: "texture", ...wide, width: 80 })], [false, true, true]);
 });

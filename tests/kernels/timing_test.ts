@@ -43,7 +43,7 @@ Deno.test("what a timing is refused fails nothing after it", async () => {
     await using gpu = (await openFakeGpu(allocation)).gpu;
     const x = buffer(4);
     gpu.write(x, Float32Array.of(1, 2, 3, 4));
-    await assertRejects(() => timerOf(gpu)(launches, 2), error);
+    await assertRejects<Error>(() => timerOf(gpu)(launches, 2), error);
     const program = new Program(gpu, [adding(x)]);
     program.run();
     assertEquals([...await gpu.read(x)], [2, 2, 3, 4]);

@@ -146,6 +146,10 @@ class PlannedParameters extends Parameters {
     return new Float32Array();
   }
 
+  override table(): (row: number) => Float32Array {
+    return () => new Float32Array();
+  }
+
   override affine(_name: string, channels: number): Affine {
     return plan(channels, 2);
   }

@@ -3,6 +3,7 @@
  * @module
  */
 import type { Candidates } from "./candidates.ts";
+import { GpuMemoryError } from "./errors.ts";
 import type { Family, Launch, Operation, Work } from "./family.ts";
 import type { Gpu } from "./gpu.ts";
 import { AUTO, type Optimizations } from "./optimizations.ts";
@@ -113,7 +114,7 @@ export class Recorder {
     try {
       return this.#capture(build);
     } catch (error) {
-      if (error instanceof RangeError) return undefined;
+      if (error instanceof RangeError || error instanceof GpuMemoryError) return undefined;
       throw error;
     }
   }

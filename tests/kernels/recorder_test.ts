@@ -1,5 +1,6 @@
 import { assertEquals } from "@std/assert";
 import type { Candidates } from "../../kernels/candidates.ts";
+import { GpuMemoryError } from "../../kernels/errors.ts";
 import type { Gpu } from "../../kernels/gpu.ts";
 import { kernel } from "../../kernels/kernel.ts";
 import { Recorder } from "../../kernels/recorder.ts";
@@ -28,7 +29,7 @@ class Sums extends Recorder {
       {
         kernels: "narrow",
         build: () => {
-          throw new RangeError("too wide");
+          throw new GpuMemoryError("too wide");
         },
       },
     ]);

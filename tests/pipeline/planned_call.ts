@@ -2,6 +2,7 @@
  * The shaders that can run an operation of a model, without a GPU.
  * @module
  */
+import { GpuMemoryError } from "../../kernels/errors.ts";
 import type { Family, Launch, Operation } from "../../kernels/family.ts";
 import type { Gpu } from "../../kernels/gpu.ts";
 import { Ops, type Shape } from "../../kernels/ops.ts";
@@ -122,7 +123,7 @@ function tryPlan(family: Family, call: Call): PlannedCall | undefined {
     return planCall(family, call);
   } catch (error) {
     // Halves that a kernel refuses.
-    if (error instanceof RangeError) return undefined;
+    if (error instanceof RangeError || error instanceof GpuMemoryError) return undefined;
     throw error;
   }
 }

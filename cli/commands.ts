@@ -24,6 +24,8 @@ export interface Command {
   readonly usage: string;
   /** What it does, in words. */
   readonly summary: string;
+  /** What its arguments are, when a shell can complete them: files, or one of these words. */
+  readonly completes?: "files" | readonly string[];
   /** The options it knows. */
   readonly options: readonly OptionName[];
   /** Loads its code; what `execute` returns is an exit code, 0 when it returns nothing. */
@@ -31,6 +33,9 @@ export interface Command {
     execute(given: Given, environment: Environment): Promise<number | void>;
   }>;
 }
+
+/** Shells that can be taught to complete the command. */
+export const SHELLS = ["bash", "zsh", "fish"] as const;
 
 const benchOptions: readonly OptionName[] = ["random-weights", "check", "ablation", "list-kernels"];
 const batchOptions: readonly OptionName[] = ["shard", "continue-on-error"];
@@ -48,6 +53,7 @@ export const commands: readonly [Command, ...Command[]] = [
   {
     name: "batch",
     usage: "denoise batch FILE|- [options]",
+    completes: "files",
     summary: "makes a picture of each line, a prompt or a JSON object such as " +
       '{"prompt": "a cat", "seed": 7, "steps": 10}; empty lines and those that begin with # are left out',
     options: optionNames.filter((name) => ![...benchOptions, ...pullOptions, "prompt-file", "from"].includes(name)),
@@ -56,6 +62,7 @@ export const commands: readonly [Command, ...Command[]] = [
   {
     name: "show",
     usage: "denoise show FILE ... [options]",
+    completes: "files",
     summary: "shows what pictures were made with: those of this program, AUTOMATIC1111's web UI, stable-diffusion.cpp",
     options: ["json", "quiet", "help", "version"],
     load: () => import("./show.ts"),
@@ -87,6 +94,14 @@ export const commands: readonly [Command, ...Command[]] = [
     summary: "examines this machine: the GPU, whether it computes rightly, models, caches, what is slow and why",
     options: ["json", "quiet", "help", "version"],
     load: () => import("./doctor.ts"),
+  },
+  {
+    name: "completions",
+    usage: `denoise completions ${SHELLS.join("|")}`,
+    completes: SHELLS,
+    summary: "prints a script by which a shell completes this command",
+    options: ["quiet", "help", "version"],
+    load: () => import("./completions.ts"),
   },
   {
     name: "bench",

@@ -145,7 +145,7 @@ export const options = {
   },
   "scheduler": {
     value: "NAME",
-    help: `${schedulerNames().join(", ")}; other tools' names of them as well; help tells more`,
+    help: `how noise is taken away; ${schedulerNames().join(", ")}; also by other tools' names, which help lists`,
     otherwise: "the model's",
     ...foundIn(schedulerNames(), findScheduler),
     scope: "picture",

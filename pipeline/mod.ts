@@ -1,14 +1,31 @@
 /**
  * Stable Diffusion as a library: open a model, load it on a GPU, draw.
  *
- * ```ts ignore
- * import { Gpu, openModel, Pipeline } from "./pipeline/mod.ts";
+ * ```ts
+ * import { Gpu, openModel, Pipeline, type Request } from "@denoise/denoise";
  *
  * await using gpu = await Gpu.open();
  * using model = openModel("emoji");
  * await using pipeline = await Pipeline.load(gpu, model);
- * for await (const event of pipeline.generate(request)) if (event.type === "image") event.image.pixels;
+ * const request: Request = {
+ *   prompt: "a red apple",
+ *   negativePrompt: "",
+ *   seed: 7n,
+ *   steps: 4,
+ *   guidance: 1.5,
+ *   width: 128,
+ *   height: 128,
+ *   rng: "cpu",
+ * };
+ * for await (const event of pipeline.generate(request)) {
+ *   if (event.type !== "image") continue;
+ *   const { width, height, pixels } = event.image; // 8-bit RGB, rows from the top
+ *   if (pixels.length !== width * height * 3) throw new Error("No picture");
+ * }
  * ```
+ *
+ * `@denoise/denoise` is this module's name within this project. From elsewhere, import its path and run with this
+ * project's deno.json: `deno run -A --config path/to/denoise/deno.json mine.ts`.
  * @module
  */
 export { type AdapterInfo, Gpu, GpuFailedError, GpuMemoryError, NoGpuError } from "../kernels/mod.ts";

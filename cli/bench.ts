@@ -8,6 +8,7 @@ import {
   measureCeilings,
   measureChoices,
   measureOperations,
+  measureRates,
   measureStages,
 } from "../pipeline/bench/mod.ts";
 import { Gpu, openModel, Pipeline, type Request } from "../pipeline/mod.ts";
@@ -78,12 +79,16 @@ export async function execute({ values, positionals }: Given, environment: Envir
   if (chart !== undefined) writeWhole(chart, new TextEncoder().encode(drawChart(report)));
   stdout.write(values.json ? `${JSON.stringify(report)}\n` : writeReport(report));
 
-  async function measure(): Promise<Pick<BenchReport, "stages" | "operations" | "ablation" | "choices" | "check">> {
+  async function measure(): Promise<
+    Pick<BenchReport, "stages" | "operations" | "rates" | "ablation" | "choices" | "check">
+  > {
     if (values.check) return { check: await pipeline.compare(sd14Reference) };
     if (values["list-kernels"]) return { choices: await measureChoices(pipeline, request) };
     if (!values.ablation) {
       const stages = await measureStages(pipeline, request);
-      return { stages, operations: await measureOperations(pipeline, request) };
+      const operations = await measureOperations(pipeline, request);
+      say("Measuring kernels");
+      return { stages, operations, rates: await measureRates() };
     }
     const onRow = (name: string, round: number) => say(`Round ${round}: ${name}`);
     return { ablation: await measureAblation(pipeline, request, { onRow }) };

@@ -6,6 +6,7 @@ import type {
   AblationRow,
   Ceilings,
   Choice,
+  KernelRate,
   OperationTime,
   Spread,
   StageOperations,
@@ -34,6 +35,8 @@ export interface BenchReport extends Build {
   readonly peakBytes: number;
   readonly stages?: StageTimes;
   readonly operations?: StageOperations;
+  /** Kernels on shapes that are those of no model. */
+  readonly rates?: readonly KernelRate[];
   readonly ablation?: readonly AblationRow[];
   readonly choices?: readonly Choice[];
   /** How far each stage is from what diffusers computed. */
@@ -45,12 +48,13 @@ const SHOWN = 20;
 
 /** The report for people. */
 export function writeReport(report: BenchReport): string {
-  const { stages, operations, ablation, choices, check } = report;
+  const { stages, operations, rates, ablation, choices, check } = report;
   return [
     describe(report),
     ...(stages ? [writeStages(stages)] : []),
     ...(operations ? [writeOperations(report, "One step", operations.step)] : []),
     ...(operations ? [writeOperations(report, "Decode", operations.decode)] : []),
+    ...(rates ? [writeRates(report, rates)] : []),
     ...(ablation ? [writeAblation(ablation)] : []),
     ...(choices ? [writeChoices(choices)] : []),
     ...(check ? [writeCheck(check)] : []),
@@ -94,6 +98,19 @@ function writeOperations({ ceilings }: BenchReport, stage: string, operations: r
     return [name, `${count}`, number(milliseconds), share, operationRate(operation, milliseconds), reached];
   });
   return table([`${stage}: ${number(total)} ms`, "times", "ms", "share", "rate", "of ceiling"], rows);
+}
+
+function writeRates({ ceilings }: BenchReport, rates: readonly KernelRate[]): string {
+  const rows = rates.map((kernel) => {
+    const reached = `${(100 * ceilingShare({ ...kernel, bytes: 0 }, ceilings)).toFixed(0)} %`;
+    return [
+      `${kernel.name}, ${kernel.elements}`,
+      number(kernel.milliseconds),
+      operationRate({ ...kernel, bytes: 0 }, kernel.milliseconds),
+      reached,
+    ];
+  });
+  return table(["Kernel", "ms", "rate", "of ceiling"], rows);
 }
 
 function writeAblation(rows: readonly AblationRow[]): string {
@@ -162,7 +179,7 @@ function number(milliseconds: number): string {
  * memory. Winograd, which multiplies less than the definition, and data in caches can be above 1.
  */
 function ceilingShare(
-  { flops, bytes, milliseconds }: OperationTime,
+  { flops, bytes, milliseconds }: Pick<OperationTime, "flops" | "bytes" | "milliseconds">,
   { before, after }: BenchReport["ceilings"],
 ): number {
   const most = (name: "teraflops" | "gigabytes") => Math.max(before[name], after[name]);

@@ -2,6 +2,7 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { drawChart } from "../../cli/bench_chart.ts";
 import { type BenchReport, writeReport } from "../../cli/bench_report.ts";
 import { run } from "../../cli/mod.ts";
+import type { KernelRate } from "../../pipeline/bench/mod.ts";
 import { AUTO, BASELINE } from "../../pipeline/optimizations.ts";
 import { fakeEnvironment } from "./fake_environment.ts";
 
@@ -39,7 +40,7 @@ Deno.test("bench --json prints everything that was measured", async () => {
   const small = ["--steps", "1", "--width", "64", "--height", "64"];
   const { code, stdout, stderr } = await bench("--json", "--kernels", "baseline", ...small);
   assertEquals(code, 0, stderr);
-  const { adapter, ceilings, pipelines, stages, operations, ...rest } = JSON.parse(stdout);
+  const { adapter, ceilings, pipelines, stages, operations, rates, ...rest } = JSON.parse(stdout);
   const { schema, model, width, height, steps, guidance, precision, kernels, deno, load, peakBytes } = rest;
   assertEquals([schema, model, width, height, steps, guidance, precision], [1, "emoji", 64, 64, 1, 1.5, "auto"]);
   assertEquals([kernels, deno], [BASELINE, Deno.version.deno]);
@@ -47,6 +48,7 @@ Deno.test("bench --json prints everything that was measured", async () => {
   assert([ceilings.before, ceilings.after].every(({ teraflops, gigabytes }) => teraflops > 0 && gigabytes > 0));
   assert(pipelines.count > 10 && pipelines.milliseconds > 0 && load > 0 && peakBytes > 1e6);
   assertEquals(Object.keys(stages), ["text", "step", "decode", "picture", "evaluations", "first"]);
+  assert(rates.length >= 5 && rates.every(({ flops, milliseconds }: KernelRate) => flops > 0 && milliseconds > 0));
   for (const stage of [operations.step, operations.decode]) {
     const times: number[] = stage.map(({ milliseconds }: { milliseconds: number }) => milliseconds);
     assert(times.length > 10 && times.every((time, i) => time > 0 && (i === 0 || time <= times[i - 1]!)));

@@ -1,0 +1,139 @@
+/**
+ * What single kernels reach on shapes that do not depend on a model, so that machines and versions can be compared.
+ * @module
+ */
+import { Gpu } from "./gpu.ts";
+import { chooseFamilies } from "./mod.ts";
+import { Ops } from "./ops.ts";
+import { AUTO, BASELINE, type Optimizations } from "./optimizations.ts";
+import type { Family } from "./family.ts";
+import type { Program } from "./program.ts";
+import type { Tensor } from "./tensor.ts";
+
+/** A kernel on one shape. */
+export interface KernelRate {
+  /** What was computed, and its shape. */
+  readonly name: string;
+  /** Type of its activations. */
+  readonly elements: "f32" | "f16";
+  /** Floating-point operations by the definition of what is computed, whatever the kernel does. */
+  readonly flops: number;
+  /** At its fastest. */
+  readonly milliseconds: number;
+}
+
+/** What {@link measureRates} measures: how it is built, and what it is worth. */
+interface Case {
+  readonly name: string;
+  readonly flops: number;
+  readonly kernels: Optimizations;
+  readonly build: (ops: Ops) => Tensor;
+}
+
+/** Every optimization for every shape that it can run. */
+const FORCED: Optimizations = { ...AUTO, shapes: "all" };
+
+/** How long a kernel runs before it is measured, in milliseconds: a GPU that was idle is slow at first. */
+const WARM_MILLISECONDS = 200;
+
+/** Passes of which the fastest counts. */
+const PASSES = 10;
+
+/** Shapes that keep two cores, or a large GPU, busy. */
+const SHAPES = {
+  software: {
+    products: [512],
+    convolutions: [[64, 32, 1, "direct"], [64, 32, 1, "Winograd"], [320, 32, 1, "Winograd"]],
+    attention: [1024, 32, 1, 1],
+  },
+  hardware: {
+    products: [4096],
+    convolutions: [[320, 64, 2, "direct"], [320, 64, 2, "Winograd"], [512, 128, 1, "Winograd"]],
+    attention: [4096, 40, 8, 2],
+  },
+} as const;
+
+/**
+ * Measures products, convolutions and attention, on a device of its own.
+ *
+ * @throws {NoGpuError} when there is no GPU, or it has no timestamps.
+ */
+export async function measureRates(): Promise<readonly KernelRate[]> {
+  await using gpu = await Gpu.open();
+  const { exact, half } = await chooseFamilies(gpu);
+  const rates: KernelRate[] = [];
+  for (const family of new Set([exact, half])) {
+    for (const { name, flops, kernels, build } of cases(gpu.adapter.software)) {
+      const ops = new Ops(gpu, family, { optimizations: kernels });
+      const program = ops.record(() => build(ops));
+      const milliseconds = await fastest(program);
+      program.dispose();
+      ops.dispose();
+      rates.push({ name, elements: elementsOf(family), flops, milliseconds });
+    }
+  }
+  return rates;
+}
+
+function cases(software: boolean): readonly Case[] {
+  const { products, convolutions, attention } = SHAPES[software ? "software" : "hardware"];
+  const [tokens, width, heads, batch] = attention;
+  return [
+    ...products.map((size): Case => ({
+      name: `product ${size}x${size}x${size}`,
+      flops: 2 * size ** 3,
+      kernels: AUTO,
+      build: (ops) => ops.linear(input(ops, 1, size, size), layer(ops, size, size, 1)),
+    })),
+    ...convolutions.map(([channels, side, batch, kernel]): Case => ({
+      name: `convolution 3x3 ${channels} to ${channels}, ${batch}x${side}x${side}, ${kernel}`,
+      flops: 18 * channels ** 2 * batch * side ** 2,
+      kernels: kernel === "direct" ? BASELINE : FORCED,
+      build: (ops) => ops.convolve(input(ops, batch, channels, side, side), layer(ops, channels, channels, 9)),
+    })),
+    {
+      name: `attention ${heads}x${width}, ${batch}x${tokens} to ${tokens}, flash`,
+      flops: 4 * batch * heads * width * tokens ** 2,
+      kernels: FORCED,
+      build(ops) {
+        const [q, k, v] = [0, 1, 2].map(() => input(ops, batch, heads * width, tokens)) as [Tensor, Tensor, Tensor];
+        return ops.attention(q, k, v, { heads });
+      },
+    },
+  ];
+}
+
+/** Activations of numbers that are not 0, which would cost a GPU less power. */
+function input(ops: Ops, batch: number, channels: number, height: number, width = 1): Tensor {
+  const x = ops.keep({ batch, channels, height, width }, "input");
+  ops.write(x, noise(batch * channels * height * width));
+  const stored = ops.keep(x, "input", { exact: false });
+  const program = ops.record(() => ops.copy(x, stored));
+  program.run();
+  program.dispose();
+  ops.gpu.free(x.memory);
+  return stored;
+}
+
+function layer(ops: Ops, out: number, inputs: number, taps: number) {
+  const weights = new Float16Array(noise(out * inputs * taps).map((value) => value / Math.sqrt(inputs * taps)));
+  return ops.layer({ out, in: inputs, taps, data: new Uint16Array(weights.buffer) });
+}
+
+function noise(count: number): Float32Array {
+  let state = 1;
+  return Float32Array.from({ length: count }, () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return state / 2 ** 31 - 1;
+  });
+}
+
+async function fastest(program: Program): Promise<number> {
+  for (const started = performance.now(); performance.now() - started < WARM_MILLISECONDS;) await program.time(PASSES);
+  return Math.min(...await program.time(PASSES));
+}
+
+function elementsOf(family: Family): KernelRate["elements"] {
+  const layout = family.layout(4, 1, 4);
+  return layout.kind === "buffer" && layout.element === "f16" ? "f16" : "f32";
+}

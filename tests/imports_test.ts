@@ -19,16 +19,25 @@ interface ModuleGraph {
     readonly dependencies?: readonly {
       readonly code?: { readonly specifier: string };
       readonly type?: { readonly specifier: string };
+      readonly isDynamic?: boolean;
     }[];
   }[];
 }
 
-/** Every import of the program, static, dynamic or of types, as pairs of paths below the root. */
-async function readImports(): Promise<[from: string, to: string][]> {
+async function readGraph(): Promise<ModuleGraph> {
   const command = new Deno.Command(Deno.execPath(), { args: ["info", "--json", "main.ts"], cwd: root });
   const { stdout } = await command.output();
-  const { modules }: ModuleGraph = JSON.parse(new TextDecoder().decode(stdout));
-  const path = (specifier: string) => relative(root, new URL(specifier).pathname).replaceAll(sep, "/");
+  return JSON.parse(new TextDecoder().decode(stdout));
+}
+
+/** A module's path below the root. */
+function path(specifier: string): string {
+  return relative(root, new URL(specifier).pathname).replaceAll(sep, "/");
+}
+
+/** Every import of the program, static, dynamic or of types, as pairs of paths below the root. */
+async function readImports(): Promise<[from: string, to: string][]> {
+  const { modules } = await readGraph();
   return modules.flatMap(({ specifier, dependencies = [] }) =>
     dependencies.flatMap(({ code, type }) => {
       const to = (code ?? type)?.specifier;
@@ -52,4 +61,18 @@ Deno.test("imports go one way: main, cli, pipeline, then kernels or weights", as
   assertEquals(wrong.map(([from, to]) => `${from} imports ${to}`), []);
   const reached = new Set(imports.map(([_from, to]) => roomOf(to)));
   assert(["cli", "pipeline", "kernels", "weights"].every((room) => reached.has(room)));
+});
+
+Deno.test("help and wrong usage are answered before anything heavy is loaded", async () => {
+  const { modules } = await readGraph();
+  const imports = new Map(modules.map(({ specifier, dependencies = [] }) => [specifier, dependencies]));
+  const loaded = new Set([modules.find(({ specifier }) => specifier.endsWith("/main.ts"))!.specifier]);
+  for (const specifier of loaded) {
+    for (const { code, isDynamic } of imports.get(specifier) ?? []) if (code && !isDynamic) loaded.add(code.specifier);
+  }
+  assertEquals([...loaded].filter((specifier) => !specifier.startsWith("file:")), []);
+  // The tables of options and schedulers, and what checks them.
+  const light = /^(cli|pipeline\/schedulers)\/|^(main\.ts|deno\.json|(pipeline|kernels)\/optimizations\.ts)$/;
+  assertEquals([...loaded].map(path).filter((path) => !light.test(path)), []);
+  assert(loaded.size > 20 && loaded.size < 60, `${loaded.size} modules`);
 });

@@ -39,3 +39,16 @@ Deno.test("a GPU that is wrong by little, or fails, does not pass", async () => 
     for (const { failure } of tests) assert(words.test(failure!), failure);
   }
 });
+
+Deno.test("without what textures need, the kernels that read buffers are tested, in float16 as well where that is", async () => {
+  await using gpu = await Gpu.open();
+  const { features } = gpu.device;
+  const names = ["shader-f16", "subgroups"].filter((name) => features.has(name as GPUFeatureName));
+  const device = override(gpu.device, { features: new Set(names) });
+  const { kernels, tests } = await examine(override(gpu, { device }));
+  assertEquals(kernels.family, "buffer");
+  assertEquals(kernels.why.startsWith("textures need"), true);
+  assertEquals(tests.filter(({ failure }) => failure !== undefined), []);
+  const half = names.includes("shader-f16");
+  assertEquals(tests.some(({ name }) => name === "a layer by buffer kernels in float16"), half);
+});

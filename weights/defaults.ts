@@ -51,8 +51,9 @@ export function readDefaults(
   if (knows !== undefined && typeof knows !== "string") {
     throw new ModelFileError(path, `knows is ${shown(knows)}, not a string`);
   }
-  if (latentToRgb !== undefined && !isColourMap(latentToRgb)) {
-    throw new ModelFileError(path, "latentToRgb is not a list of lists of three numbers");
+  const { latent_channels: channels = 4 } = config.vae;
+  if (latentToRgb !== undefined && !isColourMap(latentToRgb, channels)) {
+    throw new ModelFileError(path, `latentToRgb is not three numbers for each of ${channels} channels and a constant`);
   }
   return {
     steps: positive(path, "steps", steps),
@@ -74,8 +75,8 @@ export function readDefaults(
   }
 }
 
-function isColourMap(value: unknown): value is readonly (readonly number[])[] {
-  return Array.isArray(value) &&
+function isColourMap(value: unknown, channels: unknown): value is readonly (readonly number[])[] {
+  return Array.isArray(value) && value.length - 1 === channels &&
     value.every((row) => Array.isArray(row) && row.length === 3 && row.every(Number.isFinite));
 }
 

@@ -153,7 +153,12 @@ const DAMAGED: readonly (readonly [path: string, content: string, words: string]
   ["denoise.json", '{"guidance": "7"}', 'guidance is "7"'],
   ["denoise.json", '{"guidance": -1}', "guidance is -1"],
   ["denoise.json", '{"longPrompt": "cut"}', 'longPrompt is "cut", not chunk or truncate'],
-  ["denoise.json", '{"latentToRgb": [[1, 2]]}', "latentToRgb is not a list of lists of three numbers"],
+  ["denoise.json", '{"latentToRgb": [[1, 2, 3]]}', "latentToRgb is not three numbers for each of 4 channels and a"],
+  [
+    "denoise.json",
+    '{"latentToRgb": [[1, 2, 3], [1, 2, 3], [1, 2, 3], [1, 2, 3], [1, 2]]}',
+    "latentToRgb is not three numbers",
+  ],
   ["denoise.json", '{"knows": 1}', "knows is 1, not a string"],
 ];
 

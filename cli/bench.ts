@@ -11,7 +11,7 @@ import {
   measureRates,
   measureStages,
 } from "../pipeline/bench/mod.ts";
-import { Gpu, openModel, Pipeline, type Request } from "../pipeline/mod.ts";
+import { Gpu, GpuFailedError, openModel, Pipeline, type Request } from "../pipeline/mod.ts";
 import { openRandomModel, sd14Reference } from "../pipeline/random_model.ts";
 import { drawChart } from "./bench_chart.ts";
 import { type BenchReport, writeReport } from "./bench_report.ts";
@@ -19,12 +19,16 @@ import type { Given } from "./commands.ts";
 import type { Environment } from "./environment.ts";
 import { UsageError } from "./errors.ts";
 import { describeBuild } from "./build.ts";
+import { exitCodeOf } from "./exit_codes.ts";
 import { selectionOf } from "./kernel_timings.ts";
 import type { OptionValues } from "./options.ts";
 import { checkWritable, writeWhole } from "./whole_file.ts";
 
-/** Measures and prints a report: stages and operations, or what an option asks for instead. */
-export async function execute({ values, positionals }: Given, environment: Environment): Promise<void> {
+/**
+ * Measures and prints a report: stages and operations, or what an option asks for instead. The exit code of a check is
+ * that of a GPU that failed where a stage is wrong.
+ */
+export async function execute({ values, positionals }: Given, environment: Environment): Promise<number> {
   const { stdout, stderr, folder } = environment;
   checkUsage(values, positionals);
   const chart = values.output === undefined ? undefined : resolve(folder, values.output);
@@ -78,6 +82,8 @@ export async function execute({ values, positionals }: Given, environment: Envir
   };
   if (chart !== undefined) writeWhole(chart, new TextEncoder().encode(drawChart(report)));
   stdout.write(values.json ? `${JSON.stringify(report)}\n` : writeReport(report));
+  const wrong = report.check?.some(({ error, allowed }) => !(error <= allowed));
+  return wrong ? exitCodeOf(new GpuFailedError("")) : 0;
 
   async function measure(): Promise<
     Pick<BenchReport, "stages" | "operations" | "rates" | "ablation" | "choices" | "check">

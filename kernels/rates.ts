@@ -36,8 +36,11 @@ const FORCED: Optimizations = { ...AUTO, shapes: "all" };
 /** How long a kernel runs before it is measured, in milliseconds: a GPU that was idle is slow at first. */
 const WARM_MILLISECONDS = 200;
 
-/** Passes of which the fastest counts. */
-const PASSES = 10;
+/** How long passes run between two waits, of which each leaves the GPU idle for 10 ms. */
+const BUSY_MILLISECONDS = 100;
+
+/** Passes of which the fastest counts, at least and at most. */
+const PASSES = { least: 5, most: 500 };
 
 /** Shapes that keep two cores, or a large GPU, busy. */
 const SHAPES = {
@@ -129,8 +132,12 @@ function noise(count: number): Float32Array {
 }
 
 async function fastest(program: Program): Promise<number> {
-  for (const started = performance.now(); performance.now() - started < WARM_MILLISECONDS;) await program.time(PASSES);
-  return Math.min(...await program.time(PASSES));
+  const [, one] = await program.time(2) as [number, number];
+  const passes = Math.min(PASSES.most, Math.max(PASSES.least, Math.ceil(BUSY_MILLISECONDS / one)));
+  const started = performance.now();
+  let best: number;
+  do best = Math.min(...await program.time(passes)); while (performance.now() - started < WARM_MILLISECONDS);
+  return best;
 }
 
 function elementsOf(family: Family): KernelRate["elements"] {

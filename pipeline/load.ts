@@ -3,7 +3,7 @@
  * @module
  */
 import type { Gpu } from "../kernels/gpu.ts";
-import { chooseFamilies } from "../kernels/mod.ts";
+import { chooseFamilies, type Families } from "../kernels/mod.ts";
 import { Ops } from "../kernels/ops.ts";
 import { AUTO, type Optimizations } from "../kernels/optimizations.ts";
 import { Selection, type SelectionOptions } from "../kernels/selection.ts";
@@ -27,6 +27,8 @@ export interface PipelineOptions {
   readonly kernels?: Optimizations;
   /** How it is decided which of their kernels run; by default without a memory of earlier runs. */
   readonly selection?: SelectionOptions;
+  /** The kernels to choose among; by default those that suit the GPU. */
+  readonly families?: Pick<Families, "exact" | "half">;
 }
 
 /** A model on a GPU: its weights, and the operations that record with them. */
@@ -51,7 +53,7 @@ export interface Parts {
  */
 export async function loadParts(gpu: Gpu, model: Model, options: PipelineOptions): Promise<Parts> {
   const { text, unet, vae } = checkModel(model);
-  const families = await chooseFamilies(gpu);
+  const families = options.families ?? await chooseFamilies(gpu);
   const { precision, kernels: optimizations = AUTO } = options;
   const selection = new Selection(gpu.adapter, options.selection);
   const recording = { optimizations, selection };

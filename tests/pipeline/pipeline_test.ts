@@ -2,6 +2,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { Gpu, GpuFailedError } from "../../kernels/mod.ts";
 import { type GenerateEvent, type Image, Pipeline, type PipelineOptions, type Request } from "../../pipeline/mod.ts";
 import type { Model, TensorSource } from "../../weights/mod.ts";
+import { FAMILIES, HALF_FAMILY } from "../kernels/harness.ts";
 import { openTinyModel } from "../tiny_model.ts";
 import { ALLOWED, assertStage, psnr, readStages, toPixels } from "./stages.ts";
 
@@ -208,14 +209,36 @@ Deno.test("what cannot be drawn is refused before the GPU works", () =>
 function filled(source: TensorSource, name: string, value: number): TensorSource {
   return {
     ...source,
-    read(wanted) {
-      const bytes = source.read(wanted);
+    read(wanted, options) {
+      const bytes = source.read(wanted, options);
       if (wanted !== name) return bytes;
       assertEquals(source.tensors.get(name)!.dtype, "F16");
-      return new Uint8Array(new Float16Array(bytes.length / 2).fill(value).buffer);
+      new Float16Array(bytes.buffer, bytes.byteOffset, bytes.length / 2).fill(value);
+      return bytes;
     },
   };
 }
+
+Deno.test("a VAE that leaves float16's range is decoded in float32 from then on, and that is said", async () => {
+  const [, exact] = FAMILIES;
+  using model = openTinyModel();
+  // What convolutions behind it sum up is more than float16 holds, and nothing to float32.
+  const vae = filled(model.vae, "post_quant_conv.bias", 6e4);
+  const notices = ({ steps }: { readonly steps: readonly GenerateEvent[] }) =>
+    steps.filter(({ type }) => type === "notice").length;
+  await withPipeline(
+    async (pipeline, gpu) => {
+      if (!gpu.device.features.has("shader-f16")) return;
+      const first = await draw(pipeline, REQUEST);
+      assertEquals(notices(first), 1);
+      const second = await draw(pipeline, REQUEST);
+      assertEquals(notices(second), 0);
+      assertEquals(second.image.pixels, first.image.pixels);
+    },
+    { vae },
+    { precision: "f16", families: { exact: exact!, half: HALF_FAMILY } },
+  );
+});
 
 Deno.test("numbers that are none become an error, never a picture", async (t) => {
   using model = openTinyModel();

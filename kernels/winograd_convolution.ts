@@ -16,6 +16,9 @@ import { POINTS, tiles } from "./winograd.ts";
  */
 const MOST_BYTES = { strip: 160 << 20, weights: 128 << 20 };
 
+/** What every WebGPU adapter can bind in one piece. */
+const MOST_BOUND = 128 << 20;
+
 /** See {@link winogradConvolution}. */
 export interface WinogradConvolutionSpec extends Epilogue {
   readonly x: Tensor;
@@ -63,8 +66,12 @@ export function winogradConvolution(family: Family, spec: WinogradConvolutionSpe
   const { x, layer, out, mostBytes = MOST_BYTES } = spec;
   const plan = (shape: Shape, label: string) => planTensor(family, shape, label, { exact: true });
   const width = tiles(out.width);
-  const perRow = 4 * POINTS * x.batch * width * (padded(layer.in) + padded(layer.out));
-  const strips = parts(tiles(out.height), mostBytes.strip / perRow, 1);
+  const perRow = (channels: number) => 4 * POINTS * x.batch * width * padded(channels);
+  const rows = Math.min(
+    mostBytes.strip / (perRow(layer.in) + perRow(layer.out)),
+    MOST_BOUND / perRow(Math.max(layer.in, layer.out)),
+  );
+  const strips = parts(tiles(out.height), rows, 1);
   const perOutput = 4 * weightPoints(layer, 4).channels;
   const shares = spec.points ? [{ first: 0, count: layer.out }] : parts(layer.out, mostBytes.weights / perOutput, 64);
   const strip = (height: number, channels: number, label: string) =>

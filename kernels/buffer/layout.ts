@@ -6,6 +6,7 @@
 import type { MatrixShape, Packed, RawWeights } from "../family.ts";
 import type { BufferPort } from "../kernel.ts";
 import { type BufferLayout, pixels, type Tensor } from "../tensor.ts";
+import { packValues } from "../pack.ts";
 
 /** Columns from one sample to the next. */
 export function sampleColumns(pixels: number): number {
@@ -61,26 +62,11 @@ function eachRun({ rows, batch, pixels }: MatrixShape, visit: (host: number, mem
  * a product both operands then have the summed index outermost, and tiles are plain copies.
  */
 export function pack(weights: RawWeights, float16: "f16" | "f16 pair"): Packed {
-  const { out, taps, data } = weights;
-  const half = data instanceof Uint16Array;
-  const layout = bufferLayout(taps * weights.in, 1, out, half ? float16 : "f32");
-  const elements = taps * weights.in * layout.stride;
-  const { room = (bytes) => new ArrayBuffer(bytes) } = weights;
-  const memory = room(elements * (half ? 2 : 4));
-  const packed = half ? new Uint16Array(memory, 0, elements) : new Float32Array(memory, 0, elements);
-  if (elements > data.length) packed.fill(0);
-  // 32 outputs at a time: then reads and writes both go along cache lines.
-  for (let first = 0; first < out; first += 32) {
-    const end = Math.min(first + 32, out);
-    for (let channel = 0; channel < weights.in; channel++) {
-      for (let tap = 0; tap < taps; tap++) {
-        let from = (first * weights.in + channel) * taps + tap;
-        const to = (tap * weights.in + channel) * layout.stride;
-        for (let row = first; row < end; row++, from += weights.in * taps) packed[to + row] = data[from]!;
-      }
-    }
-  }
-  return { layout, data: packed };
+  const rows = weights.taps * weights.in;
+  const layout = bufferLayout(rows, 1, weights.out, weights.data instanceof Uint16Array ? float16 : "f32");
+  const { stride } = layout;
+  const start = (tap: number, channel: number) => (tap * weights.in + channel) * stride;
+  return { layout, data: packValues(weights, { elements: rows * stride, start, step: 1 }) };
 }
 
 /** A port of four columns an element; {@link access} converts. */

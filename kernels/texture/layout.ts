@@ -6,6 +6,7 @@ import { GpuMemoryError } from "../errors.ts";
 import type { Packed, RawWeights } from "../family.ts";
 import type { Tensor, TextureLayout } from "../tensor.ts";
 import type { TextureFormat, TexturePort } from "../kernel.ts";
+import { packValues } from "../pack.ts";
 
 /** The highest texture that every adapter of this family offers. */
 export const HIGHEST = 16384;
@@ -87,26 +88,11 @@ export function decode(layout: TextureLayout, rows: number, columns: number, dat
 export function pack(weights: RawWeights): Packed {
   const { out, taps, data } = weights;
   const slices = Math.ceil(weights.in / 4);
-  const half = data instanceof Uint16Array;
-  const layout = textureLayout(taps * slices * 4, Math.ceil(out / 4) * 4, half ? "rgba16float" : "rgba32float");
+  const format = data instanceof Uint16Array ? "rgba16float" : "rgba32float";
+  const layout = textureLayout(taps * slices * 4, Math.ceil(out / 4) * 4, format);
   const pitch = layout.width * layout.fold;
-  const elements = layout.width * layout.height * 4;
-  const { room = (bytes) => new ArrayBuffer(bytes) } = weights;
-  const memory = room(elements * (half ? 2 : 4));
-  const packed = half ? new Uint16Array(memory, 0, elements) : new Float32Array(memory, 0, elements);
-  if (elements > data.length) packed.fill(0);
-  // 32 outputs at a time: then reads and writes both go along cache lines.
-  for (let first = 0; first < out; first += 32) {
-    const end = Math.min(first + 32, out);
-    for (let channel = 0; channel < weights.in; channel++) {
-      for (let tap = 0; tap < taps; tap++) {
-        let from = (first * weights.in + channel) * taps + tap;
-        const to = (tap * slices + (channel >> 2)) * pitch * 4 + (channel & 3);
-        for (let row = first; row < end; row++, from += weights.in * taps) packed[to + row * 4] = data[from]!;
-      }
-    }
-  }
-  return { layout, data: packed };
+  const start = (tap: number, channel: number) => (tap * slices + (channel >> 2)) * pitch * 4 + (channel & 3);
+  return { layout, data: packValues(weights, { elements: layout.width * layout.height * 4, start, step: 4 }) };
 }
 
 /** A read port for a tensor, in its own texel format. */

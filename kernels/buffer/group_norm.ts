@@ -37,6 +37,16 @@ fn known(i: i32, v: vec4<f32>) -> vec4<f32> {
   return select(vec4<f32>(), v, pixel < vec4<i32>(select(0, size.pixels, i < size.quads)));
 }`;
 
+/** WGSL that normalises quad `i` of the group by `mean` and `scale` and stores it in `sample`, a WGSL expression. */
+export function storeText(i: number, { sample, silu }: { readonly sample: string; readonly silu: boolean }): string {
+  return `if (i${i} < size.quads) {
+  let row = first_row + i${i} / size.x_sample;
+  let parameters = affine_load(row, 0);
+  let result = (v${i} - mean) * (scale * parameters.x) + parameters.y;
+  out_store(row, ${sample} * size.out_sample + i${i} % size.x_sample, ${silu ? "silu(result)" : "result"});
+}`;
+}
+
 /**
  * Channels of a group.
  *
@@ -87,15 +97,7 @@ squares += ${terms((i) => `d${i} * d${i}`)};`)
   let scale = inverseSqrt(total(dot(squares, vec4<f32>(1.0)), t) / count + size.epsilon);
   ${
     eachQuad(`${loads}
-${
-      unroll(READS, (i) =>
-        `if (i${i} < size.quads) {
-  let row = first_row + i${i} / size.x_sample;
-  let parameters = affine_load(row, 0);
-  let result = (v${i} - mean) * (scale * parameters.x) + parameters.y;
-  out_store(row, i32(group.y) * size.out_sample + i${i} % size.x_sample, ${silu ? "silu(result)" : "result"});
-}`)
-    }`)
+${unroll(READS, (i) => storeText(i, { sample: "i32(group.y)", silu }))}`)
   }
 }`;
   return {

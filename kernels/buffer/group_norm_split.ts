@@ -8,7 +8,7 @@ import { activationFunction } from "../activations.ts";
 import type { GroupNormSpec, Launch } from "../family.ts";
 import { kernel, type Port, unroll } from "../kernel.ts";
 import { type Memory, memoryOf, pixels } from "../tensor.ts";
-import { GROUP_TEXT, groupSize } from "./group_norm.ts";
+import { GROUP_TEXT, groupSize, storeText } from "./group_norm.ts";
 import { access, addressSizes, port, sampleColumns } from "./layout.ts";
 import { reductions } from "./reduction.ts";
 
@@ -115,15 +115,7 @@ ${
     squares += part.z + part.x * (part.y - mean) * (part.y - mean);
   }
   let scale = inverseSqrt(total(squares, t) / count + size.epsilon);
-  ${
-        unroll(READS, (i) =>
-          `if (i${i} < size.quads) {
-  let row = first_row + i${i} / size.x_sample;
-  let parameters = affine_load(row, 0);
-  let result = (v${i} - mean) * (scale * parameters.x) + parameters.y;
-  out_store(row, i32(group.z) * size.out_sample + i${i} % size.x_sample, ${silu ? "silu(result)" : "result"});
-}`)
-      }`)
+  ${unroll(READS, (i) => storeText(i, { sample: "i32(group.z)", silu }))}`)
     }`,
     workgroups,
   });

@@ -122,14 +122,19 @@ export class Pipeline implements AsyncDisposable {
 
     const decoding = performance.now();
     let values = await this.#decode(denoiser, request);
-    if (this.#vaeOps !== this.#parts.exactVaeOps && !values.every(Number.isFinite)) {
-      yield {
-        type: "notice",
-        message: "The VAE left the range of float16: pictures are decoded in float32 from now on",
-      };
-      this.#releaseDecoding();
-      this.#vaeOps = this.#parts.exactVaeOps;
-      values = await this.#decode(denoiser, request);
+    if (!values.every(Number.isFinite)) {
+      if (!(await denoiser.sample()).every(Number.isFinite)) {
+        throw new GpuFailedError("The UNet's latent holds values that are not numbers");
+      }
+      if (this.#vaeOps !== this.#parts.exactVaeOps) {
+        yield {
+          type: "notice",
+          message: "The VAE left the range of float16: pictures are decoded in float32 from now on",
+        };
+        this.#releaseDecoding();
+        this.#vaeOps = this.#parts.exactVaeOps;
+        values = await this.#decode(denoiser, request);
+      }
     }
     const image = toImage(values, request.width, request.height);
     const ended = performance.now();
@@ -219,19 +224,11 @@ export class Pipeline implements AsyncDisposable {
     return this.#denoiser!;
   }
 
-  /**
-   * The VAE's picture `[3, height, width]` of the denoiser's latent.
-   *
-   * @throws {GpuFailedError} when the latent is not made of numbers.
-   */
+  /** The VAE's picture `[3, height, width]` of the denoiser's latent. */
   async #decode(denoiser: Denoiser, request: Request): Promise<Float32Array> {
     const { scalingFactor } = this.#parts.decoder.config;
     const decoding = await this.#decoderOf(denoiser, request);
-    const values = await decoding.run(async () => (await denoiser.sample()).map((value) => value / scalingFactor));
-    if (!values.every(Number.isFinite) && !(await denoiser.sample()).every(Number.isFinite)) {
-      throw new GpuFailedError("The UNet's latent holds values that are not numbers");
-    }
-    return values;
+    return decoding.run(async () => (await denoiser.sample()).map((value) => value / scalingFactor));
   }
 
   async #decoderOf({ latent }: Pick<Denoiser, "latent">, { vaeTiling: tiling = "auto" }: Request): Promise<Decoding> {

@@ -106,11 +106,12 @@ export class Series {
     if (isRefusal(entry)) return this.#fail(entry, entry.error);
     const path = resolve(this.#environment.folder, entry.name);
     if (this.#values["skip-existing"] && exists(path)) return this.#skip(entry, path);
-    await this.#warn(entry);
+    const request = this.#studio.request(entry);
+    await this.#warn(request);
     if (this.#studio.adapter === undefined) progress.stage("load");
     const load = await this.#studio.load();
     try {
-      return await this.#make(entry, { load, progress });
+      return await this.#make(entry, request, { load, progress });
     } catch (error) {
       // A GPU that failed may be lost: the next picture opens it anew.
       if (!(error instanceof OutputError)) await this.#studio.unload();
@@ -128,8 +129,11 @@ export class Series {
     return { type: "skipped", place: job, path: job.name };
   }
 
-  async #make(job: Job, { load, progress }: { load: number; progress: Progress }): Promise<Outcome> {
-    const request = this.#studio.request(job);
+  async #make(
+    job: Job,
+    request: Request,
+    { load, progress }: { load: number; progress: Progress },
+  ): Promise<Outcome> {
     const { preview, "preview-every": every } = this.#values;
     progress.stage("text");
     const drawn = await this.#studio.draw(request, {
@@ -162,8 +166,8 @@ export class Series {
   }
 
   /** Says, once, what of a picture's prompts the model will not read. */
-  async #warn(job: Job): Promise<void> {
-    for (const line of await this.#studio.warnings(this.#studio.request(job))) {
+  async #warn(request: Request): Promise<void> {
+    for (const line of await this.#studio.warnings(request)) {
       if (!this.#told.has(line)) this.#say(line);
       this.#told.add(line);
     }

@@ -11,7 +11,7 @@ import {
   measureRates,
   measureStages,
 } from "../pipeline/bench/mod.ts";
-import { Gpu, GpuFailedError, openModel, Pipeline, type Request } from "../pipeline/mod.ts";
+import { Gpu, openModel, Pipeline, type Request } from "../pipeline/mod.ts";
 import { openRandomModel, sd14Reference } from "../pipeline/random_model.ts";
 import { drawChart } from "./bench_chart.ts";
 import { type BenchReport, writeReport } from "./bench_report.ts";
@@ -83,7 +83,7 @@ export async function execute({ values, positionals }: Given, environment: Envir
   if (chart !== undefined) writeWhole(chart, new TextEncoder().encode(drawChart(report)));
   stdout.write(values.json ? `${JSON.stringify(report)}\n` : writeReport(report));
   const wrong = report.check?.some(({ error, allowed }) => !(error <= allowed));
-  return wrong ? exitCodeOf(new GpuFailedError("")) : 0;
+  return wrong ? exitCodeOf({ name: "GpuFailedError" }) : 0;
 
   async function measure(): Promise<
     Pick<BenchReport, "stages" | "operations" | "rates" | "ablation" | "choices" | "check">

@@ -94,20 +94,20 @@ function writeOperations({ ceilings }: BenchReport, stage: string, operations: r
     const { count, milliseconds } = operation;
     const share = `${(100 * milliseconds / total).toFixed(1)} %`;
     const name = `${operation.operation}, ${operation.kernels}`;
-    const reached = `${(100 * ceilingShare(operation, ceilings)).toFixed(0)} %`;
+    const reached = ceilingPercent(operation, ceilings);
     return [name, `${count}`, number(milliseconds), share, operationRate(operation, milliseconds), reached];
   });
   return table([`${stage}: ${number(total)} ms`, "times", "ms", "share", "rate", "of ceiling"], rows);
 }
 
 function writeRates({ ceilings }: BenchReport, rates: readonly KernelRate[]): string {
-  const rows = rates.map((kernel) => {
-    const reached = `${(100 * ceilingShare({ ...kernel, bytes: 0 }, ceilings)).toFixed(0)} %`;
+  const rows = rates.map(({ name, elements, flops, milliseconds }) => {
+    const operation = { flops, bytes: 0, milliseconds };
     return [
-      `${kernel.name}, ${kernel.elements}`,
-      number(kernel.milliseconds),
-      operationRate({ ...kernel, bytes: 0 }, kernel.milliseconds),
-      reached,
+      `${name}, ${elements}`,
+      number(milliseconds),
+      operationRate(operation, milliseconds),
+      ceilingPercent(operation, ceilings),
     ];
   });
   return table(["Kernel", "ms", "rate", "of ceiling"], rows);
@@ -178,12 +178,15 @@ function number(milliseconds: number): string {
  * How much of what the machine reached without a model an operation reaches, of arithmetic where it has any, otherwise of
  * memory. Winograd, which multiplies less than the definition, and data in caches can be above 1.
  */
-function ceilingShare(
+function ceilingPercent(
   { flops, bytes, milliseconds }: Pick<OperationTime, "flops" | "bytes" | "milliseconds">,
   { before, after }: BenchReport["ceilings"],
-): number {
+): string {
   const most = (name: "teraflops" | "gigabytes") => Math.max(before[name], after[name]);
-  return flops > 0 ? flops / milliseconds / 1e9 / most("teraflops") : bytes / milliseconds / 1e6 / most("gigabytes");
+  const share = flops > 0
+    ? flops / milliseconds / 1e9 / most("teraflops")
+    : bytes / milliseconds / 1e6 / most("gigabytes");
+  return `${(100 * share).toFixed(0)} %`;
 }
 
 /** What an operation reaches: arithmetic where it has any, otherwise memory. */

@@ -37,7 +37,7 @@ async function examineGpu(
     await using gpu = await Gpu.open();
     const examination = await examine(gpu);
     const works = examination.tests.every(({ failure }) => failure === undefined);
-    return { adapter: gpu.adapter, ...examination, code: works ? 0 : exitCodeOf(new GpuFailedError("")) };
+    return { adapter: gpu.adapter, ...examination, code: works ? 0 : exitCodeOf({ name: "GpuFailedError" }) };
   } catch (error) {
     if (!(error instanceof NoGpuError || error instanceof GpuFailedError)) throw error;
     return { problem: error.message, code: exitCodeOf(error) };

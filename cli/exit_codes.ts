@@ -30,6 +30,6 @@ export const exitCodes: readonly ExitCode[] = [
 ];
 
 /** The exit code of an error; 1 when nobody expected it. */
-export function exitCodeOf(error: Error): number {
+export function exitCodeOf(error: Pick<Error, "name">): number {
   return exitCodes.find((entry) => entry.error === error.name)?.code ?? 1;
 }

@@ -15,7 +15,7 @@ import { Gpu, openModel, Pipeline, type Request } from "../pipeline/mod.ts";
 import { openRandomModel, sd14Reference } from "../pipeline/random_model.ts";
 import { drawChart } from "./bench_chart.ts";
 import { type BenchReport, writeReport } from "./bench_report.ts";
-import type { Given } from "./commands.ts";
+import type { Given } from "./command.ts";
 import type { Environment } from "./environment.ts";
 import { UsageError } from "./errors.ts";
 import { describeBuild } from "./build.ts";

@@ -5,7 +5,7 @@
 import { cacheSizes, describeModels } from "../pipeline/models.ts";
 import type { Examination } from "../pipeline/mod.ts";
 import { describeBuild } from "./build.ts";
-import type { Given } from "./commands.ts";
+import type { Given } from "./command.ts";
 import { adviseOn } from "./doctor_advice.ts";
 import { type DoctorReport, writeDoctorReport } from "./doctor_report.ts";
 import type { Environment } from "./environment.ts";

@@ -3,7 +3,7 @@
  * @module
  */
 import type { Request } from "../pipeline/request.ts";
-import type { Given } from "./commands.ts";
+import type { Given } from "./command.ts";
 import type { Environment } from "./environment.ts";
 import { UsageError } from "./errors.ts";
 import { checkNames, checkOtherFiles, checkPlaces, throwFirst } from "./job_checks.ts";

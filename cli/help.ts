@@ -2,7 +2,8 @@
  * Help, written from the command and option tables.
  * @module
  */
-import { type Command, commands } from "./commands.ts";
+import type { Command } from "./command.ts";
+import { commands } from "./commands.ts";
 import { evaluationsPerStep, schedulerAliases, schedulerNames, schedulerSummary } from "../pipeline/schedulers/mod.ts";
 import { exitCodes } from "./exit_codes.ts";
 import { optionEntry, type OptionName } from "./options.ts";
@@ -14,7 +15,7 @@ const EXAMPLES = `Makes pictures from text with Stable Diffusion, on the GPU.
   denoise "a red apple" --seed 7 --steps 20 --output apple.png
 `;
 
-/** Help for who gave no prompt. */
+/** Help for someone who gave no prompt. */
 export function shortHelp(): string {
   return `\n${EXAMPLES}\ndenoise --help lists the options.\n`;
 }

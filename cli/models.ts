@@ -4,7 +4,7 @@
  */
 import { describeModels } from "../pipeline/models.ts";
 import { showBytes } from "./byte_count.ts";
-import type { Given } from "./commands.ts";
+import type { Given } from "./command.ts";
 import type { Environment } from "./environment.ts";
 import { UsageError } from "./errors.ts";
 

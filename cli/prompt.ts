@@ -2,7 +2,7 @@
  * Where the prompt comes from.
  * @module
  */
-import type { Given } from "./commands.ts";
+import type { Given } from "./command.ts";
 import type { Environment, Input } from "./environment.ts";
 import { UsageError } from "./errors.ts";
 import { readTextFile } from "./text_file.ts";

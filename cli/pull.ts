@@ -14,7 +14,7 @@ import {
   showRepository,
 } from "../pipeline/models.ts";
 import { showBytes } from "./byte_count.ts";
-import type { Given } from "./commands.ts";
+import type { Given } from "./command.ts";
 import { createDownloadProgress } from "./download_progress.ts";
 import type { Environment } from "./environment.ts";
 import { OutputError, UsageError } from "./errors.ts";

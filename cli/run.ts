@@ -3,12 +3,26 @@
  * @module
  */
 import project from "../deno.json" with { type: "json" };
-import { findCommand } from "./commands.ts";
+import type { CommandModule } from "./command.ts";
+import { type CommandName, findCommand } from "./commands.ts";
 import { type Environment, silenced, systemEnvironment } from "./environment.ts";
 import { UsageError } from "./errors.ts";
 import { exitCodeOf } from "./exit_codes.ts";
 import { fullHelp, schedulerHelp, shortHelp } from "./help.ts";
 import { readValues, sortArguments } from "./parse.ts";
+
+/** A command's code is loaded when it runs. */
+const loaders: Readonly<Record<CommandName, () => Promise<CommandModule>>> = {
+  generate: () => import("./generate.ts"),
+  batch: () => import("./batch.ts"),
+  show: () => import("./show.ts"),
+  tokens: () => import("./tokens.ts"),
+  pull: () => import("./pull.ts"),
+  models: () => import("./models.ts"),
+  doctor: () => import("./doctor.ts"),
+  completions: () => import("./completions.ts"),
+  bench: () => import("./bench.ts"),
+};
 
 /**
  * Runs the command that `args` ask for and tells how it went; nothing is thrown.
@@ -40,7 +54,7 @@ async function runCommand(args: readonly string[], environment: Environment): Pr
   } else {
     const values = readValues(given);
     const around = values.quiet ? silenced(environment) : environment;
-    const { execute } = await command.load();
+    const { execute } = await loaders[command.name]();
     return await execute({ values, ...given }, around) ?? 0;
   }
   return 0;

@@ -2,7 +2,7 @@
  * `denoise show`: what pictures were made with.
  * @module
  */
-import type { Given } from "./commands.ts";
+import type { Given } from "./command.ts";
 import type { Environment } from "./environment.ts";
 import { UsageError } from "./errors.ts";
 import { optionEntry, type OptionName } from "./options.ts";

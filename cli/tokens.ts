@@ -3,7 +3,7 @@
  * @module
  */
 import type { EncodedPrompt, PromptChunk } from "../pipeline/mod.ts";
-import type { Given } from "./commands.ts";
+import type { Given } from "./command.ts";
 import type { Environment } from "./environment.ts";
 import { checkWeights } from "./picture_request.ts";
 import { readPrompt } from "./prompt.ts";

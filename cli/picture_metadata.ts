@@ -7,9 +7,9 @@ import project from "../deno.json" with { type: "json" };
 import type { Request } from "../pipeline/request.ts";
 import { UsageError } from "./errors.ts";
 import { formatInfotext, parseInfotext } from "./infotext.ts";
-import { type Described, describePicture, type PictureLine, readPictureLine } from "./picture_line.ts";
+import { type Described, describePicture, readPictureLine } from "./picture_line.ts";
 import { type PngText, readTexts } from "./png_text.ts";
-import { readForeign, settingsOf } from "./web_ui.ts";
+import { type ForeignPicture, readForeign, settingsOf } from "./web_ui.ts";
 
 /** Name of the text that other tools read. */
 const PARAMETERS = "parameters";
@@ -17,29 +17,24 @@ const PARAMETERS = "parameters";
 const OWN = "denoise";
 const SOFTWARE = `denoise ${project.version}`;
 
-/** What is told beside the picture's options. */
 export interface Making extends Described {
   /** The scheduler's name in our table, the model's own included. */
   readonly scheduler: string;
-  /** Name of the GPU. */
+  /** The GPU's name. */
   readonly adapter: string;
 }
 
 /** What a picture's file says. */
-export interface Recipe extends PictureLine {
-  /** What made it, as far as it is told. */
-  readonly software?: string;
+export interface Recipe extends ForeignPicture {
   /** The GPU that it was made on. */
   readonly adapter?: string;
   /** The text that other tools read. */
   readonly parameters?: string;
   /** SHA-256 of the files that it began with, by their paths. */
   readonly files?: Readonly<Record<string, string>>;
-  /** What was done to the picture and cannot be done again; empty for pictures of ours. */
-  readonly lost: readonly string[];
 }
 
-/** The texts that go into the file. No time is among them: the same request makes the same file. */
+/** No time is among the texts: the same request makes the same file. */
 export function writeMetadata(making: Making): PngText[] {
   const { request, adapter } = making;
   const { prompt, negativePrompt } = request;
@@ -51,9 +46,8 @@ export function writeMetadata(making: Making): PngText[] {
 }
 
 /**
- * Reads what a picture was made with: our own text, or that of other tools as far as it goes.
- *
- * @throws {UsageError} when the file at `path`, which begins in `folder`, is no PNG file, or does not say it.
+ * Reads what a picture was made with: our own text, or what we understand of another tool's.
+ * @throws {UsageError} when the file at `path`, which begins in `folder`, is not a PNG file, or does not say it.
  */
 export function readMetadata(path: string, folder: string): Recipe {
   const texts = new Map(readPng(path, folder).map(({ keyword, text }) => [keyword, text]));
@@ -68,7 +62,7 @@ export function readMetadata(path: string, folder: string): Recipe {
   throw new UsageError(`${path} does not say how it was made: it has neither a ${OWN} nor a ${PARAMETERS} text`);
 }
 
-/** The files that a request begins with: their SHA-256 by their paths; undefined when there are none. */
+/** SHA-256 of the files that a request begins with, by their paths; undefined when there are none. */
 export function filesOf({ init }: Request): Readonly<Record<string, string>> | undefined {
   const files = [init?.image.file, init?.mask?.file].filter((file) => file !== undefined);
   return files.length === 0 ? undefined : Object.fromEntries(files.map(({ path, sha256 }) => [path, sha256]));
@@ -98,6 +92,6 @@ function parseOwn(text: string): Record<string, unknown> {
   try {
     return { ...JSON.parse(text) };
   } catch (cause) {
-    throw new SyntaxError(`its ${OWN} text is no JSON`, { cause });
+    throw new SyntaxError(`its ${OWN} text is not JSON`, { cause });
   }
 }

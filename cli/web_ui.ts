@@ -5,15 +5,23 @@
 import { findScheduler, webUiNames } from "../pipeline/schedulers/mod.ts";
 import type { Infotext } from "./infotext.ts";
 import type { OptionName } from "./options.ts";
-import type { Making, Recipe } from "./picture_metadata.ts";
+import type { Described, PictureLine } from "./picture_line.ts";
 
-/** Settings that say nothing of the picture's pixels, or nothing that a Stable Diffusion 1.x model heeds. */
+/** What of another tool's picture can be made again. */
+export interface ForeignPicture extends PictureLine {
+  /** What made it, if it is known. */
+  readonly software?: string;
+  /** In words, what cannot be made again. */
+  readonly lost: readonly string[];
+}
+
+/** Settings that say nothing of the picture's pixels, or nothing that changes what a Stable Diffusion 1.x model draws. */
 const IDLE: readonly string[] = ["Version", "User", "Guidance", "Schedule type", "Model hash"];
 
 /** The web UI's names of generators, and stable-diffusion.cpp's. */
 const generators = new Map([["cpu", "cpu"], ["nv", "cuda"], ["gpu", "cuda"], ["cuda", "cuda"]]);
 
-/** What holds for pictures of both that say nothing of it; without `RNG` the noise came from the GPU. */
+/** What both mean when they do not say; without `RNG` the noise came from the GPU. */
 const UNSAID: Options = { "prompt-syntax": "a1111", "long-prompt": "chunk", "clip-skip": "1", "rng": "cuda" };
 
 type Options = Readonly<Partial<Record<OptionName, string>>>;
@@ -38,7 +46,9 @@ const readers = new Map<string, (value: string) => Options | undefined>([
 ]);
 
 /** The settings of a picture, in the web UI's names and order. */
-export function settingsOf({ request, scheduler, model }: Making): Map<string, string> {
+export function settingsOf(
+  { request, scheduler, model }: Described & { readonly scheduler: string },
+): Map<string, string> {
   const { steps, guidance, seed, width, height, clipSkip = 1, eta = 0, rng, init } = request;
   const { sampler, schedule } = webUiNames(scheduler);
   return new Map([
@@ -56,8 +66,7 @@ export function settingsOf({ request, scheduler, model }: Making): Map<string, s
   ]);
 }
 
-/** What of another tool's picture can be made again, and, in words, what cannot. */
-export function readForeign({ prompt, negativePrompt, settings }: Infotext): Recipe {
+export function readForeign({ prompt, negativePrompt, settings }: Infotext): ForeignPicture {
   const options: Options = { "negative-prompt": negativePrompt, ...UNSAID };
   const lost: string[] = [];
   for (const [name, value] of settings) {
@@ -75,7 +84,6 @@ function readSampler(sampler: string, schedule: string | undefined): Options | u
   return scheduler === undefined ? undefined : { scheduler };
 }
 
-/** What else is to be said of a setting that cannot be read. */
 function hintOf(name: string, settings: Infotext["settings"]): string {
   if (name === "Denoising strength") return " (the picture that it began with is not in the file)";
   if (name === "Model") return " (--model says where it lies)";

@@ -4,7 +4,7 @@
  */
 import { join } from "@std/path";
 import { cacheFolder, type ReadVariable } from "./cache_folder.ts";
-import { type Cache, modelCaches } from "./hub/caches.ts";
+import { type Cache, modelCaches } from "./hub/cache.ts";
 
 /** A cache folder and what is in it. */
 export interface CacheSize extends Cache {

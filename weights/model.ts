@@ -9,7 +9,7 @@ import { openCheckpoint } from "./checkpoint.ts";
 import { type ModelDefaults, readDefaults } from "./defaults.ts";
 import { ModelFileError, ModelNotFoundError } from "./errors.ts";
 import { isFile, kindOf, readJson } from "./files.ts";
-import { findRepository } from "./hub/find.ts";
+import { findRepository } from "./hub/cache.ts";
 import { parseRepository } from "./hub/repository.ts";
 import type { JsonObject } from "./json.ts";
 import { isPickle, openPart, pickleError } from "./part.ts";

@@ -5,9 +5,7 @@
 import { join } from "@std/path";
 import type { ReadVariable } from "./cache_folder.ts";
 import { isFile, kindOf, readText } from "./files.ts";
-import { type Cache, filesBelow, modelCaches } from "./hub/caches.ts";
-import { findWhole, whatLacks } from "./hub/find.ts";
-import { INCOMPLETE } from "./hub/partial_file.ts";
+import { type Cache, filesBelow, findWhole, INCOMPLETE, modelCaches, whatLacks } from "./hub/cache.ts";
 import { type Repository, repositoryName, showRepository } from "./hub/repository.ts";
 import { findEmbedded, listEmbedded } from "./model.ts";
 

@@ -83,7 +83,7 @@ Deno.test("each failure has its exit code and one sentence", async () => {
     [2, '"name" is no repository', "name", () => {}],
     [2, '"org/name@v1" with --revision "v2"', "org/name@v1 --revision v2", () => {}],
     [2, "Unknown option --steps", "org/name --steps 3", () => {}],
-    [4, "gives no org/name (404)", "org/name", () => scene.hub.misbehave = () => ({ status: 404 })],
+    [4, "does not give org/name (404)", "org/name", () => scene.hub.misbehave = () => ({ status: 404 })],
     [5, "gives it 3000 bytes, and it has 2", "org/name", () => scene.always(UNET, () => ({ body: "{}" }))],
     [8, "Cannot write", "org/name", () => Deno.writeTextFileSync(join(scene.home, "denoise"), "a file")],
     [2, "HF_ENDPOINT is", "org/name", () => scene.variables.HF_ENDPOINT = "ftp://example"],

@@ -1,18 +1,88 @@
 /**
- * What a repository holds, as its hub lists it.
+ * What a repository holds, as its hub lists it, and what of that the program needs.
  * @module
  */
-import { ModelFileError, ModelNotFoundError } from "../errors.ts";
+import { ModelFileError } from "../errors.ts";
 import { isObject, type JsonObject, shown } from "../json.ts";
-import { isCommit } from "./caches.ts";
-import type { Hub } from "./hub.ts";
-import { type Repository, showRepository } from "./repository.ts";
-import { type Answer, request, unlessSilent } from "./request.ts";
-import { retrying } from "./retry.ts";
+import { isPickle } from "../part.ts";
+import { isCommit, type Repository, showRepository } from "./repository.ts";
+import { type Answer, type Hub, request, retrying, unlessSilent } from "./request.ts";
+
+/** The files of a model that the program needs. */
+export interface Needed<File> {
+  /** Configurations and tokenizer, which are small. */
+  readonly configs: readonly File[];
+  readonly weights: readonly File[];
+  /** Whether weights in half precision were chosen from two precisions. */
+  readonly half: boolean;
+}
+
+/** Chooses from the paths of a model's files; of weights in two precisions the half one, half the download. */
+export function neededFiles(paths: readonly string[]): Needed<string> & {
+  /** What is needed and not there, in words; empty for a whole model. */
+  readonly missing: readonly string[];
+} {
+  const required = [
+    "model_index.json",
+    "scheduler/scheduler_config.json",
+    "text_encoder/config.json",
+    "unet/config.json",
+    "vae/config.json",
+  ];
+  const optional = [
+    "denoise.json",
+    "tokenizer/tokenizer_config.json",
+    "tokenizer/special_tokens_map.json",
+    "tokenizer/tokenizer.json",
+    "tokenizer/vocab.json",
+    "tokenizer/merges.txt",
+  ];
+  const stems = ["text_encoder/model", "unet/diffusion_pytorch_model", "vae/diffusion_pytorch_model"];
+  const there = new Set(paths);
+  const tokenizer = there.has("tokenizer/tokenizer.json") ||
+    (there.has("tokenizer/vocab.json") && there.has("tokenizer/merges.txt"));
+  const parts = stems.map((stem) => ({
+    stem,
+    half: findWeights(paths, stem, true),
+    full: findWeights(paths, stem, false),
+  }));
+  return {
+    configs: [...required, ...optional].filter((path) => there.has(path)),
+    weights: parts.flatMap(({ half, full }) => half ?? full ?? []),
+    half: parts.some(({ half, full }) => half !== undefined && full !== undefined),
+    missing: [
+      ...required.filter((path) => !there.has(path)),
+      ...(tokenizer ? [] : ["tokenizer/vocab.json and merges.txt"]),
+      ...parts.filter(({ half, full }) => half === undefined && full === undefined)
+        .map(({ stem }) => `${stem}.safetensors`),
+    ],
+  };
+}
+
+/** One file, or an index and all of its shards; diffusers has written two names for shards in half precision. */
+function findWeights(paths: readonly string[], stem: string, half: boolean): readonly string[] | undefined {
+  const single = `${stem}${half ? ".fp16" : ""}.safetensors`;
+  if (paths.includes(single)) return [single];
+  const index = `${stem}.safetensors.index${half ? ".fp16" : ""}.json`;
+  if (!paths.includes(index)) return undefined;
+  const shards = paths.filter((path) => {
+    const name = path.startsWith(stem) ? path.slice(stem.length) : "";
+    return half
+      ? /^(?:\.fp16-\d{5}-of-\d{5}|-\d{5}-of-\d{5}\.fp16)\.safetensors$/.test(name)
+      : /^-\d{5}-of-\d{5}\.safetensors$/.test(name);
+  });
+  const count = Number(/-of-(\d{5})/.exec(shards[0] ?? "")?.[1]);
+  return shards.length === count ? [index, ...shards] : undefined;
+}
+
+/** What to download of a repository. */
+export interface Plan extends Needed<HubFile> {
+  /** The commit that the revision stands for. */
+  readonly commit: string;
+}
 
 /** A file of a repository. */
 export interface HubFile {
-  /** Where it is in the repository. */
   readonly path: string;
   /** Its length in bytes. */
   readonly size: number;
@@ -20,88 +90,68 @@ export interface HubFile {
   readonly hash: string;
 }
 
-/** A repository at one commit. */
-export interface Listing {
-  /** The commit that the revision stands for. */
-  readonly commit: string;
-  /** Paths of all files. */
-  readonly paths: readonly string[];
-  /**
-   * What is known of one of the files; asks the hub where the list did not say it.
-   * @throws {ModelFileError} the hub does not say it either
-   */
-  describe(path: string): Promise<HubFile>;
+/** Asks the hub what a repository has and chooses; a repository that is not a whole model is a ModelFileError. */
+export async function planDownload(hub: Hub, repository: Repository): Promise<Plan> {
+  const { commit, files } = await listRepository(hub, repository);
+  const paths = Array.from(files.keys());
+  const { configs, weights, half, missing } = neededFiles(paths);
+  if (missing.length > 0) throw new ModelFileError(showRepository(repository), explainMissing(missing, paths));
+  // What the list does not say is asked of the file.
+  const describe = async (path: string) =>
+    files.get(path) ?? await askFor(hub, path, { ...repository, revision: commit });
+  return {
+    commit,
+    configs: await Promise.all(configs.map(describe)),
+    weights: await Promise.all(weights.map(describe)),
+    half,
+  };
 }
 
-/**
- * Asks a hub for the files of a repository.
- * @throws {ModelNotFoundError} the hub cannot be reached, or does not give the repository to this user
- * @throws {ModelFileError} the answer makes no sense
- */
-export async function listRepository(hub: Hub, repository: Repository): Promise<Listing> {
+function explainMissing(missing: readonly string[], paths: readonly string[]): string {
+  const files = paths.filter((path) => /^[^/]+\.safetensors$/.test(path));
+  const single = files.length === 0
+    ? ""
+    : `; it has single files (${files.join(", ")}), which --model reads by their path`;
+  if (missing.includes("model_index.json")) {
+    return `the repository is not a model in the layout of diffusers: it has no model_index.json${single}`;
+  }
+  const folders = new Set(paths.filter(isPickle).map((path) => path.split("/")[0]));
+  const pickled = missing.some((path) => folders.has(path.split("/")[0]));
+  const reason = pickled ? ", but Python pickles, which can run any program when they are opened and are not read" : "";
+  return `the repository has no ${missing.join(", ")}${reason}${single}`;
+}
+
+/** The commit of a revision, and all of its files by path; undefined where the list says too little of one. */
+async function listRepository(hub: Hub, repository: Repository): Promise<{
+  readonly commit: string;
+  readonly files: ReadonlyMap<string, HubFile | undefined>;
+}> {
   const { name, revision } = repository;
   const address = `${hub.endpoint}/api/models/${name}/revision/${encodeURIComponent(revision)}?blobs=true`;
-  const document = await retrying(hub, () => readDocument(hub, address, repository));
+  const document: unknown = await retrying(hub, () =>
+    request(hub, {
+      address,
+      repository,
+      read: async ({ response }) => {
+        const text = await unlessSilent(hub, new URL(response.url).host, response.text());
+        try {
+          return JSON.parse(text);
+        } catch (cause) {
+          throw new ModelFileError(address, "the hub's answer is not JSON", { cause });
+        }
+      },
+    }));
   const { sha: commit, siblings } = isObject(document) ? document : {};
   if (typeof commit !== "string" || !isCommit(commit) || !Array.isArray(siblings)) {
     throw new ModelFileError(address, `the hub answers ${shown(document)} without a commit and a list of files`);
   }
-  const known = new Map(siblings.flatMap((entry) => {
+  const files = siblings.flatMap((entry) => {
     const path = isObject(entry) ? entry.rfilename : undefined;
-    return typeof path === "string" ? [[path, readFile(path, entry)]] : [];
-  }));
-  return {
-    commit,
-    paths: Array.from(known.keys()),
-    describe: async (path) => known.get(path) ?? await askFor(hub, path, { ...repository, revision: commit }),
-  };
-}
-
-/** The address of a file's content. */
-export function fileAddress({ endpoint }: Hub, path: string, { name, revision }: Repository): string {
-  return `${endpoint}/${name}/resolve/${revision}/${path.split("/").map(encodeURIComponent).join("/")}`;
-}
-
-/** Why a hub does not give a repository, or a file of it. */
-export function refusal(hub: Hub, repository: Repository, { status, headers }: Response): Error {
-  const { name, revision } = repository;
-  const code = headers.get("x-error-code");
-  const page = `${hub.endpoint}/${name}`;
-  const shown = showRepository(repository);
-  if (code === "GatedRepo") {
-    const token = hub.token === undefined
-      ? `then set HF_TOKEN to a token made at ${hub.endpoint}/settings/tokens`
-      : "the token in HF_TOKEN must be of the user who did";
-    return new ModelNotFoundError(`${name} is gated: accept its conditions at ${page}; ${token}`);
-  }
-  if (code === "RevisionNotFound") {
-    return new ModelNotFoundError(`${name} has no revision ${revision}; ${page}/tree/main lists its branches and tags`);
-  }
-  if (status === 401 || status === 403 || status === 404) {
-    const token = hub.token === undefined
-      ? "if it is private, set HF_TOKEN to a token that may read it"
-      : "the token in HF_TOKEN is wrong or may not read it, if the name is right";
-    return new ModelNotFoundError(`${hub.endpoint} gives no ${shown} (${status}); ${token}`);
-  }
-  return new ModelNotFoundError(`${hub.endpoint} refuses ${shown} with status ${status}`);
-}
-
-function readDocument(hub: Hub, address: string, repository: Repository): Promise<unknown> {
-  return request(hub, {
-    address,
-    refuse: (response) => refusal(hub, repository, response),
-    read: async ({ response }) => {
-      const text = await unlessSilent(hub, new URL(response.url).host, response.text());
-      try {
-        return JSON.parse(text);
-      } catch (cause) {
-        throw new ModelFileError(address, "the hub's answer is not JSON", { cause });
-      }
-    },
+    return typeof path === "string" ? [[path, readFile(path, entry)] as const] : [];
   });
+  return { commit, files: new Map(files) };
 }
 
-/** A file as the list describes it; undefined where it says too little. */
 function readFile(path: string, { blobId, size, lfs }: JsonObject): HubFile | undefined {
   const hash = isObject(lfs) ? lfs.sha256 : blobId;
   return isSize(size) && isHash(hash) ? { path, size, hash } : undefined;
@@ -113,8 +163,7 @@ function askFor(hub: Hub, path: string, repository: Repository): Promise<HubFile
     if (isSize(size) && isHash(hash)) return { path, size, hash };
     throw new ModelFileError(address, "the hub does not say the length and the hash of this file");
   };
-  const refuse = (response: Response) => refusal(hub, repository, response);
-  return retrying(hub, () => request(hub, { address, method: "HEAD", refuse, read }));
+  return retrying(hub, () => request(hub, { address, repository, method: "HEAD", read }));
 }
 
 function isSize(value: unknown): value is number {
@@ -123,4 +172,9 @@ function isSize(value: unknown): value is number {
 
 function isHash(value: unknown): value is string {
   return typeof value === "string" && /^(?:[0-9a-f]{40}|[0-9a-f]{64})$/.test(value);
+}
+
+/** The address of a file's content. */
+export function fileAddress({ endpoint }: Hub, path: string, { name, revision }: Repository): string {
+  return `${endpoint}/${name}/resolve/${revision}/${path.split("/").map(encodeURIComponent).join("/")}`;
 }

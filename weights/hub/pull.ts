@@ -5,18 +5,22 @@
 import { join } from "@std/path";
 import type { ReadVariable } from "../cache_folder.ts";
 import { CacheError } from "../errors.ts";
-import { kindOf } from "../files.ts";
-import { hasBlob, prepareBlobs, presentBytes } from "./blobs.ts";
-import { modelCaches } from "./caches.ts";
-import { download } from "./download.ts";
-import { findWhole, whatLacks } from "./find.ts";
-import { type Hub, hubOf, type Wait, wait } from "./hub.ts";
-import { fileAddress, type HubFile, refusal } from "./listing.ts";
-import { lockRepository } from "./lock.ts";
-import type { Write } from "./partial_file.ts";
-import { type Plan, planDownload } from "./plan.ts";
+import {
+  findWhole,
+  hasBlob,
+  lockRepository,
+  modelCaches,
+  nameCommit,
+  prepareBlobs,
+  prepareSnapshot,
+  presentBytes,
+  publishSnapshot,
+  whatLacks,
+} from "./cache.ts";
+import { download, type Write } from "./download.ts";
+import { type HubFile, type Plan, planDownload } from "./listing.ts";
 import { folderName, type Repository } from "./repository.ts";
-import { nameCommit, prepareSnapshot, publishSnapshot } from "./snapshot.ts";
+import { type Hub, hubOf, type Wait, wait } from "./request.ts";
 
 /** What happens during a {@link pull}. */
 export type PullEvent =
@@ -42,13 +46,12 @@ export type PullEvent =
 export interface PullOptions {
   /** Reads the environment: `HF_ENDPOINT`, `HF_TOKEN` and what says where the caches are. */
   readonly variable: ReadVariable;
-  /** Is told what happens. */
   readonly onEvent: (event: PullEvent) => void;
   /** Is given the folder of the configurations before any weights are asked for; what it throws ends the download. */
   readonly check?: (directory: string) => void;
-  /** Passes time between attempts. */
+  /** Lets time pass between attempts; default real time. */
   readonly wait?: Wait;
-  /** Writes to files. */
+  /** Writes to files; default their own way. */
   readonly write?: Write;
 }
 
@@ -58,17 +61,17 @@ export interface Pulled {
   readonly directory: string;
   /** The commit that its revision stands for. */
   readonly commit: string;
-  /** Length of its files in bytes. */
+  /** Length of its files. */
   readonly bytes: number;
-  /** How many of them were not here before. */
+  /** How many of those bytes were not here before. */
   readonly downloaded: number;
 }
 
 /**
  * Downloads what the program needs of a repository, unless a cache has it. Interrupted, it goes on where it was.
- * @throws {RangeError} `HF_ENDPOINT` is no address
+ * @throws {RangeError} `HF_ENDPOINT` is not an address
  * @throws {ModelNotFoundError} the hub cannot be reached, or does not give the repository to this user
- * @throws {ModelFileError} it is no model of diffusers, or a file is not what the hub lists
+ * @throws {ModelFileError} it is not a model of diffusers, or a file is not what the hub lists
  * @throws {CacheError} the cache cannot be written
  */
 export async function pull(repository: Repository, options: PullOptions): Promise<Pulled> {
@@ -81,7 +84,8 @@ export async function pull(repository: Repository, options: PullOptions): Promis
   onEvent({ type: "ask", endpoint: hub.endpoint });
   const plan = await planDownload(hub, repository);
   const { commit } = plan;
-  const bytes = totalSize([...plan.configs, ...plan.weights]);
+  const files = [...plan.configs, ...plan.weights];
+  const bytes = sum(files, ({ size }) => size);
   const cache = ownCache(variable);
   using _lock = await lockRepository(cache, repository.name, () => onEvent({ type: "waiting" }));
   const here = findWhole(repository, variable);
@@ -90,9 +94,12 @@ export async function pull(repository: Repository, options: PullOptions): Promis
   const folder = join(cache, folderName(repository.name));
   const blobs = join(folder, "blobs");
   const snapshot = join(folder, "snapshots", commit);
-  const present = totalPresent(blobs, plan);
-  if (kindOf(snapshot) !== "folder" || whatLacks(snapshot).length > 0) {
-    await fetchPlan(hub, plan, { ...options, repository, blobs, snapshot });
+  const present = sum(files, (file) => presentBytes(blobs, file));
+  if (whatLacks(snapshot).length > 0) {
+    prepareBlobs(blobs, files);
+    onEvent({ type: "plan", commit, files: files.length, bytes, present, half: plan.half });
+    await fetchPlan(hub, plan, { ...options, repository: { ...repository, revision: commit }, blobs, snapshot, bytes });
+    prepareSnapshot(snapshot, files);
     publishSnapshot(snapshot);
   }
   nameCommit(join(folder, "refs", ...repository.revision.split("/")), commit);
@@ -101,43 +108,28 @@ export async function pull(repository: Repository, options: PullOptions): Promis
 
 /** Where the files of a plan go, beside what was asked of the download. */
 interface Place extends PullOptions {
+  /** At the plan's commit. */
   readonly repository: Repository;
   readonly blobs: string;
   readonly snapshot: string;
+  /** Length of all files. */
+  readonly bytes: number;
 }
 
-/** Downloads what is not here, small files first, and prepares the snapshot. */
-async function fetchPlan(hub: Hub, plan: Plan, place: Place): Promise<void> {
-  const { onEvent, blobs, snapshot } = place;
-  const { commit, configs, weights, half } = plan;
-  const files = [...configs, ...weights];
-  const total = totalSize(files);
-  prepareBlobs(blobs, files);
-  onEvent({ type: "plan", commit, files: files.length, bytes: total, present: totalPresent(blobs, plan), half });
+/** Downloads what is not here, small files first. */
+async function fetchPlan(hub: Hub, { configs, weights }: Plan, place: Place): Promise<void> {
+  const { onEvent, write, repository, blobs, bytes: total } = place;
   let before = 0;
-  for (const file of files) {
+  for (const file of [...configs, ...weights]) {
     if (file === weights[0]) checkConfigs(configs, place);
-    await fetchFile(file);
+    const onSize = (size: number) => onEvent({ type: "progress", bytes: before + size, total });
+    if (hasBlob(blobs, file)) onSize(file.size);
+    else await download(hub, { repository, file, path: join(blobs, file.hash), onSize, write });
     before += file.size;
   }
-  prepareSnapshot(snapshot, files);
-
-  async function fetchFile(file: HubFile): Promise<void> {
-    const onSize = (size: number) => onEvent({ type: "progress", bytes: before + size, total });
-    if (hasBlob(blobs, file)) return onSize(file.size);
-    const repository = { ...place.repository, revision: commit };
-    await download(hub, {
-      address: fileAddress(hub, file.path, repository),
-      file,
-      path: join(blobs, file.hash),
-      refuse: (response) => refusal(hub, repository, response),
-      onSize,
-      write: place.write,
-    });
-  }
 }
 
-/** Lets the caller look at the configurations; of a model that it does not want no trace is left in the list of models. */
+/** Lets the caller look at the configurations; a model that it does not want leaves no trace in the list of models. */
 function checkConfigs(configs: readonly HubFile[], { snapshot, check }: Place): void {
   const directory = prepareSnapshot(snapshot, configs);
   try {
@@ -154,10 +146,6 @@ function ownCache(variable: ReadVariable): string {
   throw new CacheError("a cache", new Error("neither XDG_CACHE_HOME nor HOME says where it is"));
 }
 
-function totalPresent(blobs: string, { configs, weights }: Plan): number {
-  return [...configs, ...weights].reduce((sum, file) => sum + presentBytes(blobs, file), 0);
-}
-
-function totalSize(files: readonly HubFile[]): number {
-  return files.reduce((sum, { size }) => sum + size, 0);
+function sum<T>(items: readonly T[], of: (item: T) => number): number {
+  return items.reduce((total, item) => total + of(item), 0);
 }

@@ -7,7 +7,7 @@
 export interface Repository {
   /** `organisation/name`. */
   readonly name: string;
-  /** A branch, a tag or a commit; `main` where none was said. */
+  /** A branch, a tag or a commit; `main` by default. */
   readonly revision: string;
 }
 
@@ -17,12 +17,12 @@ const REPOSITORY = new RegExp(`^(${WORD}/${WORD})(?:@(${WORD}(?:/${WORD})*))?$`)
 /** Reads `organisation/name` or `organisation/name@revision`; undefined for any other text. */
 export function parseRepository(text: string): Repository | undefined {
   const [, name, revision = "main"] = REPOSITORY.exec(text) ?? [];
-  // Both stand for something else in the names of folders.
+  // In the names of folders both mean something else.
   const plain = !text.includes("--") && !text.includes("..");
   return name !== undefined && plain ? { name, revision } : undefined;
 }
 
-/** Writes a repository as {@link parseRepository} reads it, in the shortest way. */
+/** The shortest text that {@link parseRepository} reads as this repository. */
 export function showRepository({ name, revision }: Repository): string {
   return revision === "main" ? name : `${name}@${revision}`;
 }
@@ -32,8 +32,13 @@ export function folderName(name: string): string {
   return `models--${name.replace("/", "--")}`;
 }
 
-/** The repository whose folder has this name; undefined for a folder of something else. */
+/** The repository whose folder has this name; undefined if it is not a repository's. */
 export function repositoryName(folder: string): string | undefined {
   const [kind, ...words] = folder.split("--");
   return kind === "models" ? parseRepository(words.join("/"))?.name : undefined;
+}
+
+/** Whether a revision is a commit, as Git names it. */
+export function isCommit(revision: string): boolean {
+  return /^[0-9a-f]{40}$/.test(revision);
 }

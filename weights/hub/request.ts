@@ -1,47 +1,124 @@
 /**
- * One request to a hub, through its redirects.
+ * Requests to a hub: through its redirects, and again when one fails for a while.
  * @module
  */
+import type { ReadVariable } from "../cache_folder.ts";
 import { ModelNotFoundError } from "../errors.ts";
-import type { Hub } from "./hub.ts";
-import { PassingError } from "./retry.ts";
+import { type Repository, showRepository } from "./repository.ts";
 
-/** How long a server may be silent. */
+/** Ends when the milliseconds have passed, and never once `signal` is aborted. */
+export type Wait = (milliseconds: number, signal?: AbortSignal) => Promise<void>;
+
+/** A server that speaks as Hugging Face's. */
+export interface Hub {
+  /** Its address, without a slash at the end. */
+  readonly endpoint: string;
+  /** Is sent to the endpoint's own host, and to no other. */
+  readonly token?: string;
+  readonly wait: Wait;
+  /** Is told that a request is sent again, and why. */
+  readonly onRetry: (reason: string, milliseconds: number) => void;
+}
+
+/** How long a server may be silent, in milliseconds. */
 export const SILENCE = 30_000;
 
+const PUBLIC = "https://huggingface.co";
 const REDIRECTS: readonly number[] = [301, 302, 303, 307, 308];
 const MOST_REDIRECTS = 5;
-/** Answers that another time may not be given. */
+/** Statuses that may be another one next time. */
 const PASSING: readonly number[] = [408, 425, 429, 500, 502, 503, 504];
+/** How often one request is sent again while it brings nothing. */
+const RETRIES = 5;
+/** Milliseconds before the first retry; each further wait is twice as long. */
+const FIRST_WAIT = 1_000;
+/** The longest wait that a hub can ask for, in milliseconds. */
+const LONGEST_WAIT = 300_000;
+
+/**
+ * The hub that the environment names, by `HF_ENDPOINT` and `HF_TOKEN` as for `huggingface_hub`.
+ * @throws {RangeError} `HF_ENDPOINT` is not an address
+ */
+export function hubOf(variable: ReadVariable): Pick<Hub, "endpoint" | "token"> {
+  const endpoint = (variable("HF_ENDPOINT") || PUBLIC).replace(/\/+$/, "");
+  const token = variable("HF_TOKEN")?.trim();
+  if (!/^https?:$/.test(URL.parse(endpoint)?.protocol ?? "")) {
+    throw new RangeError(`HF_ENDPOINT is ${JSON.stringify(endpoint)}, not an address that begins with https://`);
+  }
+  return { endpoint, ...(token ? { token } : {}) };
+}
+
+export function wait(milliseconds: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, milliseconds);
+    signal?.addEventListener("abort", () => clearTimeout(timer));
+  });
+}
+
+/** A failure that may pass: the connection broke, or the hub is busy. */
+export class PassingError extends Error {
+  /** @param retryAfter milliseconds after which the hub wants to be asked again, if it said so */
+  constructor(message: string, options?: ErrorOptions, readonly retryAfter?: number) {
+    super(message, options);
+  }
+}
+
+/**
+ * What `attempt` returns, once it does not fail with a {@link PassingError}.
+ * @param gained whether the failed attempt brought something, so that patience begins anew
+ * @throws {ModelNotFoundError} it failed too often, or the hub asks for a wait that is too long
+ */
+export async function retrying<T>(
+  hub: Hub,
+  attempt: () => Promise<T>,
+  gained: () => boolean = () => false,
+): Promise<T> {
+  for (let failures = 0;;) {
+    try {
+      return await attempt();
+    } catch (cause) {
+      if (!(cause instanceof PassingError)) throw cause;
+      failures = gained() ? 1 : failures + 1;
+      const pause = cause.retryAfter ?? FIRST_WAIT * 2 ** (failures - 1);
+      if (failures > RETRIES) {
+        throw new ModelNotFoundError(`${cause.message}; it failed ${failures} times`, { cause });
+      }
+      if (pause > LONGEST_WAIT) {
+        throw new ModelNotFoundError(`${cause.message}; it wants to be asked again in ${pause / 1000} s`, { cause });
+      }
+      hub.onRetry(cause.message, pause);
+      await hub.wait(pause);
+    }
+  }
+}
 
 /** An answer other than a refusal. */
 export interface Answer {
   /** The last response. */
   readonly response: Response;
-  /** The file's hash, where the hub itself says it: SHA-256, or Git's SHA-1 of what is not in LFS. */
+  /** SHA-256, or Git's SHA-1 of a file that is not in LFS, if the hub itself says it. */
   readonly hash?: string;
-  /** The file's length in bytes, where the hub itself says it. */
+  /** The file's length in bytes, if the hub itself says it. */
   readonly size?: number;
 }
 
 /** What is asked, and what is made of the answer. */
 export interface Question<T> {
-  /** Where it begins. */
   readonly address: string;
+  /** What the address is of. */
+  readonly repository: Repository;
   /** Default `GET`. */
   readonly method?: "GET" | "HEAD";
-  /** The first byte that is wanted, when not all are. */
+  /** The first byte that is wanted; default 0. */
   readonly from?: number;
-  /** The error for a status of the hub's own that will not pass. */
-  readonly refuse: (response: Response) => Error;
-  /** Reads the answer, with which the connection ends. */
+  /** Reads the answer; the connection ends with it. */
   readonly read: (answer: Answer) => T | Promise<T>;
 }
 
 /**
  * Asks the hub and returns what `read` makes of the answer. 416 is an answer: it says that the range is not there.
- * @throws {PassingError} there was no answer, or one that another time may not be given
- * @throws {ModelNotFoundError} the hub sends elsewhere in a way that cannot be followed, or nobody answers there
+ * @throws {PassingError} there was no answer, or one that may be another next time
+ * @throws {ModelNotFoundError} the hub redirects to where this cannot follow, or where nobody answers
  */
 export async function request<T>(hub: Hub, question: Question<T>): Promise<T> {
   const abort = new AbortController();
@@ -59,8 +136,8 @@ async function ask<T>(hub: Hub, question: Question<T>, signal: AbortSignal): Pro
     const response = await unlessSilent(hub, url.host, fetch(url, requestInit(hub, url, { ...question, signal })));
     if (isOwn(hub, url)) said = { ...linked(response.headers), ...said };
     if (!REDIRECTS.includes(response.status)) {
-      checkStatus(response, isOwn(hub, url) ? question.refuse : refuseElsewhere);
-      return { response, ...said };
+      if (response.ok || response.status === 416) return { response, ...said };
+      throw refusal(hub, url, question.repository, response);
     }
     url = follow(url, response.headers.get("location"));
   }
@@ -98,17 +175,34 @@ function linked(headers: Headers): Omit<Answer, "response"> {
   return { ...(hash === undefined ? {} : { hash }), ...(size === null ? {} : { size: Number(size) }) };
 }
 
-function checkStatus(response: Response, refuse: (response: Response) => Error): void {
-  const { ok, status, headers, url } = response;
-  if (ok || status === 416) return;
-  if (!PASSING.includes(status)) throw refuse(response);
-  throw new PassingError(`${new URL(url).host} answers ${status}`, {
-    retryAfter: readDelay(headers.get("retry-after")),
-  });
-}
-
-function refuseElsewhere({ status, url }: Response): Error {
-  return new ModelNotFoundError(`${new URL(url).host}, to which the hub redirects, answers ${status}`);
+/** Why there is nothing of a repository at `url`, the hub's own or elsewhere. */
+function refusal(hub: Hub, url: URL, repository: Repository, { status, headers }: Response): Error {
+  if (PASSING.includes(status)) {
+    return new PassingError(`${url.host} answers ${status}`, {}, readDelay(headers.get("retry-after")));
+  }
+  if (!isOwn(hub, url)) {
+    return new ModelNotFoundError(`${url.host}, to which the hub redirects, answers ${status}`);
+  }
+  const { name, revision } = repository;
+  const code = headers.get("x-error-code");
+  const page = `${hub.endpoint}/${name}`;
+  const shown = showRepository(repository);
+  if (code === "GatedRepo") {
+    const token = hub.token === undefined
+      ? `then set HF_TOKEN to a token made at ${hub.endpoint}/settings/tokens`
+      : "the token in HF_TOKEN must be of the user who did";
+    return new ModelNotFoundError(`${name} is gated: accept its conditions at ${page}; ${token}`);
+  }
+  if (code === "RevisionNotFound") {
+    return new ModelNotFoundError(`${name} has no revision ${revision}; ${page}/tree/main lists its branches and tags`);
+  }
+  if (status === 401 || status === 403 || status === 404) {
+    const token = hub.token === undefined
+      ? "if it is private, set HF_TOKEN to a token that may read it"
+      : "the token in HF_TOKEN is wrong or may not read it, if the name is right";
+    return new ModelNotFoundError(`${hub.endpoint} does not give ${shown} (${status}); ${token}`);
+  }
+  return new ModelNotFoundError(`${hub.endpoint} refuses ${shown} with status ${status}`);
 }
 
 /** Milliseconds of a Retry-After header: seconds, or a date. */
@@ -118,10 +212,7 @@ function readDelay(value: string | null): number | undefined {
   return Number.isNaN(delay) ? undefined : Math.max(0, delay);
 }
 
-/**
- * The result of `work`, which is the network's.
- * @throws {PassingError} the network failed, or there was silence for too long
- */
+/** The result of `work`, which waits for the network: its failure and long silence are PassingErrors. */
 export async function unlessSilent<T>(hub: Hub, host: string, work: Promise<T>): Promise<T> {
   const timer = new AbortController();
   const silence = hub.wait(SILENCE, timer.signal).then(() => {

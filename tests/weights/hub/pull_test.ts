@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "@std/path";
 import { CacheError, ModelFileError, ModelNotFoundError } from "../../../weights/errors.ts";
-import { filesBelow } from "../../../weights/hub/caches.ts";
+import { filesBelow } from "../../../weights/hub/cache.ts";
 import { hashOf, LoopbackHub } from "./loopback_hub.ts";
 import { FILES, namesIn, Scene, UNET, UNET_BYTES } from "./pulled_model.ts";
 
@@ -376,9 +376,9 @@ Deno.test("answers that make no sense are refused", async () => {
 const REFUSALS: readonly (readonly [status: number, code: string, token: string, words: string])[] = [
   [401, "GatedRepo", "", "org/name is gated: accept its conditions at ENDPOINT/org/name; then set HF_TOKEN to a token"],
   [403, "GatedRepo", "t", "is gated: accept its conditions at ENDPOINT/org/name; the token in HF_TOKEN must be"],
-  [401, "RepoNotFound", "", "ENDPOINT gives no org/name (401); if it is private, set HF_TOKEN"],
-  [404, "RepoNotFound", "t", "ENDPOINT gives no org/name (404); the token in HF_TOKEN is wrong or"],
-  [403, "", "t", "ENDPOINT gives no org/name (403); the token in HF_TOKEN is wrong or may not read it"],
+  [401, "RepoNotFound", "", "ENDPOINT does not give org/name (401); if it is private, set HF_TOKEN"],
+  [404, "RepoNotFound", "t", "ENDPOINT does not give org/name (404); the token in HF_TOKEN is wrong or"],
+  [403, "", "t", "ENDPOINT does not give org/name (403); the token in HF_TOKEN is wrong or may not read it"],
   [404, "RevisionNotFound", "", "org/name has no revision main; ENDPOINT/org/name/tree/main lists"],
   [451, "", "", "ENDPOINT refuses org/name with status 451"],
 ];

@@ -3,10 +3,9 @@
  * @module
  */
 import { join } from "@std/path";
-import type { Wait } from "../../../weights/hub/hub.ts";
-import type { Write } from "../../../weights/hub/partial_file.ts";
+import type { Write } from "../../../weights/hub/download.ts";
 import { pull, type Pulled, type PullEvent } from "../../../weights/hub/pull.ts";
-import { SILENCE } from "../../../weights/hub/request.ts";
+import { SILENCE, type Wait } from "../../../weights/hub/request.ts";
 import { type Content, LoopbackHub } from "./loopback_hub.ts";
 
 /** The file that misbehaves. */

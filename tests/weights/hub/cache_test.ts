@@ -1,7 +1,7 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { dirname, join } from "@std/path";
 import { ModelNotFoundError } from "../../../weights/errors.ts";
-import { findRepository } from "../../../weights/hub/find.ts";
+import { findRepository, modelCaches } from "../../../weights/hub/cache.ts";
 import { listModels } from "../../../weights/mod.ts";
 import { FILES, Scene, UNET } from "./pulled_model.ts";
 
@@ -23,6 +23,20 @@ function writeHuggingFace({ home, variables }: Scene, { commit = COMMIT, ref = "
   return snapshot;
 }
 
+Deno.test("the program's own cache goes before Hugging Face's, which is found as its library finds it", () => {
+  const folders = (variables: Readonly<Record<string, string>>) =>
+    modelCaches((name) => variables[name]).map(({ owner, folder }) => [owner, folder]);
+  const HOME = "/home/me";
+  const own = ["denoise", "/cache/denoise/hub"];
+  const named = { HOME, XDG_CACHE_HOME: "/cache", HF_HOME: "/hf", HF_HUB_CACHE: "/hub" };
+  assertEquals(folders(named), [own, ["Hugging Face", "/hub"]]);
+  assertEquals(folders({ ...named, HF_HUB_CACHE: "" }), [own, ["Hugging Face", "/hf/hub"]]);
+  assertEquals(folders({ HOME, XDG_CACHE_HOME: "/cache" }), [own, ["Hugging Face", "/cache/huggingface/hub"]]);
+  // Ours is where the system has caches.
+  assertEquals(folders({ HOME }).at(-1), ["Hugging Face", "/home/me/.cache/huggingface/hub"]);
+  assertEquals(folders({}), []);
+});
+
 Deno.test("a repository is found by name, by branch and by commit", () => {
   using scene = new Scene();
   const snapshot = writeHuggingFace(scene, { ref: "fp16" });
@@ -38,7 +52,7 @@ Deno.test("a repository is found by name, by branch and by commit", () => {
 Deno.test("a repository of which a part is missing is told with the part and the way to get it", () => {
   using scene = new Scene();
   const snapshot = writeHuggingFace(scene, { without: UNET });
-  const words = `The model org/name lies in ${snapshot} without ${UNET}; "denoise pull org/name" downloads it`;
+  const words = `The model org/name is in ${snapshot} without ${UNET}; "denoise pull org/name" downloads it`;
   assertThrows(() => findRepository(MAIN, scene.variable), ModelNotFoundError, words);
 });
 

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { neededFiles } from "../../../weights/hub/needed_files.ts";
+import { neededFiles } from "../../../weights/hub/listing.ts";
 
 /** Paths as the public repositories of Stable Diffusion 1.x have them. */
 const PATHS = [

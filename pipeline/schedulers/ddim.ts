@@ -5,7 +5,7 @@
 import { combine } from "./combination.ts";
 import { levelAt, levelOfShare } from "./noise_schedule.ts";
 import { predict } from "./prediction.ts";
-import type { Problem, Sampler } from "./sampler.ts";
+import { type Problem, type Sampler, variancePreserving } from "./sampler.ts";
 import { wholeTimesteps } from "./spacing.ts";
 
 /** Equation 12; `eta` 0 is deterministic, `eta` 1 is as noisy as DDPM (equation 16). */
@@ -15,11 +15,10 @@ export function ddim(problem: Problem): Sampler {
   const stride = Math.floor(settings.num_train_timesteps / steps);
   const level = (index: number) => levelAt(shares, timesteps[index]!);
   return {
+    ...variancePreserving(level),
     timesteps,
     order: 1,
-    initNoiseSigma: 1,
     history: 0,
-    levelAt: level,
     usesNoise: () => eta > 0,
     step({ index, sample, output, noise }) {
       const now = level(index);

@@ -5,7 +5,7 @@
 import { combine } from "./combination.ts";
 import { levelAt, levelOfShare } from "./noise_schedule.ts";
 import { predict } from "./prediction.ts";
-import type { Problem, Sampler } from "./sampler.ts";
+import { type Problem, type Sampler, variancePreserving } from "./sampler.ts";
 import { wholeTimesteps } from "./spacing.ts";
 
 /** Equations 6 and 7, from each timestep to the next of the run. */
@@ -15,11 +15,10 @@ export function ddpm(problem: Problem): Sampler {
   const level = (index: number) => index < timesteps.length ? levelAt(shares, timesteps[index]!) : levelOfShare(1);
   const usesNoise = (index: number) => timesteps[index]! > 0;
   return {
+    ...variancePreserving(level),
     timesteps,
     order: 1,
-    initNoiseSigma: 1,
     history: 0,
-    levelAt: level,
     usesNoise,
     step({ index, sample, output, noise }) {
       const [now, next] = [level(index), level(index + 1)];

@@ -4,7 +4,6 @@
  */
 import { combine } from "./combination.ts";
 import { solver, solverOrder } from "./dpm_solver.ts";
-import { levelOfSigma } from "./noise_schedule.ts";
 import { predict } from "./prediction.ts";
 import type { Problem, Sampler } from "./sampler.ts";
 import { solverPoints } from "./spacing.ts";
@@ -14,13 +13,13 @@ export function deis(problem: Problem): Sampler {
   // The integrals need a last sigma above 0.
   const settings = { ...problem.settings, final_sigmas_type: "sigma_min" as const };
   const points = solverPoints({ ...problem, settings });
-  const { sigmas } = points;
+  const { sigmas, levels } = points;
   return {
     ...solver(settings, points),
     history: settings.solver_order - 1,
     step(inputs) {
       const { index, sample, history } = inputs;
-      const [now, next] = [levelOfSigma(sigmas[index]!), levelOfSigma(sigmas[index + 1]!)];
+      const [now, next] = [levels[index]!, levels[index + 1]!];
       const outputs = [predict(settings, now, inputs).epsilon, ...history];
       const order = solverOrder(settings, inputs, points);
       const nodes = Array.from({ length: order }, (_, back) => Math.log(sigmas[index - back]!));

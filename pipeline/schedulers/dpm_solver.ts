@@ -4,11 +4,11 @@
  * @module
  */
 import { type Combination, combine, difference } from "./combination.ts";
-import { levelOfSigma } from "./noise_schedule.ts";
 import { predict } from "./prediction.ts";
-import type { Problem, Sampler, StepInputs } from "./sampler.ts";
+import { type Problem, type Sampler, type StepInputs, variancePreserving } from "./sampler.ts";
+import type { NoiseLevel } from "./schedule.ts";
 import type { Settings } from "./settings.ts";
-import { type Points, solverPoints } from "./spacing.ts";
+import { type SolverPoints, solverPoints } from "./spacing.ts";
 
 /** Below this many steps the last ones are of lower order, where `lower_order_final` says so. */
 const FEW_STEPS = 15;
@@ -20,16 +20,15 @@ export function dpmSolverMultistep(problem: Problem): Sampler {
     throw new RangeError("Scheduler config: solver_order is 3, supported with sde-dpmsolver++: 1, 2");
   }
   const points = solverPoints(problem);
-  const { sigmas } = points;
   return {
     ...solver(settings, points),
     history: settings.solver_order - 1,
     step(inputs) {
       const { index, sample, history, noise } = inputs;
-      const outputs = [solvedFor(settings, sigmas[index]!, inputs), ...history];
+      const outputs = [solvedFor(settings, points.levels[index]!, inputs), ...history];
       const used = outputs.slice(0, solverOrder(settings, inputs, points));
-      const derivatives = backwardDifferences(used, sigmas.slice(0, index + 1).reverse());
-      const next = advance(settings, { from: sigmas[index]!, to: sigmas[index + 1]!, sample, derivatives, noise });
+      const derivatives = backwardDifferences(used, points.sigmas.slice(0, index + 1).reverse());
+      const next = advance(settings, points, { from: index, to: index + 1, sample, derivatives, noise });
       return [next, ...outputs.slice(0, -1)];
     },
   };
@@ -39,7 +38,7 @@ export function dpmSolverMultistep(problem: Problem): Sampler {
 export function dpmSolverSinglestep(problem: Problem): Sampler {
   const { settings, steps } = problem;
   const points = solverPoints(problem);
-  const { sigmas } = points;
+  const { sigmas, levels } = points;
   const lastIsFirstOrder = settings.lower_order_final || settings.final_sigmas_type === "zero" || steps % 2 === 1;
   return {
     ...solver(settings, points),
@@ -47,27 +46,26 @@ export function dpmSolverSinglestep(problem: Problem): Sampler {
     step(inputs) {
       const { index, done, sample, noise } = inputs;
       const [start, earlier] = inputs.history as [Combination, Combination];
-      const output = solvedFor(settings, sigmas[index]!, inputs);
-      const to = sigmas[index + 1]!;
+      const output = solvedFor(settings, levels[index]!, inputs);
+      const to = index + 1;
       const isLast = lastIsFirstOrder && index === steps - 1;
       if (settings.solver_order === 1 || index % 2 === 0 || done === 0 || isLast) {
-        const next = advance(settings, { from: sigmas[index]!, to, sample, derivatives: [output], noise });
+        const next = advance(settings, points, { from: index, to, sample, derivatives: [output], noise });
         return [next, sample, output];
       }
-      const from = sigmas[index - 1]!;
-      const slope = difference(output, earlier, Math.log(from / sigmas[index]!));
-      return [advance(settings, { from, to, sample: start, derivatives: [earlier, slope], noise }), start, output];
+      const slope = difference(output, earlier, Math.log(sigmas[index - 1]! / sigmas[index]!));
+      const derivatives = [earlier, slope];
+      return [advance(settings, points, { from: index - 1, to, sample: start, derivatives, noise }), start, output];
     },
   };
 }
 
-/** What all solvers over sigmas with samples of unit variance share. */
-export function solver(settings: Settings, { timesteps, sigmas }: Points): Omit<Sampler, "history" | "step"> {
+/** What all solvers share. */
+export function solver(settings: Settings, { timesteps, levels }: SolverPoints): Omit<Sampler, "history" | "step"> {
   return {
+    ...variancePreserving((index) => levels[index]!),
     timesteps,
     order: 1,
-    initNoiseSigma: 1,
-    levelAt: (index) => levelOfSigma(sigmas[index]!),
     usesNoise: () => settings.algorithm_type === "sde-dpmsolver++",
   };
 }
@@ -76,7 +74,7 @@ export function solver(settings: Settings, { timesteps, sigmas }: Points): Omit<
 export function solverOrder(
   settings: Settings,
   { index, done }: Pick<StepInputs, "index" | "done">,
-  { timesteps }: Points,
+  { timesteps }: SolverPoints,
 ): number {
   const remaining = timesteps.length - index;
   const careful = settings.lower_order_final && timesteps.length < FEW_STEPS;
@@ -86,8 +84,8 @@ export function solverOrder(
 }
 
 /** The part of the sample that the equation is solved for: the noise, or in "++" the image. */
-function solvedFor(settings: Settings, sigma: number, inputs: StepInputs): Combination {
-  const { image, epsilon } = predict(settings, levelOfSigma(sigma), inputs);
+function solvedFor(settings: Settings, level: NoiseLevel, inputs: StepInputs): Combination {
+  const { image, epsilon } = predict(settings, level, inputs);
   return settings.algorithm_type === "dpmsolver" ? epsilon : image;
 }
 
@@ -103,7 +101,7 @@ function backwardDifferences(outputs: readonly Combination[], sigmas: readonly n
   return [newest, combine([1, recent], [gap, second]), second];
 }
 
-/** A stretch of the exact solution, over which the output is a polynomial in lambda. */
+/** A stretch of the exact solution between two of a run's points, over which the output is a polynomial in lambda. */
 interface Stretch {
   readonly from: number;
   readonly to: number;
@@ -116,11 +114,12 @@ interface Stretch {
  * Proposition 4.1 of DPM-Solver++ with its integrals done, and the same with fresh noise (SDE-DPM-Solver++). Solving for
  * the noise swaps the roles of signal and noise and the sign of lambda.
  */
-function advance(settings: Settings, { from, to, sample, derivatives, noise }: Stretch): Combination {
-  const [now, next] = [levelOfSigma(from), levelOfSigma(to)];
+function advance(settings: Settings, { sigmas, levels }: SolverPoints, stretch: Stretch): Combination {
+  const { from, to, sample, derivatives, noise } = stretch;
+  const [now, next] = [levels[from]!, levels[to]!];
   const swapped = settings.algorithm_type === "dpmsolver";
   const stochastic = settings.algorithm_type === "sde-dpmsolver++";
-  const h = Math.log(from / to);
+  const h = Math.log(sigmas[from]! / sigmas[to]!);
   const k = swapped ? -h : stochastic ? 2 * h : h;
   const kept = swapped ? next.signal / now.signal : next.noise / now.noise * (stochastic ? Math.exp(-h) : 1);
   const scale = swapped ? next.noise : next.signal;
@@ -129,6 +128,7 @@ function advance(settings: Settings, { from, to, sample, derivatives, noise }: S
   const integrals = [
     constant,
     h * (midpoint ? constant / 2 : 1 - constant / k),
+    // Half of what the paper's third order needs, as in diffusers and k-diffusion: with it the run is of second order.
     h * h * (1 / 2 - (k - constant) / (k * k)),
   ];
   return combine(

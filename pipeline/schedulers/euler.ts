@@ -5,22 +5,21 @@
  */
 import { combine } from "./combination.ts";
 import { predict } from "./prediction.ts";
-import type { Problem, Sampler } from "./sampler.ts";
+import { type Problem, type Sampler, varianceExploding } from "./sampler.ts";
 import { sigmaPoints } from "./spacing.ts";
 
 /** Algorithm 1 without its correction: the slope of the sample over sigma is the noise in it. */
 export function euler(problem: Problem): Sampler {
   const { timesteps, sigmas } = sigmaPoints(problem);
-  const level = (index: number) => ({ signal: 1, noise: sigmas[index]! });
+  const scaling = varianceExploding(problem, (index) => sigmas[index]!);
   return {
+    ...scaling,
     timesteps,
     order: 1,
-    initNoiseSigma: initNoiseSigma(problem, sigmas),
     history: 0,
-    levelAt: level,
     usesNoise: () => false,
     step({ index, sample, output }) {
-      const { epsilon } = predict(problem.settings, level(index), { sample, output });
+      const { epsilon } = predict(problem.settings, scaling.levelAt(index), { sample, output });
       return [combine([1, sample], [sigmas[index + 1]! - sigmas[index]!, epsilon])];
     },
   };
@@ -41,10 +40,4 @@ export function eulerAncestral(problem: Problem): Sampler {
       return [combine([1, sample], [down - from, epsilon], [up, noise])];
     },
   };
-}
-
-/** Standard deviation of a run's first sample; leading spacing starts below pure noise, where the image counts. */
-export function initNoiseSigma({ settings }: Problem, sigmas: readonly number[]): number {
-  const [first] = sigmas as [number];
-  return settings.timestep_spacing === "leading" ? Math.hypot(first, 1) : first;
 }

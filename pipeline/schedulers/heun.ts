@@ -4,9 +4,8 @@
  * @module
  */
 import { type Combination, combine } from "./combination.ts";
-import { initNoiseSigma } from "./euler.ts";
 import { predict } from "./prediction.ts";
-import type { Problem, Sampler, StepInputs } from "./sampler.ts";
+import { type Problem, type Sampler, varianceExploding } from "./sampler.ts";
 import { sigmaPoints, sigmaTable, timestepOf } from "./spacing.ts";
 
 /** Heun's: the slope is the mean of those at both ends of the step. */
@@ -49,20 +48,16 @@ interface Stages {
 function twoStage(problem: Problem, stages: Stages): Sampler {
   const { timesteps, sigmas, between } = stages;
   const isFirst = (index: number) => index % 2 === 0;
-  const level = (index: number) => {
-    const step = Math.floor(index / 2);
-    return { signal: 1, noise: isFirst(index) ? sigmas[step]! : between[step]! };
-  };
+  const scaling = varianceExploding(problem, (index) => (isFirst(index) ? sigmas : between)[Math.floor(index / 2)]!);
   return {
+    ...scaling,
     timesteps: timesteps.flatMap((timestep, i) => [timestep, ...stages.timestepsBetween.slice(i, i + 1)]),
     order: 2,
-    initNoiseSigma: initNoiseSigma(problem, sigmas),
     history: 2,
-    levelAt: level,
     usesNoise: () => false,
-    step({ index, sample, history, output }: StepInputs) {
+    step({ index, sample, history, output }) {
       const step = Math.floor(index / 2);
-      const { epsilon } = predict(problem.settings, level(index), { sample, output });
+      const { epsilon } = predict(problem.settings, scaling.levelAt(index), { sample, output });
       if (isFirst(index)) {
         return [combine([1, sample], [between[step]! - sigmas[step]!, epsilon]), sample, epsilon];
       }

@@ -5,7 +5,7 @@
 import { combine } from "./combination.ts";
 import { levelAt } from "./noise_schedule.ts";
 import { predict } from "./prediction.ts";
-import type { Problem, Sampler } from "./sampler.ts";
+import { type Problem, type Sampler, variancePreserving } from "./sampler.ts";
 
 /** Standard deviation of the data in the boundary condition: Song et al., arXiv 2303.01469, appendix C. */
 const SIGMA_DATA = 0.5;
@@ -17,11 +17,10 @@ export function lcm(problem: Problem): Sampler {
   const level = (index: number) => levelAt(shares, timesteps[index]!);
   const usesNoise = (index: number) => index < timesteps.length - 1;
   return {
+    ...variancePreserving(level),
     timesteps,
     order: 1,
-    initNoiseSigma: 1,
     history: 0,
-    levelAt: level,
     usesNoise,
     step({ index, sample, output, noise }) {
       const { image } = predict(settings, level(index), { sample, output });

@@ -3,9 +3,8 @@
  * @module
  */
 import { combine } from "./combination.ts";
-import { initNoiseSigma } from "./euler.ts";
 import { predict } from "./prediction.ts";
-import type { Problem, Sampler } from "./sampler.ts";
+import { type Problem, type Sampler, varianceExploding } from "./sampler.ts";
 import { sigmaPoints } from "./spacing.ts";
 
 const LMS_ORDER = 4;
@@ -16,16 +15,15 @@ const LMS_ORDER = 4;
  */
 export function lms(problem: Problem): Sampler {
   const { timesteps, sigmas } = sigmaPoints(problem);
-  const level = (index: number) => ({ signal: 1, noise: sigmas[index]! });
+  const scaling = varianceExploding(problem, (index) => sigmas[index]!);
   return {
+    ...scaling,
     timesteps,
     order: 1,
-    initNoiseSigma: initNoiseSigma(problem, sigmas),
     history: LMS_ORDER - 1,
-    levelAt: level,
     usesNoise: () => false,
     step({ index, done, sample, history, output }) {
-      const { epsilon } = predict(problem.settings, level(index), { sample, output });
+      const { epsilon } = predict(problem.settings, scaling.levelAt(index), { sample, output });
       const slopes = [epsilon, ...history];
       const order = Math.min(done + 1, LMS_ORDER);
       const nodes = sigmas.slice(index + 1 - order, index + 1).reverse();

@@ -7,7 +7,7 @@ import { type Combination, combine } from "./combination.ts";
 import { levelBelow } from "./ddim.ts";
 import { levelAt } from "./noise_schedule.ts";
 import { predict } from "./prediction.ts";
-import type { Problem, Sampler } from "./sampler.ts";
+import { type Problem, type Sampler, variancePreserving } from "./sampler.ts";
 import { wholeTimesteps } from "./spacing.ts";
 
 /** Adams-Bashforth weights, newest first: equation 12 and its lower orders. */
@@ -36,11 +36,10 @@ export function pndm(problem: Problem): Sampler {
   }
 
   return {
+    ...variancePreserving((index) => levelAt(shares, timesteps[index]!)),
     timesteps,
     order: 1,
-    initNoiseSigma: 1,
     history: 3,
-    levelAt: (index) => levelAt(shares, timesteps[index]!),
     usesNoise: () => false,
     step({ index, done, sample, history, output }) {
       const timestep = timesteps[index]!;

@@ -3,11 +3,10 @@
  * @module
  */
 import { type Combination, combine } from "./combination.ts";
-import type { StepInputs } from "./sampler.ts";
 import type { NoiseLevel } from "./schedule.ts";
 import type { Settings } from "./settings.ts";
 
-/** The two parts of a sample: `sample = signal * image + noise * epsilon`. */
+/** The two parts of a sample, `signal * image + noise * epsilon`. */
 export interface Prediction {
   /** The clean latent: x0 of the papers. */
   readonly image: Combination;
@@ -22,10 +21,13 @@ export interface Prediction {
 export function predict(
   settings: Settings,
   { signal, noise }: NoiseLevel,
-  { sample, output }: Pick<StepInputs, "sample" | "output">,
+  { sample, output }: { readonly sample: Combination; readonly output: Combination },
 ): Prediction {
   switch (settings.prediction_type) {
     case "epsilon":
+      if (signal === 0) {
+        throw new RangeError("At zero terminal SNR (rescale_betas_zero_snr) a model must predict v, not epsilon");
+      }
       return { image: combine([1 / signal, sample], [-noise / signal, output]), epsilon: output };
     case "sample":
       return { image: output, epsilon: combine([1 / noise, sample], [-signal / noise, output]) };

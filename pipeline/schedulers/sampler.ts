@@ -35,42 +35,56 @@ export interface StepInputs {
   readonly noise: Combination;
 }
 
+/** How a sampler scales its samples. */
+export interface Scaling {
+  /** Standard deviation of the latent that a run starts from. */
+  readonly initNoiseSigma: number;
+  /** How noisy the sample is before evaluation `index`. */
+  readonly levelAt: (index: number) => NoiseLevel;
+  /** The UNet's input at evaluation `index` is the sample times this, a float32. */
+  readonly inputScale: (index: number) => number;
+}
+
 /** A sampler with its settings: equations of each evaluation. */
-export interface Sampler {
+export interface Sampler extends Scaling {
   /** What the UNet is given at each evaluation. */
   readonly timesteps: readonly number[];
   /** Evaluations a step. */
   readonly order: 1 | 2;
-  /** Standard deviation of the latent that a run starts from. */
-  readonly initNoiseSigma: number;
   /** Latents that are kept beside the sample. */
   readonly history: number;
-  /** How noisy the sample is before evaluation `index`. */
-  readonly levelAt: (index: number) => NoiseLevel;
   /** Whether evaluation `index` draws noise. */
   readonly usesNoise: (index: number) => boolean;
   /** The sample and the history after an evaluation. */
   readonly step: (inputs: StepInputs) => readonly Combination[];
 }
 
-/** What a schedule is written from beside the sampler. */
-interface ScheduleSettings {
-  /** The scheduler config. */
-  readonly settings: Settings;
-  /** The first step that is run. */
-  readonly start: number;
+/** Samples of unit variance, on which the UNet was trained: `signal^2 + noise^2 = 1`. */
+export function variancePreserving(levelAt: Scaling["levelAt"]): Scaling {
+  return { initNoiseSigma: 1, levelAt, inputScale: () => 1 };
 }
 
-/** Where a step stands. */
-interface StepPlace extends Pick<StepInputs, "index" | "done"> {
-  readonly settings: Settings;
+/**
+ * Samples of k-diffusion: the clean latent plus `sigmaAt` times noise, brought to unit variance for the UNet. A run with
+ * leading spacing starts below pure noise, where the latent counts.
+ */
+export function varianceExploding({ settings }: Problem, sigmaAt: (index: number) => number): Scaling {
+  return {
+    initNoiseSigma: settings.timestep_spacing === "leading" ? Math.hypot(sigmaAt(0), 1) : sigmaAt(0),
+    levelAt: (index) => ({ signal: 1, noise: sigmaAt(index) }),
+    inputScale: (index) => Math.fround(1 / Math.hypot(1, sigmaAt(index))),
+  };
 }
 
 /**
  * Writes `sampler` out as matrices, from step `start` on.
  * @throws {RangeError} if a coefficient is not finite.
  */
-export function createSchedule(sampler: Sampler, { settings, start }: ScheduleSettings): Schedule {
+export function createSchedule(sampler: Sampler, { settings, start }: {
+  readonly settings: Settings;
+  /** The first step that is run. */
+  readonly start: number;
+}): Schedule {
   const skipped = start * sampler.order;
   const indices = sampler.timesteps.map((_, index) => index).slice(skipped);
   return {
@@ -81,7 +95,10 @@ export function createSchedule(sampler: Sampler, { settings, start }: ScheduleSe
   };
 }
 
-function writeStep(sampler: Sampler, { settings, ...at }: StepPlace): ScheduleStep {
+function writeStep(
+  sampler: Sampler,
+  { settings, ...at }: Pick<StepInputs, "index" | "done"> & { readonly settings: Settings },
+): ScheduleStep {
   const inputs = basis(sampler.history + 3);
   const [sample, output, noise] = [inputs[0]!, inputs.at(-2)!, inputs.at(-1)!];
   const transition = sampler.step({ ...at, sample, output, noise, history: inputs.slice(1, -2) });
@@ -91,9 +108,12 @@ function writeStep(sampler: Sampler, { settings, ...at }: StepPlace): ScheduleSt
       `No finite step at timestep ${timestep}: too many steps, or settings that contradict each other`,
     );
   }
-  // The UNet was trained on inputs of unit variance; float32, so that a sampler whose sample has it gives exactly 1.
-  const level = sampler.levelAt(at.index);
-  const inputScale = Math.fround(1 / Math.hypot(level.signal, level.noise));
-  const { image } = predict(settings, level, { sample, output });
-  return { timestep, inputScale, transition, image, usesNoise: sampler.usesNoise(at.index) };
+  const { image } = predict(settings, sampler.levelAt(at.index), { sample, output });
+  return {
+    timestep,
+    inputScale: sampler.inputScale(at.index),
+    transition,
+    image,
+    usesNoise: sampler.usesNoise(at.index),
+  };
 }

@@ -3,7 +3,9 @@
  * @module
  */
 import { descend, interpolate, linspace, round } from "./numpy.ts";
+import { levelOfSigma } from "./noise_schedule.ts";
 import type { Problem } from "./sampler.ts";
+import type { NoiseLevel } from "./schedule.ts";
 
 /** The points of a run in order of falling noise. */
 export interface Points {
@@ -59,18 +61,24 @@ export function sigmaPoints(problem: Problem): Points {
   });
 }
 
+/** Points, and how noisy the sample is at each: its level's `noise / signal` is the sigma. */
+export interface SolverPoints extends Points {
+  readonly levels: readonly NoiseLevel[];
+}
+
 /** The points of the DPM-Solver family (arXiv 2211.01095): whole timesteps, the last one left out of linspace. */
-export function solverPoints(problem: Problem): Points {
+export function solverPoints(problem: Problem): SolverPoints {
   const { settings } = problem;
   const table = sigmaTable(problem);
-  const spread = respace(problem, [table[0]!, table.at(-1)!]);
-  if (spread !== undefined) {
-    const whole = settings.use_karras_sigmas ? round : Math.floor;
-    return finish(problem, { timesteps: spread.map((sigma) => whole(timestepOf(sigma, table))), sigmas: spread });
-  }
   const last = table.filter((sigma) => -Math.log(sigma) >= settings.lambda_min_clipped).length;
-  const timesteps = solverTimesteps(problem, last);
-  return finish(problem, { timesteps, sigmas: timesteps.map((timestep) => interpolate(timestep, table)) });
+  const whole = settings.use_karras_sigmas ? round : Math.floor;
+  const spread = respace(problem, [table[0]!, table.at(-1)!]);
+  const timesteps = spread?.map((sigma) => whole(timestepOf(sigma, table))) ?? solverTimesteps(problem, last);
+  const points = finish(problem, {
+    timesteps,
+    sigmas: spread ?? timesteps.map((timestep) => interpolate(timestep, table)),
+  });
+  return { ...points, levels: points.sigmas.map(levelOfSigma) };
 }
 
 function solverTimesteps(problem: Problem, last: number): number[] {

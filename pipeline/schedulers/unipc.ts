@@ -5,17 +5,16 @@
  */
 import { type Combination, combine, difference } from "./combination.ts";
 import { solver } from "./dpm_solver.ts";
-import { levelOfSigma } from "./noise_schedule.ts";
 import { predict } from "./prediction.ts";
 import type { Problem, Sampler } from "./sampler.ts";
 import type { Settings } from "./settings.ts";
-import { solverPoints } from "./spacing.ts";
+import { type SolverPoints, solverPoints } from "./spacing.ts";
 
 /** Each output first corrects the step that led to it (algorithm 1), then predicts the next (algorithm 2). */
 export function unipc(problem: Problem): Sampler {
   const { settings } = problem;
   const points = solverPoints(problem);
-  const { sigmas, timesteps } = points;
+  const { levels, timesteps } = points;
 
   function orderAt(index: number, done: number): number {
     const most = settings.lower_order_final ? timesteps.length - index : settings.solver_order;
@@ -28,15 +27,15 @@ export function unipc(problem: Problem): Sampler {
     step(inputs) {
       const { index, done, sample, history } = inputs;
       const [start, newest, oldest] = history as [Combination, Combination, Combination];
-      const { image } = predict(settings, levelOfSigma(sigmas[index]!), inputs);
-      const corrected = done === 0 ? sample : unify(settings, {
-        sigmas: [sigmas[index - 2]!, sigmas[index - 1]!, sigmas[index]!],
+      const { image } = predict(settings, levels[index]!, inputs);
+      const corrected = done === 0 ? sample : unify(settings, points, {
+        from: index - 1,
         sample: start,
         images: [newest, oldest].slice(0, orderAt(index - 1, done - 1)),
         reached: image,
       });
-      const next = unify(settings, {
-        sigmas: [sigmas[index - 1]!, sigmas[index]!, sigmas[index + 1]!],
+      const next = unify(settings, points, {
+        from: index,
         sample: corrected,
         images: [image, newest].slice(0, orderAt(index, done)),
       });
@@ -47,8 +46,8 @@ export function unipc(problem: Problem): Sampler {
 
 /** One step, predicted or corrected. */
 interface Stretch {
-  /** Of the step before, and of the start and the end of this one. */
-  readonly sigmas: readonly [before: number, from: number, to: number];
+  /** The point at the start. */
+  readonly from: number;
   /** The sample at the start. */
   readonly sample: Combination;
   /** The images seen at the start and, for second order, before. */
@@ -58,24 +57,25 @@ interface Stretch {
 }
 
 /** The exponential integrator of the image; to correct, the image at the end is one more point. */
-function unify(settings: Settings, { sigmas: [before, from, to], sample, images, reached }: Stretch): Combination {
-  const [now, next] = [levelOfSigma(from), levelOfSigma(to)];
+function unify(settings: Settings, { sigmas, levels }: SolverPoints, stretch: Stretch): Combination {
+  const { from, sample, images, reached } = stretch;
+  const [now, next] = [levels[from]!, levels[from + 1]!];
   const [image, earlier] = images as [Combination, Combination?];
-  const h = Math.log(from / to);
+  const h = Math.log(sigmas[from]! / sigmas[from + 1]!);
+  const before = Math.log(sigmas[from]! / sigmas[from - 1]!) / h;
   const phi = Math.expm1(-h);
   const scale = settings.solver_type === "bh1" ? -h : phi;
   const slopes: (readonly [weight: number, of: Combination])[] = [];
   if (earlier !== undefined && reached !== undefined) {
-    const position = Math.log(from / before) / h;
     const phi1 = -phi / h - 1;
     const phi2 = -phi1 / h - 1 / 2;
     const total = phi1 / scale;
-    const weight = (total - 2 * phi2 / scale) / (1 - position);
-    slopes.push([weight, difference(earlier, image, position)], [total - weight, difference(reached, image, 1)]);
+    const weight = (total - 2 * phi2 / scale) / (1 - before);
+    slopes.push([weight, difference(earlier, image, before)], [total - weight, difference(reached, image, 1)]);
   } else if (reached !== undefined) {
     slopes.push([1 / 2, difference(reached, image, 1)]);
   } else if (earlier !== undefined) {
-    slopes.push([1 / 2, difference(earlier, image, Math.log(from / before) / h)]);
+    slopes.push([1 / 2, difference(earlier, image, before)]);
   }
   return combine(
     [next.noise / now.noise, sample],

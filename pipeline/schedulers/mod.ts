@@ -5,7 +5,7 @@
 import { createSchedule, type Problem } from "./sampler.ts";
 import type { Schedule } from "./schedule.ts";
 import { signalShares } from "./noise_schedule.ts";
-import { readSettings, trainingKeys } from "./settings.ts";
+import { readSettings, type Settings, trainingKeys } from "./settings.ts";
 import { schedulerNames } from "./names.ts";
 import { classes, type SchedulerClass, type SchedulerVariant } from "./table.ts";
 
@@ -27,6 +27,8 @@ export interface ScheduleOptions {
   readonly start?: number | undefined;
   /** How much fresh noise DDIM adds, 0 to 1; other schedulers have no such choice. Default 0. */
   readonly eta?: number | undefined;
+  /** What the model predicts, the noise or the velocity; absent, what its config says. */
+  readonly prediction?: "epsilon" | "v" | undefined;
 }
 
 /**
@@ -36,9 +38,12 @@ export interface ScheduleOptions {
  * @throws {TypeError} for a config value of the wrong kind.
  */
 export function scheduleFor(config: SchedulerConfig, options: ScheduleOptions): Schedule {
-  const { steps, name, start = 0, eta = 0 } = options;
-  const { sampler, defaults, accepts = {} } = name === undefined ? classOf(config) : namedClass(name);
-  const settings = readSettings(name === undefined ? config : trainingOf(config), { defaults, accepts });
+  const { steps, name, start = 0, eta = 0, prediction } = options;
+  const { sampler, defaults, accepts = {}, takesEta } = name === undefined ? classOf(config) : namedClass(name);
+  const settings = readSettings({
+    ...(name === undefined ? config : trainingOf(config)),
+    ...(prediction && { prediction_type: prediction === "v" ? "v_prediction" : prediction }),
+  }, { defaults, accepts });
   const { num_train_timesteps: most } = settings;
   if (!Number.isInteger(steps) || steps < 1 || steps > most) {
     throw new RangeError(`${steps} steps are not possible, want a whole number from 1 to ${most}`);
@@ -47,7 +52,16 @@ export function scheduleFor(config: SchedulerConfig, options: ScheduleOptions): 
     throw new RangeError(`A run of ${steps} steps cannot start at step ${start}`);
   }
   if (!(eta >= 0 && eta <= 1)) throw new RangeError(`Eta is ${eta}, want 0 to 1`);
-  if (eta > 0 && sampler !== classes.DDIMScheduler!.sampler) throw new RangeError("Only ddim has eta");
+  if (eta > 0 && !takesEta) {
+    throw new RangeError(`Only these schedulers take eta: ${namesOf(({ takesEta }) => takesEta)}`);
+  }
+  if (settings.rescale_betas_zero_snr && !readsZeroSnr(defaults)) {
+    const others = namesOf(({ defaults }) => readsZeroSnr(defaults));
+    throw new RangeError(
+      `Scheduler ${name ?? config._class_name} cannot start from the pure noise of rescale_betas_zero_snr; ` +
+        `choose one of ${others}`,
+    );
+  }
   const problem: Problem = { settings, shares: signalShares(settings), steps, eta };
   return createSchedule(sampler(problem), { settings, start });
 }
@@ -85,6 +99,16 @@ function namedClass(name: string): SchedulerClass {
     throw new RangeError(`Scheduler ${name} is not known; known: ${schedulerNames().join(", ")}`);
   }
   return { ...found, defaults: { ...found.defaults, ...found.names[name]!.settings } };
+}
+
+/** Whether diffusers' class knows zero terminal SNR. */
+function readsZeroSnr(defaults: Partial<Settings>): boolean {
+  return defaults.rescale_betas_zero_snr !== undefined;
+}
+
+/** Our names of some classes. */
+function namesOf(some: (scheduler: SchedulerClass) => unknown): string {
+  return Object.values(classes).filter(some).flatMap(({ names }) => Object.keys(names)).join(", ");
 }
 
 function trainingOf(config: SchedulerConfig): SchedulerConfig {

@@ -16,17 +16,22 @@ const MOST_TIMESTEPS = 100_000;
  * share is not within 0 to 1.
  */
 export function signalShares(settings: Settings): readonly number[] {
-  let share = 1;
-  const shares = variances(settings).map((beta) => {
-    share *= Math.fround(1 - beta);
-    return Math.fround(share);
-  });
+  const shares = sharesLeft(variances(settings));
   shares.forEach((share, timestep) => {
     if (!(share >= 0 && share <= 1)) {
       throw new RangeError(`Scheduler config: the betas leave a signal of ${share} at timestep ${timestep}`);
     }
   });
-  return settings.rescale_betas_zero_snr ? endInNoise(shares) : shares;
+  return settings.rescale_betas_zero_snr ? sharesLeft(endInNoise(shares)) : shares;
+}
+
+/** The products of `1 - beta`, which torch multiplies in float64. */
+function sharesLeft(betas: readonly number[]): readonly number[] {
+  let share = 1;
+  return betas.map((beta) => {
+    share *= Math.fround(1 - beta);
+    return Math.fround(share);
+  });
 }
 
 /** Beta of the paper, [num_train_timesteps]. */
@@ -65,11 +70,14 @@ function torchLinspace(start: number, end: number, count: number): number[] {
   );
 }
 
-/** Shifts and scales the signal so that none is left at the last timestep: arXiv 2305.08891, algorithm 1. */
+/** Betas whose signal is shifted and scaled so that none is left at the last timestep: arXiv 2305.08891, algorithm 1. */
 function endInNoise(shares: readonly number[]): readonly number[] {
-  const signals = shares.map(Math.sqrt);
+  const { fround, sqrt } = Math;
+  const signals = shares.map((share) => fround(sqrt(share)));
   const [first, last] = [signals[0]!, signals.at(-1)!];
-  return signals.map((signal) => Math.fround(((signal - last) * first / (first - last)) ** 2));
+  const scale = fround(first / fround(first - last));
+  const rescaled = signals.map((signal) => fround(fround(fround(signal - last) * scale) ** 2));
+  return rescaled.map((share, i) => fround(1 - (i === 0 ? share : fround(share / rescaled[i - 1]!))));
 }
 
 /** The noise level where `share` of the variance is signal. */

@@ -23,6 +23,8 @@ export interface SchedulerClass {
   readonly defaults: Partial<Settings>;
   /** Values that this class supports, where they are fewer than a key may have. */
   readonly accepts?: Choices;
+  /** Whether `eta` says how much fresh noise it adds. */
+  readonly takesEta?: true;
   /** The names; the first one is the class with its defaults for Stable Diffusion. */
   readonly names: Readonly<Record<string, SchedulerVariant>>;
 }
@@ -44,6 +46,9 @@ const sigmaDefaults: Partial<Settings> = {
   use_exponential_sigmas: false,
   use_beta_sigmas: false,
 };
+
+/** The classes that diffusers lets end in pure noise read this. */
+const zeroSnr: Partial<Settings> = { rescale_betas_zero_snr: false };
 
 const solverDefaults: Partial<Settings> = {
   ...sigmaDefaults,
@@ -82,7 +87,9 @@ export const classes: Readonly<Record<string, SchedulerClass>> = {
   },
   DDIMScheduler: {
     sampler: ddim,
+    takesEta: true,
     defaults: {
+      ...zeroSnr,
       timestep_spacing: "leading",
       steps_offset: 0,
       set_alpha_to_one: true,
@@ -106,6 +113,7 @@ export const classes: Readonly<Record<string, SchedulerClass>> = {
     sampler: euler,
     defaults: {
       ...sigmaDefaults,
+      ...zeroSnr,
       sigma_min: 0,
       sigma_max: 0,
       final_sigmas_type: "zero",
@@ -128,7 +136,7 @@ export const classes: Readonly<Record<string, SchedulerClass>> = {
   },
   EulerAncestralDiscreteScheduler: {
     sampler: eulerAncestral,
-    defaults: { timestep_spacing: "linspace", steps_offset: 0 },
+    defaults: { ...zeroSnr, timestep_spacing: "linspace", steps_offset: 0 },
     names: { "euler-ancestral": { summary: "euler with fresh noise each step: never settles", webUi: ["Euler a"] } },
   },
   HeunDiscreteScheduler: {
@@ -148,7 +156,7 @@ export const classes: Readonly<Record<string, SchedulerClass>> = {
   },
   DPMSolverMultistepScheduler: {
     sampler: dpmSolverMultistep,
-    defaults: { ...dpmDefaults, euler_at_final: false, use_lu_lambdas: false },
+    defaults: { ...dpmDefaults, ...zeroSnr, euler_at_final: false, use_lu_lambdas: false },
     accepts: dpmAccepts,
     names: {
       "dpmpp-2m": { summary: "DPM-Solver++ of second order, multistep: good from 15 steps", webUi: ["DPM++ 2M"] },
@@ -180,6 +188,7 @@ export const classes: Readonly<Record<string, SchedulerClass>> = {
     sampler: unipc,
     defaults: {
       ...solverDefaults,
+      ...zeroSnr,
       sigma_min: 0,
       sigma_max: 0,
       solver_type: "bh2",
@@ -198,6 +207,7 @@ export const classes: Readonly<Record<string, SchedulerClass>> = {
   LCMScheduler: {
     sampler: lcm,
     defaults: {
+      ...zeroSnr,
       beta_start: 0.00085,
       beta_end: 0.012,
       beta_schedule: "scaled_linear",
@@ -211,6 +221,7 @@ export const classes: Readonly<Record<string, SchedulerClass>> = {
   DDPMScheduler: {
     sampler: ddpm,
     defaults: {
+      ...zeroSnr,
       timestep_spacing: "leading",
       steps_offset: 0,
       variance_type: "fixed_small",

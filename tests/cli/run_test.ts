@@ -213,7 +213,7 @@ Deno.test("what needs no GPU is refused before the GPU is opened", () =>
     assertEquals([both.code, both.stages], [2, ["stdout"]]);
     const eta = await runFake(["cat", "--eta", "0.5"], { folder });
     assertEquals([eta.code, eta.stages], [2, ["openModel"]]);
-    assertStringIncludes(eta.stderr, "--eta 0.5: Only ddim has eta");
+    assertStringIncludes(eta.stderr, "--eta 0.5: Only these schedulers take eta: ddim, ddim-trailing");
     const own = await runFake(["cat"], { folder, scheduler: "Mystery" });
     assertEquals([own.code, own.stages], [5, ["openModel"]]);
     assertStringIncludes(own.stderr, "scheduler_config.json: Scheduler class Mystery is not supported");

@@ -1,9 +1,11 @@
 import { assert, assertAlmostEquals, assertEquals, assertThrows } from "@std/assert";
 import {
+  type NoiseLevel,
   runStep,
   scheduleFor,
   type ScheduleOptions,
   type SchedulerConfig,
+  schedulerNames,
   skippedSteps,
 } from "../../../pipeline/schedulers/mod.ts";
 
@@ -29,14 +31,15 @@ const refused: readonly (readonly [SchedulerConfig, Partial<ScheduleOptions>, st
   [{}, { name: "ddim", start: 5 }, "A run of 5 steps cannot start at step 5"],
   [{}, { name: "ddim", start: -1 }, "cannot start at step -1"],
   [{}, { name: "ddim", eta: 1.5 }, "Eta is 1.5, want 0 to 1"],
-  [{}, { name: "euler", eta: 1 }, "Only ddim has eta"],
+  [{}, { name: "euler", eta: 1 }, "Only these schedulers take eta: ddim, ddim-trailing"],
   [{ num_train_timesteps: 10.5 }, { name: "ddim" }, "num_train_timesteps is 10.5"],
   [{ num_train_timesteps: 1e9 }, { name: "ddim" }, "num_train_timesteps is 1000000000"],
   [{ beta_start: -2, beta_end: -1, beta_schedule: "linear" }, { name: "ddim" }, "the betas leave a signal of"],
   [{ trained_betas: [0.1, 0.2] }, { name: "ddim" }, "2 trained_betas for 1000 timesteps"],
   [{ beta_schedule: "sigmoid" }, { name: "ddim" }, "beta_schedule is sigmoid, supported: linear, scaled_linear"],
   [{ prediction_type: "flow" }, { name: "ddim" }, "prediction_type is flow"],
-  [{ rescale_betas_zero_snr: true }, { name: "ddim-trailing" }, "No finite step at timestep 999"],
+  [{ rescale_betas_zero_snr: true }, { name: "ddim-trailing" }, "a model must predict v, not epsilon"],
+  [{ rescale_betas_zero_snr: true }, { name: "lcm" }, "a model must predict v, not epsilon"],
   [{ _class_name: "DDIMScheduler" }, {}, "clip_sample is true, supported: false"],
   [{ _class_name: "PNDMScheduler" }, {}, "skip_prk_steps is false, supported: true"],
   [{ _class_name: "DDIMScheduler", clip_sample: false, thresholding: true }, {}, "thresholding is true"],
@@ -137,14 +140,48 @@ Deno.test("cosine betas leave a squared cosine of signal", () => {
   assert(shares[999]! > 0);
 });
 
-Deno.test("zero terminal SNR starts from pure noise and keeps the first timestep", () => {
-  const zero = { ...training, rescale_betas_zero_snr: true, prediction_type: "v_prediction" };
-  const [first] = scheduleFor(zero, { steps: 5, name: "ddim-trailing" }).noiseLevels;
-  assertEquals(first, { signal: 0, noise: 1 });
-  assertAlmostEquals(scheduleFor(zero, { steps: 5, name: "euler" }).initNoiseSigma, 4096, 1);
-  const rescaled = scheduleFor({ ...everyTimestep, ...zero }, { steps: 1000 }).noiseLevels.at(-1)!;
-  const plain = scheduleFor({ ...everyTimestep, ...training }, { steps: 1000 }).noiseLevels.at(-1)!;
-  assertAlmostEquals(rescaled.signal, plain.signal, 1e-6);
+const zeroSnr = { ...training, rescale_betas_zero_snr: true, prediction_type: "v_prediction" };
+
+Deno.test("zero terminal SNR shifts the signal to 0 at the last timestep and keeps it at the first", () => {
+  const signals = (config: SchedulerConfig) =>
+    scheduleFor({ ...everyTimestep, ...config }, { steps: 1000 }).noiseLevels.map(({ signal }) => signal).reverse();
+  const [plain, rescaled] = [signals(training), signals(zeroSnr)];
+  assertEquals(rescaled.at(-1), 0);
+  // arXiv 2305.08891, algorithm 1; 1000 float32 factors are off by 2^-25 each.
+  const [first, last] = [plain[0]!, plain.at(-1)!];
+  plain.forEach((signal, timestep) => {
+    const want = (signal - last) * first / (first - last);
+    assertAlmostEquals(rescaled[timestep]!, want, 1000 * 2 ** -25 * want, `Timestep ${timestep}`);
+  });
+});
+
+Deno.test("zero terminal SNR leaves samplers over sigmas a signal of 2^-24 of the variance", () => {
+  for (const name of ["euler", "euler-ancestral", "dpmpp-2m", "unipc"]) {
+    const [{ signal, noise }] = scheduleFor(zeroSnr, { steps: 5, name }).noiseLevels as [NoiseLevel];
+    assertAlmostEquals(noise / signal / Math.sqrt(2 ** 24 - 1), 1, 2 ** -24);
+  }
+});
+
+Deno.test("zero terminal SNR is refused where diffusers' class does not know it", () => {
+  const names = ["pndm", "heun", "lms", "dpm2", "dpmpp-2s", "deis"];
+  for (const name of names) {
+    const words = `Scheduler ${name} cannot start from the pure noise of rescale_betas_zero_snr; choose one of ddim, `;
+    assertThrows(() => scheduleFor(zeroSnr, { steps: 5, name }), RangeError, words);
+  }
+  const config = { ...zeroSnr, _class_name: "PNDMScheduler", skip_prk_steps: true };
+  assertThrows(() => scheduleFor(config, { steps: 5 }), RangeError, "Scheduler PNDMScheduler cannot start");
+  for (const name of schedulerNames().filter((name) => !names.includes(name))) scheduleFor(zeroSnr, { steps: 5, name });
+});
+
+Deno.test("the prediction that is asked for goes before the model's own, with and without a name", () => {
+  const config = { ...training, _class_name: "EulerDiscreteScheduler" };
+  const velocity = { ...config, prediction_type: "v_prediction" };
+  for (const options of [{ steps: 5 }, { steps: 5, name: "ddim" }]) {
+    const [noise, v] = [scheduleFor(config, options), scheduleFor(velocity, options)];
+    assert(JSON.stringify(noise) !== JSON.stringify(v));
+    assertEquals(scheduleFor(config, { ...options, prediction: "v" }), v);
+    assertEquals(scheduleFor(velocity, { ...options, prediction: "epsilon" }), noise);
+  }
 });
 
 Deno.test("exponential sigmas are a geometric series between the bounds given", () => {

@@ -12,10 +12,16 @@ interface Case {
   readonly addnoise_t?: number;
 }
 
-// Python writes -Infinity, which is not JSON; it stands for the default of the one key that has it.
-const text = Deno.readTextFileSync(new URL("../../../fixtures/schedulers/cases.json", import.meta.url));
-const { seed, cases } = JSON.parse(text.replaceAll("-Infinity", "null"));
+function readCases(name: string): { readonly seed: number; readonly cases: Readonly<Record<string, Case>> } {
+  const text = Deno.readTextFileSync(new URL(`../../../fixtures/schedulers/${name}`, import.meta.url));
+  // Python writes -Infinity, which is not JSON; it stands for the default of the one key that has it.
+  return JSON.parse(text.replaceAll("-Infinity", "null"));
+}
+
+const { seed, cases } = readCases("cases.json");
 const trajectories = readGolden("fixtures/schedulers/trajectories.safetensors");
+const zeroSnr = readCases("zero_snr.json");
+const zeroSnrTrajectories = readGolden("fixtures/schedulers/zero_snr.safetensors");
 
 /** A latent of 4 x 8 x 8. */
 const ELEMENTS = 256;
@@ -41,10 +47,37 @@ function run(schedule: Schedule): ArrayLike<number>[] {
   return latents;
 }
 
-/** |a - b| / |b|. */
-function relativeError(a: ArrayLike<number>, b: Float32Array): number {
-  const squares = b.reduce((sum, want, i) => sum + (a[i]! - want) ** 2, 0);
-  return Math.sqrt(squares / b.reduce((sum, want) => sum + want ** 2, 0));
+/** Root of the mean square of `a - b`. */
+function deviation(a: ArrayLike<number>, b: Float32Array): number {
+  return Math.sqrt(b.reduce((sum, want, i) => sum + (a[i]! - want) ** 2, 0) / b.length);
+}
+
+const zeros = new Float32Array(ELEMENTS);
+
+function assertFollows(schedule: Schedule, wanted: Case, { golden, rounding = 0 }: {
+  /** Every latent, one after the other. */
+  readonly golden: Float32Array;
+  /** What a float32 latent of diffusers may be off by beside 3e-6 of it. */
+  readonly rounding?: number;
+}): void {
+  assertEquals(schedule.initNoiseSigma, wanted.init_noise_sigma);
+  assertEquals(schedule.steps.length, wanted.timesteps.length);
+  schedule.steps.forEach(({ timestep }, i) => {
+    // A timestep between two others goes through numpy's float32 logarithm, which is not correctly rounded: it may
+    // differ by the last bit of a number near 1000.
+    assertAlmostEquals(timestep, wanted.timesteps[i]!, Number.isInteger(wanted.timesteps[i]) ? 0 : 2 ** -14);
+  });
+  // diffusers lists the sigma between two steps of KDPM2 elsewhere.
+  const stride = wanted.class === "KDPM2DiscreteScheduler" ? 2 : 1;
+  for (let i = 0; wanted.sigmas !== null && i < schedule.steps.length; i += stride) {
+    const { signal, noise } = schedule.noiseLevels[i]!;
+    assertAlmostEquals(noise / signal / wanted.sigmas[i]!, 1, 1e-15);
+  }
+  run(schedule).forEach((latent, i) => {
+    const want = golden.subarray(i * ELEMENTS, (i + 1) * ELEMENTS);
+    const [error, allowed] = [deviation(latent, want), 3e-6 * deviation(zeros, want) + rounding];
+    assert(error <= allowed, `Latent ${i} differs by ${error}, allowed ${allowed}`);
+  });
 }
 
 Deno.test("every name has golden data", () => {
@@ -52,30 +85,13 @@ Deno.test("every name has golden data", () => {
   assertEquals([...schedulerNames()].sort(), [...new Set(golden)].sort());
 });
 
-for (const [key, wanted] of Object.entries<Case>(cases)) {
+for (const [key, wanted] of Object.entries(cases)) {
   const [name, , steps] = key.split(".");
   const config = { ...wanted.config, _class_name: wanted.class };
   const schedule = scheduleFor(config, { steps: Number(steps), name });
 
   Deno.test(`${key}: timesteps, sigmas and every latent equal diffusers'`, () => {
-    assertEquals(schedule.initNoiseSigma, wanted.init_noise_sigma);
-    assertEquals(schedule.steps.length, wanted.timesteps.length);
-    schedule.steps.forEach(({ timestep }, i) => {
-      // A timestep between two others goes through numpy's float32 logarithm, which is not correctly rounded: it may
-      // differ by the last bit of a number near 1000.
-      assertAlmostEquals(timestep, wanted.timesteps[i]!, Number.isInteger(wanted.timesteps[i]) ? 0 : 2 ** -14);
-    });
-    // diffusers lists the sigma between two steps of KDPM2 elsewhere.
-    const stride = wanted.class === "KDPM2DiscreteScheduler" ? 2 : 1;
-    for (let i = 0; wanted.sigmas !== null && i < schedule.steps.length; i += stride) {
-      const { signal, noise } = schedule.noiseLevels[i]!;
-      assertAlmostEquals(noise / signal / wanted.sigmas[i]!, 1, 1e-15);
-    }
-    const golden = trajectories.get(key)!.data;
-    run(schedule).forEach((latent, i) => {
-      const error = relativeError(latent, golden.subarray(i * ELEMENTS, (i + 1) * ELEMENTS));
-      assert(error <= 3e-6, `Latent ${i} differs by ${error}`);
-    });
+    assertFollows(schedule, wanted, { golden: trajectories.get(key)!.data });
   });
 
   Deno.test(`${key}: the class alone gives the same schedule as the name`, () => {
@@ -88,6 +104,16 @@ for (const [key, wanted] of Object.entries<Case>(cases)) {
     const { signal, noise } = schedule.noiseLevels[index]!;
     const start = createNoiseSource("cpu", BigInt(seed)).normal(ELEMENTS);
     const noised = start.map((value) => signal * value * schedule.initNoiseSigma + noise * 0.5);
-    assert(relativeError(noised, trajectories.get(`${key}.addnoise`)!.data) <= 1e-6);
+    const want = trajectories.get(`${key}.addnoise`)!.data;
+    assert(deviation(noised, want) <= 1e-6 * deviation(zeros, want));
+  });
+}
+
+for (const [key, wanted] of Object.entries(zeroSnr.cases)) {
+  Deno.test(`zero terminal SNR, ${key}: timesteps, sigmas and every latent equal diffusers'`, () => {
+    const schedule = scheduleFor({ ...wanted.config, _class_name: wanted.class }, { steps: wanted.timesteps.length });
+    // The first step subtracts and adds samples of the size of the first sigma, and float32 rounds both to 2^-24 of it.
+    const rounding = 2 * 2 ** -24 * schedule.initNoiseSigma;
+    assertFollows(schedule, wanted, { golden: zeroSnrTrajectories.get(key)!.data, rounding });
   });
 }

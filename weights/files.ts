@@ -5,7 +5,6 @@
 import { ModelFileError, ModelNotFoundError } from "./errors.ts";
 import { isObject, type JsonObject, shown } from "./json.ts";
 
-/** Whether there is a file at `path`; links are followed. */
 export function isFile(path: string): boolean {
   return kindOf(path) === "file";
 }
@@ -51,7 +50,7 @@ function reading<T>(path: string, read: (path: string) => T): T {
     return read(path);
   } catch (cause) {
     if (!(cause instanceof Deno.errors.PermissionDenied)) throw cause;
-    throw new ModelNotFoundError(`The file ${path} may not be read by this user`, { cause });
+    throw new ModelNotFoundError(`This user may not read the file ${path}`, { cause });
   }
 }
 

@@ -1,6 +1,6 @@
 /**
- * Weights that are computed from their names, so that a model of any size needs no file. They mean nothing, but
- * have the magnitudes of real ones: activations neither vanish nor overflow. PyTorch can compute the same.
+ * Weights that are computed from their names, so that a model of any size needs no file. They mean nothing, but have
+ * the magnitudes of real ones: activations neither vanish nor overflow. PyTorch can compute the same.
  * @module
  */
 import { BYTES_PER_ELEMENT, lookUp, readTarget, type TensorInfo, type TensorSource } from "./tensor_source.ts";
@@ -43,22 +43,20 @@ interface Range {
   readonly factor: number;
 }
 
-/** The spread of a tensor's values, from the kind of layer that its name and shape tell of. */
+/** The spread of a tensor's values, by the kind of layer that its name and shape show. */
 function range({ name, shape }: TensorInfo): Range {
   if (shape.length < 2) {
     return name.endsWith("weight") ? { offset: 1, divisor: 1, factor: 0.1 } : { offset: 0, divisor: 1, factor: 0.05 };
   }
   const row = product(shape.slice(1));
-  if (!name.includes("embedding")) {
-    return { offset: 0, divisor: Math.sqrt(row), factor: 1.5 };
-  }
+  if (!name.includes("embedding")) return { offset: 0, divisor: Math.sqrt(row), factor: 1.5 };
   const fan = name.includes("time") ? row : shape.at(-1)!;
   const root = Math.sqrt(fan);
   return { offset: 0, divisor: root, factor: root * 0.02 };
 }
 
 /**
- * `count` values from the one numbered `first` on: the golden ratio's multiples of the index, mixed by MurmurHash3's finaliser into uniform
+ * `count` values from number `first` on: multiples of the golden ratio, mixed by MurmurHash3's finaliser into uniform
  * 32-bit integers. 4 to 6 ns a value on one x86-64 core, so a billion take about 5 s.
  */
 function compute(seed: number, wanted: Range & { first: number; count: number }): Float16Array<ArrayBuffer> {

@@ -5,8 +5,7 @@
 import { ModelFileError } from "./errors.ts";
 import { openFile } from "./files.ts";
 import { shown } from "./json.ts";
-import type { Entry } from "./safetensors_entry.ts";
-import { parseHeader } from "./safetensors_header.ts";
+import { type Entry, parseHeader } from "./safetensors_header.ts";
 import {
   BYTES_PER_ELEMENT,
   type DType,
@@ -16,7 +15,7 @@ import {
   type TensorSource,
 } from "./tensor_source.ts";
 
-/** The largest header that is read, room for some 200,000 tensors. */
+/** Room for some 200,000 tensors; a longer header is not read. */
 const MOST_HEADER_BYTES = 25_000_000;
 
 /** How {@link openSafetensors} treats single tensors. */
@@ -25,7 +24,6 @@ export interface SafetensorsOptions {
   readonly ignore?: (name: string) => boolean;
 }
 
-/** The tensors of a file, and what else its header says. */
 export interface SafetensorsSource extends TensorSource {
   /** Names of the tensors that were left out. */
   readonly ignored: readonly string[];
@@ -65,7 +63,7 @@ export function openSafetensors(path: string, options: SafetensorsOptions = {}):
   };
 }
 
-/** The header's length, from the first 8 bytes, once it is known to be believable. */
+/** The header's length, from the first 8 bytes, if it is believable. */
 function readHeaderBytes(file: Deno.FsFile, path: string, size: number): number {
   function fail(problem: string): never {
     throw new ModelFileError(path, problem);
@@ -79,20 +77,16 @@ function readHeaderBytes(file: Deno.FsFile, path: string, size: number): number 
   const bytes = Number(new DataView(length.buffer).getBigUint64(0, true));
   if (bytes === 0) fail("the header is empty");
   if (bytes > MOST_HEADER_BYTES) {
-    fail(`the header claims ${bytes} bytes, more than ${MOST_HEADER_BYTES}; this is hardly a safetensors file`);
+    fail(`the header claims ${bytes} bytes, more than ${MOST_HEADER_BYTES}; it is probably not a safetensors file`);
   }
   if (bytes > size - 8) {
-    fail(`${bytes + 8 - size} of ${bytes} bytes of the header are missing, as after half a download`);
+    fail(`${bytes + 8 - size} of ${bytes} bytes of the header are missing; the download may be incomplete`);
   }
   return bytes;
 }
 
 /** A tensor of a type that can be used, and its first byte, counted from the end of the header. */
-interface PlacedTensor extends TensorInfo {
-  readonly begin: number;
-}
-
-function usable(path: string, entry: Entry): PlacedTensor {
+function usable(path: string, entry: Entry): TensorInfo & Pick<Entry, "begin"> {
   const { name, dtype, shape, begin, end } = entry;
   if (Object.hasOwn(BYTES_PER_ELEMENT, dtype)) {
     return { name, dtype: dtype as DType, shape, bytes: end - begin, begin };

@@ -47,18 +47,14 @@ export function openShards(indexPath: string, options: SafetensorsOptions = {}):
 /** File names by tensor name. */
 function readIndex(path: string): ReadonlyMap<string, string> {
   const { weight_map: weightMap } = readJson(path);
-  if (!isObject(weightMap)) {
-    throw new ModelFileError(path, "the index has no object weight_map");
-  }
+  if (!isObject(weightMap)) throw new ModelFileError(path, "the index has no object weight_map");
   return new Map(
     Object.entries(weightMap).map(([name, shard]) => {
       // A plain name: an index cannot reach out of its folder.
-      if (typeof shard === "string" && /^[^/\\]+\.safetensors$/.test(shard)) {
-        return [name, shard];
-      }
+      if (typeof shard === "string" && /^[^/\\]+\.safetensors$/.test(shard)) return [name, shard];
       throw new ModelFileError(
         path,
-        `tensor ${shown(name)} is said to be in ${shown(shard)}, which is not the name of a safetensors file`,
+        `the index puts tensor ${shown(name)} in ${shown(shard)}, which is not the name of a safetensors file`,
       );
     }),
   );

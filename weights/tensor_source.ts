@@ -1,9 +1,8 @@
 /**
  * Named tensors that are read one at a time, wherever their bytes come from.
- * Bytes are little-endian, as in the files and on every machine Deno runs on.
+ * Bytes are little-endian, as in the files and on every machine that Deno runs on.
  * @module
  */
-
 import { ModelFileError } from "./errors.ts";
 import { shown } from "./json.ts";
 
@@ -30,7 +29,7 @@ export interface ReadOptions {
   readonly into?: Uint8Array<ArrayBuffer>;
 }
 
-/** Named tensors; disposing it closes the files behind it. */
+/** Named tensors; disposing of it closes its files. */
 export interface TensorSource extends Disposable {
   /** The file, folder or formula that errors name. */
   readonly label: string;
@@ -45,8 +44,7 @@ export interface TensorSource extends Disposable {
 }
 
 /**
- * What `map` holds for the tensor `name`.
- * @param label the {@link TensorSource.label} that the error names
+ * What `map` holds for the tensor `name`; `label` is the source's, which the error names.
  * @throws {ModelFileError} there is no such tensor
  */
 export function lookUp<T>(label: string, map: ReadonlyMap<string, T>, name: string): T {
@@ -65,9 +63,4 @@ export function readTarget({ name, bytes }: TensorInfo, options: ReadOptions = {
   throw new RangeError(`Tensor ${name} has ${bytes} bytes, but ${begin + into.length} are to be read`);
 }
 
-/** Bytes of one element. */
-export const BYTES_PER_ELEMENT: Readonly<Record<DType, number>> = {
-  F16: 2,
-  BF16: 2,
-  F32: 4,
-};
+export const BYTES_PER_ELEMENT: Readonly<Record<DType, number>> = { F16: 2, BF16: 2, F32: 4 };

@@ -7,12 +7,12 @@ import { BYTES_PER_ELEMENT, type DType, lookUp, type TensorInfo, type TensorSour
 /** Single precision, or bits of IEEE half. */
 export type Values = Float32Array<ArrayBuffer> | Uint16Array<ArrayBuffer>;
 
-/** What is converted passes through a buffer of this size. */
+/** What is converted passes through a buffer of this length. */
 const CHUNK_BYTES = 4 * 2 ** 20;
 
 /**
- * Fills `into` with a tensor's values: exact in single precision; as halves rounded to nearest even, what exceeds 65504
- * infinite. No memory is taken but for a chunk, and none where the type is the stored one.
+ * Fills `into` with a tensor's values: exact in single precision; as halves rounded to nearest even, infinite above
+ * 65504. Takes memory for one chunk, and none where the type is the stored one.
  * @throws {ModelFileError} the source has no tensor of this name, or its file can no longer be read whole
  * @throws {RangeError} `into` is not as long as the tensor
  */
@@ -49,7 +49,6 @@ export function toFloat32(info: TensorInfo, bytes: Uint8Array<ArrayBuffer>): Flo
   return values;
 }
 
-/** Stored elements to another type. */
 function convert(dtype: DType, { buffer, byteOffset }: Uint8Array<ArrayBuffer>, into: Values): void {
   const { length } = into;
   if (into instanceof Float32Array) {

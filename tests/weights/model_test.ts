@@ -183,7 +183,7 @@ Deno.test({
   fn: () =>
     withModel({}, (folder) => {
       Deno.chmodSync(`${folder}/unet/config.json`, 0);
-      assertThrows(() => openModel(folder), ModelNotFoundError, "unet/config.json may not be read by this user");
+      assertThrows(() => openModel(folder), ModelNotFoundError, "This user may not read the file");
     }),
 });
 

@@ -36,7 +36,7 @@ const WRONG: readonly (readonly [title: string, weightMap: unknown, words: strin
   ["no weight map", undefined, "no object weight_map"],
   ["a path out of the folder", { a: `../${ONE}` }, "not the name of a safetensors file"],
   ["a pickle", { a: "model.bin" }, '"model.bin", which is not the name'],
-  ["a shard that is no string", { a: 1 }, 'tensor "a" is said to be in 1'],
+  ["a shard that is not a string", { a: 1 }, 'the index puts tensor "a" in 1, which is not'],
 ];
 
 for (const [title, weightMap, words] of WRONG) {

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { repeatedKey } from "../../weights/repeated_key.ts";
+import { repeatedKey } from "../../weights/safetensors_header.ts";
 
 const CASES: readonly (readonly [json: string, key: string | undefined])[] = [
   ["{}", undefined],

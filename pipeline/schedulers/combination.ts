@@ -1,15 +1,15 @@
 /**
  * The algebra of samplers: sums of vectors that have no values yet.
  *
- * A sampler is written once with combinations in place of latents; what comes out is not a picture but the matrix that
- * makes one, to be applied by whoever owns the numbers.
+ * A sampler is written once with combinations in place of latents. What comes out is not a picture but the matrix that
+ * makes one, and whoever owns the numbers applies it.
  * @module
  */
 
 /** A weighted sum of the inputs of a step: one coefficient for each input. */
 export type Combination = readonly number[];
 
-/** The combinations that are `inputs` inputs themselves. */
+/** The combinations that are the inputs themselves. */
 export function basis(inputs: number): Combination[] {
   return Array.from({ length: inputs }, (_, row) => Array.from({ length: inputs }, (_, column) => +(row === column)));
 }

@@ -32,7 +32,7 @@ export function ddim(problem: Problem): Sampler {
   };
 }
 
-/** The noise level of `timestep`, or that which the settings give the image itself when it is below 0. */
+/** The noise level of `timestep`; below 0, what the settings take for the image's own. */
 export function levelBelow({ settings, shares }: Problem, timestep: number): ReturnType<typeof levelAt> {
   if (timestep >= 0) return levelAt(shares, timestep);
   return settings.set_alpha_to_one ? levelOfShare(1) : levelAt(shares, 0);

@@ -34,11 +34,11 @@ export function dpm2(problem: Problem): Sampler {
   });
 }
 
-/** What distinguishes one method of two evaluations from another. */
+/** What one method of two evaluations does differently from another. */
 interface Stages {
   readonly timesteps: readonly number[];
   readonly sigmas: readonly number[];
-  /** Where the second evaluation of each step is; the last step has none. */
+  /** The sigma of each step's second evaluation; the last step has none. */
   readonly between: readonly number[];
   readonly timestepsBetween: readonly number[];
   /** The slope of the whole step from those of the two evaluations. */

@@ -10,8 +10,8 @@ import { sigmaPoints } from "./spacing.ts";
 const LMS_ORDER = 4;
 
 /**
- * k-diffusion's: Adams-Bashforth of order 4 on uneven sigmas. A run that starts late has a short history; diffusers
- * weighs that as if it were whole and overshoots, here the order starts at 1 as in k-diffusion.
+ * k-diffusion's: Adams-Bashforth of order 4 on uneven sigmas. A run that starts late has a short history. diffusers
+ * weighs that as if it were whole, and overshoots; here the order starts at 1, as in k-diffusion.
  */
 export function lms(problem: Problem): Sampler {
   const { timesteps, sigmas } = sigmaPoints(problem);

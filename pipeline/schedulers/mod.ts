@@ -17,23 +17,22 @@ export { findScheduler, schedulerAliases, schedulerNames, schedulerSummary, webU
 /** A scheduler_config.json, as its JSON parses. */
 export type SchedulerConfig = Readonly<Record<string, unknown>>;
 
-/** What a {@link Schedule} is made for. */
 export interface ScheduleOptions {
   /** Steps from pure noise to the image, 1 to the model's number of timesteps. */
   readonly steps: number;
-  /** A name of {@link schedulerNames}; absent, the model's own config rules entirely. */
+  /** A name of {@link schedulerNames}; absent, the model's own config says everything. */
   readonly name?: string | undefined;
   /** Steps to leave out at the beginning, for image-to-image: see {@link skippedSteps}. Default 0. */
   readonly start?: number | undefined;
-  /** How much fresh noise DDIM adds, 0 to 1; other schedulers have no such choice. Default 0. */
+  /** How much fresh noise DDIM adds, 0 to 1; other schedulers refuse all but 0, the default. */
   readonly eta?: number | undefined;
   /** What the model predicts, the noise or the velocity; absent, what its config says. */
   readonly prediction?: "epsilon" | "v" | undefined;
 }
 
 /**
- * The schedule of a model. A named scheduler takes its spacing and its variant from the table and from the model only
- * what the model was trained with: betas and the kind of prediction.
+ * The schedule of a model. A named scheduler takes its spacing and its variant from the table, and from the model only
+ * how it was trained: betas and the kind of prediction.
  * @throws {RangeError} for a name, class or value that is not supported.
  * @throws {TypeError} for a config value of the wrong kind.
  */
@@ -46,12 +45,12 @@ export function scheduleFor(config: SchedulerConfig, options: ScheduleOptions): 
   }, { defaults, accepts });
   const { num_train_timesteps: most } = settings;
   if (!Number.isInteger(steps) || steps < 1 || steps > most) {
-    throw new RangeError(`${steps} steps are not possible, want a whole number from 1 to ${most}`);
+    throw new RangeError(`${steps} steps are not possible: use a whole number from 1 to ${most}`);
   }
   if (!Number.isInteger(start) || start < 0 || start >= steps) {
     throw new RangeError(`A run of ${steps} steps cannot start at step ${start}`);
   }
-  if (!(eta >= 0 && eta <= 1)) throw new RangeError(`Eta is ${eta}, want 0 to 1`);
+  if (!(eta >= 0 && eta <= 1)) throw new RangeError(`Eta is ${eta}: use a number from 0 to 1`);
   if (eta > 0 && !takesEta) {
     throw new RangeError(`Only these schedulers take eta: ${namesOf(({ takesEta }) => takesEta)}`);
   }
@@ -66,18 +65,18 @@ export function scheduleFor(config: SchedulerConfig, options: ScheduleOptions): 
   return createSchedule(sampler(problem), { settings, start });
 }
 
-/** How often a scheduler of ours runs the model for each step that is asked for, 1 or 2; one more or less in all. */
+/** How often a scheduler runs the model for each step, 1 or 2; in all, one more or one less. */
 export function evaluationsPerStep(name: string): number {
   const steps = 10;
   return Math.round(scheduleFor({}, { steps, name }).steps.length / steps);
 }
 
-/** How many of `steps` image-to-image leaves out at `strength` 0 to 1: at 1 none. */
+/** How many of `steps` image-to-image leaves out at `strength`, which is 0 to 1; none at 1. */
 export function skippedSteps(steps: number, strength: number): number {
   return Math.max(steps - Math.floor(steps * strength), 0);
 }
 
-/** The name of the table that comes nearest to a model's own configuration: of its class, the likest variant. */
+/** The name in the table that is nearest to a model's own configuration: of its class, the most similar variant. */
 export function nearestName(config: SchedulerConfig): string {
   const likeness = ({ settings = {} }: SchedulerVariant) =>
     Object.entries(settings).reduce((sum, [key, value]) => sum + (config[key] === value ? 1 : -1), 0);

@@ -1,56 +1,51 @@
 /**
- * What schedulers are called: by us, by AUTOMATIC1111's web UI, by stable-diffusion.cpp and by diffusers.
+ * What schedulers are called here, in AUTOMATIC1111's web UI, in stable-diffusion.cpp and in diffusers.
  * @module
  */
 import { classes, type SchedulerVariant } from "./table.ts";
 
-/** What the web UI writes for a scheduler, by which other tools know it. */
+/** What the web UI writes for a scheduler as `Sampler` and `Schedule type`, by which other tools know it. */
 export interface WebUiNames {
-  /** Its `Sampler`. */
   readonly sampler: string;
-  /** Its `Schedule type`. */
   readonly schedule: string;
 }
 
 const variants = new Map(Object.values(classes).flatMap(({ names }) => Object.entries(names)));
 
-/** The web UI's choice when nobody chooses: the plain schedule, but since version 1.9 not for these samplers. */
+/** The web UI's default: the plain schedule, but since version 1.9 not for these samplers. */
 const AUTOMATIC = "Automatic";
 const automatic = new Map([["DPM++ 2M", "Karras"], ["DPM++ 2M SDE", "Exponential"], ["DPM2", "Karras"]]);
 
-/** Names of schedules; `Uniform` is the plain one. */
 const PLAIN = "Uniform";
 const schedules = new Map(
   [[PLAIN, PLAIN], ["Normal", PLAIN], ["Discrete", PLAIN], ["Karras", "Karras"], ["SGM Uniform", "SGM Uniform"]]
     .map(([name, schedule]) => [keyOf(name!), schedule!]),
 );
 
-/** The names that a scheduler can be asked for by, ours. */
+/** Our names of schedulers. */
 export function schedulerNames(): readonly string[] {
   return [...variants.keys()];
 }
 
-/** What a scheduler of ours is, in a few words. */
 export function schedulerSummary(name: string): string {
   return variantOf(name).summary;
 }
 
-/** The web UI's names of a scheduler of ours. */
 export function webUiNames(name: string): WebUiNames {
   const [sampler, schedule = automatic.has(sampler) ? PLAIN : AUTOMATIC] = variantOf(name).webUi;
   return { sampler, schedule };
 }
 
-/** What else a scheduler of ours is called: by the web UI, and by diffusers where it is its class as it comes. */
+/** What else a scheduler is called: by the web UI, and by diffusers if it is a class with its defaults. */
 export function schedulerAliases(name: string): readonly string[] {
   const [className] = Object.entries(classes).find(([, { names }]) => Object.keys(names)[0] === name) ?? [];
   return [variantOf(name).webUi.join(" "), ...(className === undefined ? [] : [className])];
 }
 
 /**
- * Our name of the scheduler that someone calls `name`, undefined when there is none. Capitals count for nothing, and
- * spaces, dashes and underscores neither, which makes stable-diffusion.cpp's `dpm++2m` of the web UI's `DPM++ 2M`. The
- * schedule may stand behind the name, as stable-diffusion.cpp and old versions of the web UI write it, or apart.
+ * Our name of the scheduler that someone calls `name`, undefined when there is none. Capitals, spaces, dashes and
+ * underscores do not matter: stable-diffusion.cpp's `dpm++2m` is the web UI's `DPM++ 2M`. The schedule may follow the
+ * name, as stable-diffusion.cpp and old versions of the web UI write it, or be given apart.
  */
 export function findScheduler(name: string, schedule?: string): string | undefined {
   const key = keyOf(name);
@@ -60,15 +55,15 @@ export function findScheduler(name: string, schedule?: string): string | undefin
   }
   const known = schedulerNames().find((own) => [own, ...schedulerAliases(own)].some((alias) => keyOf(alias) === key));
   if (known !== undefined) return known;
-  const behind = [...schedules.keys()].find((end) => key.endsWith(end));
-  return behind === undefined ? undefined : findPair(key.slice(0, -behind.length), schedules.get(behind)!);
+  const end = [...schedules.keys()].find((schedule) => key.endsWith(schedule));
+  return end === undefined ? undefined : findPair(key.slice(0, -end.length), schedules.get(end)!);
 }
 
 function automaticOf(key: string): string {
   return [...automatic].find(([sampler]) => keyOf(sampler) === key)?.[1] ?? PLAIN;
 }
 
-/** By the key of a sampler, be it our name of it, and a schedule. */
+/** By the key of a sampler, which may be our name of it, and a schedule. */
 function findPair(key: string, wanted: string): string | undefined {
   const found = [...variants].find(([own, { webUi: [sampler, schedule = PLAIN] }]) =>
     (keyOf(sampler) === key && schedule === wanted) || (keyOf(own) === key && wanted === PLAIN)
@@ -84,7 +79,7 @@ function variantOf(name: string): SchedulerVariant {
   return variant;
 }
 
-/** What spellings of a name have in common; `k_` is what k-diffusion's users put before them. */
+/** What spellings of a name have in common; k-diffusion's users put `k_` before it. */
 function keyOf(name: string): string {
   return name.toLowerCase().replace(/^k_/, "").replaceAll("++", "pp").replace(/[ _-]/g, "");
 }

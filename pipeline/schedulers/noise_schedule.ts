@@ -6,14 +6,14 @@ import { linspace } from "./numpy.ts";
 import type { NoiseLevel } from "./schedule.ts";
 import type { Settings } from "./settings.ts";
 
-/** No model has more, and a config that says so would take all memory. */
+/** No model has more, and a config that claims more would take all memory. */
 const MOST_TIMESTEPS = 100_000;
 
 /**
  * The share of the clean image's variance that is left at each timestep: alpha bar of the paper, falling from near 1.
  * Rounded to float32 where torch rounds, because later steps amplify the difference.
  * @throws {RangeError} if the number of timesteps is not possible, `trained_betas` has not one number for each, or a
- * share is not within 0 to 1.
+ * share is not from 0 to 1.
  */
 export function signalShares(settings: Settings): readonly number[] {
   const shares = sharesLeft(variances(settings));
@@ -38,7 +38,7 @@ function sharesLeft(betas: readonly number[]): readonly number[] {
 function variances(settings: Settings): readonly number[] {
   const { num_train_timesteps: count, beta_start: start, beta_end: end, beta_schedule, trained_betas } = settings;
   if (!Number.isInteger(count) || count < 2 || count > MOST_TIMESTEPS) {
-    throw new RangeError(`Scheduler config: num_train_timesteps is ${count}, want a whole number to ${MOST_TIMESTEPS}`);
+    throw new RangeError(`Scheduler config: num_train_timesteps is ${count}, not a whole number to ${MOST_TIMESTEPS}`);
   }
   if (trained_betas.length > 0) {
     if (trained_betas.length !== count) {

@@ -1,5 +1,5 @@
 /**
- * The few functions of numpy that timesteps are made with, alike to the last bit.
+ * The few functions of numpy that timesteps are made with, the same to the last bit.
  * @module
  */
 

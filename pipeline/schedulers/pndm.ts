@@ -19,8 +19,8 @@ const weights: readonly (readonly number[])[] = [
 ];
 
 /**
- * The second timestep comes twice: the first step is done again with the mean of the outputs at its two ends. Until
- * then the last slot of history keeps the sample that the step started from.
+ * The second timestep comes twice: the first step is repeated with the mean of the outputs at its two ends. Until then
+ * the last slot of history keeps the sample that the step started from.
  */
 export function pndm(problem: Problem): Sampler {
   const { settings, shares, steps } = problem;

@@ -6,11 +6,9 @@ import { type Combination, combine } from "./combination.ts";
 import type { NoiseLevel } from "./schedule.ts";
 import type { Settings } from "./settings.ts";
 
-/** The two parts of a sample, `signal * image + noise * epsilon`. */
+/** The two parts of a sample, `signal * image + noise * epsilon`. The image is the clean latent, x0 of the papers. */
 export interface Prediction {
-  /** The clean latent: x0 of the papers. */
   readonly image: Combination;
-  /** The noise in the sample. */
   readonly epsilon: Combination;
 }
 

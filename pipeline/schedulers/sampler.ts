@@ -9,7 +9,6 @@ import type { Settings } from "./settings.ts";
 
 /** What a sampler is asked to solve. */
 export interface Problem {
-  /** The scheduler config. */
   readonly settings: Settings;
   /** The share of signal at each timestep of training. */
   readonly shares: readonly number[];
@@ -25,7 +24,6 @@ export interface StepInputs {
   readonly index: number;
   /** Evaluations done before this one; less than `index` if the run started late. */
   readonly done: number;
-  /** The latent. */
   readonly sample: Combination;
   /** What earlier evaluations left; zeros at first. */
   readonly history: readonly Combination[];

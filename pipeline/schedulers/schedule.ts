@@ -19,7 +19,7 @@ export interface NoiseLevel {
 
 /** What one evaluation of the UNet needs and what becomes of its output. */
 export interface ScheduleStep {
-  /** What the UNet is given, 0 to 999 and not always whole. */
+  /** 0 to 999, not always whole. */
   readonly timestep: number;
   /** The UNet's input is the sample times this. */
   readonly inputScale: number;
@@ -28,7 +28,7 @@ export interface ScheduleStep {
    * guided output of the UNet, and noise.
    */
   readonly transition: readonly (readonly number[])[];
-  /** The clean image that the output tells of, as such a row: it decides nothing. */
+  /** The clean image that the output predicts, as such a row; for previews only. */
   readonly image: readonly number[];
   /** Whether one normal tensor is drawn here. Some samplers draw even where the factor of the noise is 0. */
   readonly usesNoise: boolean;
@@ -49,19 +49,19 @@ export interface Schedule {
   readonly noiseLevels: readonly NoiseLevel[];
 }
 
-/** The values that a step turns into new state, all of one length. */
+/** What a step turns into new state, all of one length. */
 export interface StepValues {
   /** One tensor for each slot, the sample first. */
   readonly state: readonly ArrayLike<number>[];
   /** The guided output of the UNet. */
   readonly output: ArrayLike<number>;
-  /** A normal tensor, read only if the step uses noise. */
+  /** Standard normal, read only if the step uses noise. */
   readonly noise?: ArrayLike<number>;
 }
 
 /**
  * Executes one step in float64: the new state, slot by slot. This is the specification of the GPU's kernel.
- * @throws {TypeError} if the step uses noise and there is none.
+ * @throws {TypeError} if the step uses noise and none is given.
  */
 export function runStep(step: ScheduleStep, values: StepValues): Float64Array[] {
   const { state, output, noise } = values;

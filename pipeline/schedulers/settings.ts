@@ -8,17 +8,14 @@
  * diffusers' class of that name reads; the others keep the value of {@link neutral}.
  */
 export interface Settings {
-  /** Timesteps that the model was trained on. */
   readonly num_train_timesteps: number;
-  /** Variance added at timestep 0. */
+  /** Variance added at timestep 0, and at the last one. */
   readonly beta_start: number;
-  /** Variance added at the last timestep. */
   readonly beta_end: number;
-  /** How the variance grows between them. */
   readonly beta_schedule: "linear" | "scaled_linear" | "squaredcos_cap_v2";
-  /** The variances themselves instead, one for each timestep; empty for none. */
+  /** The variances themselves, one for each timestep; empty for none. */
   readonly trained_betas: readonly number[];
-  /** Whether the last timestep is made pure noise. */
+  /** Whether the last timestep is made pure noise: zero terminal SNR, arXiv 2305.08891. */
   readonly rescale_betas_zero_snr: boolean;
   /** What the UNet predicts: the noise, the velocity or the clean latent. */
   readonly prediction_type: "epsilon" | "v_prediction" | "sample";
@@ -28,9 +25,8 @@ export interface Settings {
   readonly steps_offset: number;
   /** Whether the step after the last one is free of noise, or as noisy as timestep 0. */
   readonly set_alpha_to_one: boolean;
-  /** Whether PNDM leaves out its Runge-Kutta steps. */
   readonly skip_prk_steps: boolean;
-  /** How noisy a DDPM step is between its two bounds. */
+  /** How noisy a DDPM step is: its lower or its upper bound. */
   readonly variance_type: "fixed_small" | "fixed_small_log" | "fixed_large";
   /** Whether the sigmas are those of arXiv 2206.00364, equation 5. */
   readonly use_karras_sigmas: boolean;
@@ -42,9 +38,7 @@ export interface Settings {
   readonly sigma_max: number;
   /** Where the last step ends: at no noise, or at the noise of timestep 0. */
   readonly final_sigmas_type: "zero" | "sigma_min";
-  /** Order of accuracy of a multistep solver. */
   readonly solver_order: number;
-  /** Which of the solver's variants. */
   readonly solver_type: "midpoint" | "heun" | "logrho" | "bh1" | "bh2";
   /** Which equation DPM-Solver solves: for the noise, the image, or the image with fresh noise. */
   readonly algorithm_type: "dpmsolver" | "dpmsolver++" | "sde-dpmsolver++" | "deis";
@@ -58,21 +52,17 @@ export interface Settings {
   readonly original_inference_steps: number;
   /** How fast the boundary condition of a consistency model fades with the timestep. */
   readonly timestep_scaling: number;
-  /** Refused unless false: the samplers here are linear, and clipping is not. */
+  /** Whether the predicted image is clipped; refused, since the samplers here are linear and clipping is not. */
   readonly clip_sample: boolean;
-  /** Refused unless false, for the same reason. */
+  /** Refused for the same reason. */
   readonly thresholding: boolean;
-  /** Refused unless false. */
   readonly use_beta_sigmas: boolean;
-  /** Refused unless false: flow matching is another family of models. */
+  /** Whether sigmas are those of flow matching, for which models are trained in another way. */
   readonly use_flow_sigmas: boolean;
-  /** Refused unless false. */
   readonly use_lu_lambdas: boolean;
-  /** Refused unless "linear". */
   readonly interpolation_type: "linear";
-  /** Refused unless "discrete". */
   readonly timestep_type: "discrete";
-  /** Refused unless true: UniPC for the noise instead of the image. */
+  /** Whether UniPC solves for the image; refused otherwise. */
   readonly predict_x0: boolean;
 }
 
@@ -113,7 +103,7 @@ export const neutral: Settings = {
   predict_x0: true,
 };
 
-/** Values that a key may take; a class may narrow them further. */
+/** Values that a key may have; a class may narrow them further. */
 export type Choices = { readonly [Key in keyof Settings]?: readonly Settings[Key][] };
 
 const choices: Choices = {
@@ -144,7 +134,7 @@ export const trainingKeys = [
   "prediction_type",
 ] as const satisfies readonly (keyof Settings)[];
 
-/** The settings that `config` makes of `defaults`: keys that `defaults` lacks are not read, null is no value. */
+/** The settings that `config` makes of `defaults`: keys that `defaults` lacks are not read, null counts as absent. */
 export function readSettings(
   config: Readonly<Record<string, unknown>>,
   options: { readonly defaults: Partial<Settings>; readonly accepts?: Choices },

@@ -9,7 +9,7 @@ import type { NoiseLevel } from "./schedule.ts";
 
 /** The points of a run in order of falling noise. */
 export interface Points {
-  /** One timestep for each step. */
+  /** One for each step. */
   readonly timesteps: readonly number[];
   /** Noise over signal at each timestep, and where the last step ends. */
   readonly sigmas: readonly number[];
@@ -40,13 +40,13 @@ function leading(stride: number, steps: number): number[] {
   return Array.from({ length: steps }, (_, i) => (steps - 1 - i) * stride);
 }
 
-/** From `last` down. For some numbers of steps, 61 say, numpy counts one more, below the first timestep. */
+/** From `last` down. For some numbers of steps, such as 61, numpy counts one more, below the first timestep. */
 function trailing({ settings, steps }: Problem, last: number): number[] {
   const timesteps = descend(last, settings.num_train_timesteps / steps).slice(0, steps);
   return timesteps.map((timestep) => round(timestep) - 1);
 }
 
-/** The points of k-diffusion's samplers (arXiv 2206.00364): timesteps are positions, not always whole. */
+/** The points of k-diffusion's samplers (arXiv 2206.00364), with timesteps that are not always whole. */
 export function sigmaPoints(problem: Problem): Points {
   const { settings, steps } = problem;
   const table = sigmaTable(problem);
@@ -66,7 +66,7 @@ export interface SolverPoints extends Points {
   readonly levels: readonly NoiseLevel[];
 }
 
-/** The points of the DPM-Solver family (arXiv 2211.01095): whole timesteps, the last one left out of linspace. */
+/** The points of DPM-Solver and its kin (arXiv 2211.01095): whole timesteps, of linspace all but the last. */
 export function solverPoints(problem: Problem): SolverPoints {
   const { settings } = problem;
   const table = sigmaTable(problem);
@@ -94,7 +94,7 @@ function solverTimesteps(problem: Problem, last: number): number[] {
   }
 }
 
-/** Sigmas spread between `range` without regard to timesteps, if the settings ask for it. */
+/** Sigmas spread over `range` whatever their timesteps, if the settings ask for it. */
 function respace({ settings, steps }: Problem, range: readonly [number, number]): number[] | undefined {
   const [low, high] = [settings.sigma_min || range[0], settings.sigma_max || range[1]];
   if (settings.use_karras_sigmas) {

@@ -15,9 +15,8 @@ import type { Problem, Sampler } from "./sampler.ts";
 import type { Choices, Settings } from "./settings.ts";
 import { unipc } from "./unipc.ts";
 
-/** A class of diffusers and the names under which it can be asked for. */
+/** A class of diffusers. */
 export interface SchedulerClass {
-  /** The equations. */
   readonly sampler: (problem: Problem) => Sampler;
   /** The keys that the class reads from a model's config, with the values they have when it lacks them. */
   readonly defaults: Partial<Settings>;
@@ -25,17 +24,15 @@ export interface SchedulerClass {
   readonly accepts?: Choices;
   /** Whether `eta` says how much fresh noise it adds. */
   readonly takesEta?: true;
-  /** The names; the first one is the class with its defaults for Stable Diffusion. */
+  /** Our names for it; the first one is the class with its defaults for Stable Diffusion. */
   readonly names: Readonly<Record<string, SchedulerVariant>>;
 }
 
-/** A name of ours. */
 export interface SchedulerVariant {
-  /** What it sets, beside what the model was trained with. */
+  /** What it sets beyond what the model was trained with. */
   readonly settings?: Partial<Settings>;
-  /** What it is, in a few words. */
   readonly summary: string;
-  /** The sampler in AUTOMATIC1111's web UI, or in a fork where it has none such; then its schedule, if not the plain one. */
+  /** The sampler in AUTOMATIC1111's web UI or, if it has none, in a fork; then its schedule, if not the plain one. */
   readonly webUi: readonly [sampler: string, schedule?: "Karras" | "SGM Uniform"];
 }
 
@@ -47,7 +44,7 @@ const sigmaDefaults: Partial<Settings> = {
   use_beta_sigmas: false,
 };
 
-/** The classes that diffusers lets end in pure noise read this. */
+/** Read by the classes that diffusers lets start from pure noise. */
 const zeroSnr: Partial<Settings> = { rescale_betas_zero_snr: false };
 
 const solverDefaults: Partial<Settings> = {
@@ -72,7 +69,7 @@ const dpmAccepts: Choices = {
   algorithm_type: ["dpmsolver++", "sde-dpmsolver++", "dpmsolver"],
 };
 
-/** Every class by its name in `_class_name`. */
+/** By `_class_name`. */
 export const classes: Readonly<Record<string, SchedulerClass>> = {
   PNDMScheduler: {
     sampler: pndm,

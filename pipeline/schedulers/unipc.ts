@@ -46,9 +46,8 @@ export function unipc(problem: Problem): Sampler {
 
 /** One step, predicted or corrected. */
 interface Stretch {
-  /** The point at the start. */
+  /** The point that it starts from. */
   readonly from: number;
-  /** The sample at the start. */
   readonly sample: Combination;
   /** The images seen at the start and, for second order, before. */
   readonly images: readonly Combination[];

@@ -26,7 +26,7 @@ export function adviseOn(found: Omit<DoctorReport, "advice">): readonly string[]
       "Diffusion 1.x many minutes; a card needs its driver to be seen",
     ],
     [
-      adapter?.software && kernels?.family === "buffer",
+      adapter?.software && kernels?.backend === "buffer",
       "Kernels that read buffers are slow on software renderers, and those that read textures do not pay here",
     ],
     [lacks("shader-f16"), "Without shader-f16 all arithmetic is float32: activations take twice the memory"],

@@ -54,7 +54,7 @@ function describeGpu(
     ["driver", driver],
     ...Object.entries(features).map(([name, has]) => [name, has ? "yes" : "no"]),
     ...Object.entries(limits).map(([name, value]) => [name, `${value}`]),
-    ["kernels", kernels && `${kernels.family} (${kernels.why})`],
+    ["kernels", kernels && `${kernels.backend} (${kernels.why})`],
   ];
   const lines = told.flatMap(([name, value]) => value ? [`${name}: ${value}`] : []);
   return [`GPU: ${description}${software ? ", a software renderer" : ""}`, lines];

@@ -2,7 +2,7 @@
  * WGSL of the element-wise functions, for any of f32 and its vectors.
  * @module
  */
-import type { Activation } from "./family.ts";
+import type { Activation } from "./backend.ts";
 
 /**
  * `gelu` uses the error function of Abramowitz and Stegun 7.1.26 (absolute error 1.5e-7: below f32's own at this

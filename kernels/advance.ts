@@ -2,7 +2,7 @@
  * The step counter on the GPU: a recorded step is replayed without a write from the host.
  * @module
  */
-import type { Launch } from "./family.ts";
+import type { Launch } from "./backend.ts";
 import { kernel } from "./kernel.ts";
 import type { Memory } from "./tensor.ts";
 

@@ -2,7 +2,7 @@
  * An operation and the kernels that could run it, as they are timed.
  * @module
  */
-import type { Launch } from "./family.ts";
+import type { Launch } from "./backend.ts";
 
 /** Kernels that can run one operation. */
 export interface Way {

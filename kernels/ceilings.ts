@@ -5,7 +5,7 @@
  */
 import { Gpu } from "./gpu.ts";
 import { kernel, unroll } from "./kernel.ts";
-import { chooseFamilies } from "./mod.ts";
+import { chooseBackends } from "./mod.ts";
 import { Ops } from "./ops.ts";
 import { Program } from "./program.ts";
 import type { Memory } from "./tensor.ts";
@@ -41,7 +41,7 @@ const PASSES = 5;
  */
 export async function measureCeilings(): Promise<Ceilings> {
   await using gpu = await Gpu.open();
-  const { exact } = await chooseFamilies(gpu);
+  const { exact } = await chooseBackends(gpu);
   return { teraflops: await measureSums(gpu), gigabytes: await measureCopy(new Ops(gpu, exact)) };
 }
 

@@ -2,7 +2,7 @@
  * Which of several kernels runs a shape.
  * @module
  */
-import type { Family, Window } from "./family.ts";
+import type { Backend, Window } from "./backend.ts";
 import type { Optimizations } from "./optimizations.ts";
 import { HIGHEST, WIDEST } from "./texture/layout.ts";
 import { POINTS, tiles } from "./winograd.ts";
@@ -15,11 +15,11 @@ interface LayerShape {
   readonly window: number;
 }
 
-/** Whether a family's Winograd kernels can run a convolution. */
-function winogradFits(family: Family["name"], layer: LayerShape, window: Window, batch: number): boolean {
+/** Whether a backend's Winograd kernels can run a convolution. */
+function winogradFits(backend: Backend["name"], layer: LayerShape, window: Window, batch: number): boolean {
   if (layer.window !== 3 || window.stride !== 1) return false;
   // Rows of pixels are stored four at a time.
-  if (family === "buffer") return window.outputWidth % 4 === 0;
+  if (backend === "buffer") return window.outputWidth % 4 === 0;
   // What is wider is folded, and becomes higher.
   const folds = Math.ceil(batch * tilesOf(window) / WIDEST);
   return POINTS / 4 * Math.max(layer.in, layer.out) * folds <= HIGHEST;
@@ -30,43 +30,43 @@ function tilesOf(window: Window): number {
 }
 
 /** Whether Winograd is faster than the direct convolution, by what was measured on llvmpipe and on an H100. */
-export function winogradPays(family: Family["name"], layer: LayerShape, window: Window, batch: number): boolean {
-  if (!winogradFits(family, layer, window, batch)) return false;
+export function winogradPays(backend: Backend["name"], layer: LayerShape, window: Window, batch: number): boolean {
+  if (!winogradFits(backend, layer, window, batch)) return false;
   const count = batch * tilesOf(window);
   const channels = Math.min(layer.in, layer.out);
-  return family === "buffer" ? channels >= 128 && count >= 64 : channels >= 64 && count >= 16;
+  return backend === "buffer" ? channels >= 128 && count >= 64 : channels >= 64 && count >= 16;
 }
 
 /** Whether Winograd takes the place of the direct convolution. */
 export function winogradRuns(
   on: Optimizations,
-  family: Family["name"],
+  backend: Backend["name"],
   layer: LayerShape,
   window: Window,
   batch: number,
 ): boolean {
   if (!on.winograd) return false;
-  if (on.shapes === "measured") return winogradPays(family, layer, window, batch);
+  if (on.shapes === "measured") return winogradPays(backend, layer, window, batch);
   const few = Math.min(layer.in, layer.out) < 64 || tilesOf(window) < 32;
-  return winogradFits(family, layer, window, batch) && !(few && on.shapes === "paper");
+  return winogradFits(backend, layer, window, batch) && !(few && on.shapes === "paper");
 }
 
 /** The kernels of a convolution, those that the rules choose first: the direct one, and Winograd's where it can run. */
 export function convolutionKernels(
   on: Optimizations,
-  family: Family["name"],
+  backend: Backend["name"],
   layer: LayerShape,
   window: Window,
   batch: number,
 ): readonly ("Winograd" | "direct")[] {
-  if (!on.winograd || !winogradFits(family, layer, window, batch)) return ["direct"];
-  return winogradRuns(on, family, layer, window, batch) ? ["Winograd", "direct"] : ["direct", "Winograd"];
+  if (!on.winograd || !winogradFits(backend, layer, window, batch)) return ["direct"];
+  return winogradRuns(on, backend, layer, window, batch) ? ["Winograd", "direct"] : ["direct", "Winograd"];
 }
 
 /** An attention whose kernels are to be chosen. */
 export interface AttentionShape {
   /** Whose kernels. */
-  readonly family: Family["name"];
+  readonly backend: Backend["name"];
   /** Channels of a head. */
   readonly width: number;
   readonly queries: number;
@@ -84,13 +84,13 @@ export function flashRuns(on: Optimizations, { width, queries, keys }: Attention
 
 /**
  * Whether scores in memory are exponentiated inside the product with the values, rather than stored as probabilities.
- * The texture family does that again for every 16 channels of a head. On llvmpipe with two cores, milliseconds fused and
+ * The texture backend does that again for every 16 channels of a head. On llvmpipe with two cores, milliseconds fused and
  * stored: 105 and 120 for 1,024 queries and keys of 16 heads of 80; 17.9 and 17.4 for one of 128; 455 and 380 for 4,096
  * of one of 512; 0.40 and 0.35 for 16 queries and 32 keys of 8 heads of 64.
  */
-export function softmaxFuses(on: Optimizations, { family, width, queries, keys }: AttentionShape): boolean {
+export function softmaxFuses(on: Optimizations, { backend, width, queries, keys }: AttentionShape): boolean {
   if (!on.softmax || on.shapes !== "measured") return on.softmax;
-  return queries * keys >= 1 << 16 && !(family === "texture" && width > 96);
+  return queries * keys >= 1 << 16 && !(backend === "texture" && width > 96);
 }
 
 /** The kernels of an attention that sees all keys, those that the rules choose first. */

@@ -14,7 +14,7 @@ type Resource = { readonly texture: GPUTexture; readonly bytes: number } | {
   readonly bytes: number;
 };
 
-/** The largest binding that every backend can address (gfx-rs/wgpu#8105). */
+/** The largest binding that every graphics API can address (gfx-rs/wgpu#8105). */
 const LARGEST_BINDING = 2 ** 31 - 4;
 
 /**
@@ -24,7 +24,7 @@ const LARGEST_BINDING = 2 ** 31 - 4;
  */
 const MOST_STAGED = 4 * 2 ** 20;
 
-/** The longest side of a texture that adapters of the texture family offer. */
+/** The longest side of a texture that adapters of the texture backend offer. */
 const LARGEST_SIDE = 16384;
 
 /** A device with its pipelines and the memory that outlives a recording. */

@@ -1,8 +1,8 @@
 /**
- * Inpainting's end of a denoising step, which both families of kernels share.
+ * Inpainting's end of a denoising step, which both backends share.
  * @module
  */
-import type { SamplerSpec } from "./family.ts";
+import type { SamplerSpec } from "./backend.ts";
 import type { BufferPort } from "./kernel.ts";
 import type { Memory } from "./tensor.ts";
 

@@ -2,7 +2,7 @@
  * Linear layers, convolutions and normalisations as values, and what may be asked of them.
  * @module
  */
-import type { Activation } from "./family.ts";
+import type { Activation } from "./backend.ts";
 import type { Memory, Tensor } from "./tensor.ts";
 
 /** A linear layer or convolution, packed. */

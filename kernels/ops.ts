@@ -1,8 +1,8 @@
 /**
- * Operations on tensors: each records the launches of a kernel family and returns where the result will be.
+ * Operations on tensors: each records the launches of a backend and returns where the result will be.
  * @module
  */
-import type { Activation, Epilogue, MatrixShape, RawWeights, Window } from "./family.ts";
+import type { Activation, Epilogue, MatrixShape, RawWeights, Window } from "./backend.ts";
 import { attentionKernels, convolutionKernels } from "./choice.ts";
 import type { Affine, ConvolutionOptions, Layer, ProductOptions, StepBias } from "./layer.ts";
 import { planTensor, type Shape, type Use } from "./planned.ts";
@@ -27,7 +27,7 @@ export class Ops extends Recorder {
 
   /** Memory that outlives recordings; `exact` by default, as values from the host or for the host are. */
   keep(shape: Shape, label: string, { exact = true }: Pick<Use, "exact"> = {}): Tensor {
-    return planTensor(this.family, shape, label, { kept: true, exact });
+    return planTensor(this.backend, shape, label, { kept: true, exact });
   }
 
   /** A kept buffer of 4-byte elements. */
@@ -42,18 +42,18 @@ export class Ops extends Recorder {
       throw new RangeError(`${values.length} values for a tensor ${shapeText(x)}`);
     }
     const rows = swapBatch(values, x.batch, x.channels, pixels(x));
-    this.gpu.write(x.memory, this.family.encode(matrixShape(x), rows));
+    this.gpu.write(x.memory, this.backend.encode(matrixShape(x), rows));
   }
 
   /** The values `[batch, channels, height, width]` of a kept tensor. */
   async read(x: Tensor): Promise<Float32Array> {
     const data = await this.gpu.read(x.memory);
-    return swapBatch(this.family.decode(matrixShape(x), data), x.channels, x.batch, pixels(x));
+    return swapBatch(this.backend.decode(matrixShape(x), data), x.channels, x.batch, pixels(x));
   }
 
   /** Packs and uploads a layer; `weights` keep the element type they come in. */
   layer(weights: RawWeights, bias?: Float32Array): Layer {
-    const { layout, data } = this.family.pack(weights);
+    const { layout, data } = this.backend.pack(weights);
     const memory: Memory = { layout, label: "weights", kept: true };
     this.gpu.write(memory, data);
     const shape = { batch: 1, channels: weights.taps * weights.in, height: weights.out, width: 1 };
@@ -79,12 +79,12 @@ export class Ops extends Recorder {
   }
 
   #tensor(shape: Shape, label: string, exact = false): Tensor {
-    return planTensor(this.family, shape, label, { exact });
+    return planTensor(this.backend, shape, label, { exact });
   }
 
   /** Writes the result into `out` instead of new memory: for results that the host reads or a later program needs. */
   copy(x: Tensor, out: Tensor): void {
-    this.launch(this.family.activate(x, out, "none"));
+    this.launch(this.backend.activate(x, out, "none"));
   }
 
   /** A linear layer on the channels of every column. */
@@ -123,19 +123,19 @@ export class Ops extends Recorder {
       ...(stepBias && { step: stepBias.step }),
       ...(plus && { plus }),
     };
-    const { family, optimizations } = this;
+    const { backend, optimizations } = this;
     const product = () => {
       const sizes = { m: channels, n: columns(out), k: layer.in };
       const spec = { a: layer.weights, b: x, out, ...sizes, ...epilogue, ...(window && { window }) };
-      this.launch(...family.product(spec));
+      this.launch(...backend.product(spec));
     };
     const winograd = (window: Window) => {
       const spec = { x, layer, points: this.#winogradPoints(layer), out, window, ...epilogue };
-      this.launch(...winogradConvolution(family, spec));
+      this.launch(...winogradConvolution(backend, spec));
     };
     const recipes = (): readonly Recipe[] => {
       if (window) {
-        return convolutionKernels(optimizations, family.name, layer, window, x.batch).map((kernels) => ({
+        return convolutionKernels(optimizations, backend.name, layer, window, x.batch).map((kernels) => ({
           kernels,
           build: kernels === "direct" ? product : () => winograd(window),
         }));
@@ -153,8 +153,8 @@ export class Ops extends Recorder {
     const both = this.convolve(x, layer);
     const [value, gate] = [0, out.channels].map((first) => channelsOf(both, first, out.channels)) as [Tensor, Tensor];
     const gated = plus ? this.#tensor(out, "gated values") : out;
-    this.launch(this.family.multiply(value, this.activate(gate, "gelu"), gated));
-    if (plus) this.launch(this.family.add(gated, plus, out));
+    this.launch(this.backend.multiply(value, this.activate(gate, "gelu"), gated));
+    if (plus) this.launch(this.backend.add(gated, plus, out));
   }
 
   /** A layer's weights transformed for Winograd once, unless those of others fill what memory may be spent on that. */
@@ -167,7 +167,7 @@ export class Ops extends Recorder {
     // Timing reads no values.
     if (this.surveying) return points;
     this.#transformed.set(layer, points);
-    const program = new Program(this.gpu, [this.family.winogradWeights(layer.weights, points, 0)]);
+    const program = new Program(this.gpu, [this.backend.winogradWeights(layer.weights, points, 0)]);
     program.run();
     program.dispose();
     return points;
@@ -177,13 +177,13 @@ export class Ops extends Recorder {
   groupNorm(x: Tensor, affine: Affine, options: { groups: number; epsilon: number; silu?: boolean }): Tensor {
     const { silu = false } = options;
     const out = this.#tensor(x, "group norm");
-    const launches = this.family.groupNorm({ x, out, affine, ...options, silu });
+    const launches = this.backend.groupNorm({ x, out, affine, ...options, silu });
     const kernels = launches.length === 1 ? "one shader" : "two shaders";
     const fused = { kernels, build: () => this.launch(...launches) };
     const separate = () => {
       const normalized = silu ? this.#tensor(x, "normalized") : out;
-      this.launch(...this.family.groupNormParts({ x, out: normalized, affine, ...options }));
-      if (silu) this.launch(this.family.activate(normalized, out, "silu"));
+      this.launch(...this.backend.groupNormParts({ x, out: normalized, affine, ...options }));
+      if (silu) this.launch(this.backend.activate(normalized, out, "silu"));
     };
     const separateLaunches = { kernels: "separate launches", build: separate };
     const { normalization } = this.optimizations;
@@ -195,7 +195,7 @@ export class Ops extends Recorder {
   /** Layer normalisation over the channels of each column. */
   layerNorm(x: Tensor, affine: Affine, options: { epsilon: number }): Tensor {
     const out = this.#tensor(x, "layer norm");
-    const launch = this.family.layerNorm({ x, out, affine, ...options });
+    const launch = this.backend.layerNorm({ x, out, affine, ...options });
     this.perform(memoryWork("layer norm", out, x), [oneShader(() => this.launch(launch))]);
     return out;
   }
@@ -203,7 +203,7 @@ export class Ops extends Recorder {
   /** An element-wise function. */
   activate(x: Tensor, activation: Exclude<Activation, "geglu">): Tensor {
     const out = this.#tensor(x, activation);
-    const launch = this.family.activate(x, out, activation);
+    const launch = this.backend.activate(x, out, activation);
     this.perform(memoryWork(activation, out, x), [oneShader(() => this.launch(launch))]);
     return out;
   }
@@ -211,14 +211,14 @@ export class Ops extends Recorder {
   /** `x + y`. */
   add(x: Tensor, y: Tensor): Tensor {
     const out = this.#tensor(x, "add");
-    this.perform(memoryWork("add", out, x, y), [oneShader(() => this.launch(this.family.add(x, y, out)))]);
+    this.perform(memoryWork("add", out, x, y), [oneShader(() => this.launch(this.backend.add(x, y, out)))]);
     return out;
   }
 
   /** The channels of `x`, then those of `y`. */
   concat(x: Tensor, y: Tensor): Tensor {
     const out = this.#tensor({ ...x, channels: x.channels + y.channels }, "concat");
-    this.perform(memoryWork("concat", out, x, y), [oneShader(() => this.launch(this.family.concat(x, y, out)))]);
+    this.perform(memoryWork("concat", out, x, y), [oneShader(() => this.launch(this.backend.concat(x, y, out)))]);
     return out;
   }
 
@@ -227,19 +227,19 @@ export class Ops extends Recorder {
    * `q [batch, heads x width, queries]`, `k` and `v [batch, heads x width, keys]`.
    */
   attention(q: Tensor, k: Tensor, v: Tensor, options: { heads: number; causal?: boolean }): Tensor {
-    const { family, optimizations } = this;
+    const { backend, optimizations } = this;
     const { heads, causal = false } = options;
     const out = this.#tensor(q, "attention");
     const spec = { q, k, v, out, heads };
-    const shape = { family: family.name, width: q.channels / heads, queries: pixels(q), keys: pixels(k) };
+    const shape = { backend: backend.name, width: q.channels / heads, queries: pixels(q), keys: pixels(k) };
     const names = causal ? ["stored softmax"] as const : attentionKernels(optimizations, shape);
     const recipes = names.flatMap((kernels): readonly Recipe[] => {
       if (kernels === "flash") {
-        const launch = family.flashAttention(spec);
+        const launch = backend.flashAttention(spec);
         return launch ? [{ kernels, build: () => this.launch(launch) }] : [];
       }
       const fused = kernels === "partially fused softmax";
-      return [{ kernels, build: () => this.launch(...scoredAttention(family, { ...spec, causal, fused })) }];
+      return [{ kernels, build: () => this.launch(...scoredAttention(backend, { ...spec, causal, fused })) }];
     });
     this.perform(attentionWork(q, k, heads), recipes);
     return out;

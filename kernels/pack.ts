@@ -1,10 +1,10 @@
 /**
- * Weights in the order in which a family of kernels reads them.
+ * Weights in the order in which a backend reads them.
  * @module
  */
-import type { Packed, RawWeights } from "./family.ts";
+import type { Packed, RawWeights } from "./backend.ts";
 
-/** Where a family wants weights; places count elements. */
+/** Where a backend wants weights; places count elements. */
 export interface Packing {
   /** All of them, pads included. */
   readonly elements: number;

@@ -2,7 +2,7 @@
  * Tensors whose memory is planned, not yet real.
  * @module
  */
-import type { Family } from "./family.ts";
+import type { Backend } from "./backend.ts";
 import type { Tensor } from "./tensor.ts";
 
 /** Shape of a tensor `[batch, channels, height, width]`. */
@@ -12,14 +12,14 @@ export type Shape = Pick<Tensor, "batch" | "channels" | "height" | "width">;
 export interface Use {
   /** Whether it outlives the recording that writes it; default no. */
   readonly kept?: boolean;
-  /** Whether it is float32 even where the family stores activations as float16; default no. */
+  /** Whether it is float32 even where the backend stores activations as float16; default no. */
   readonly exact?: boolean;
 }
 
-/** A tensor laid out for `family`. */
-export function planTensor(family: Family, shape: Shape, label: string, use: Use = {}): Tensor {
+/** A tensor laid out for `backend`. */
+export function planTensor(backend: Backend, shape: Shape, label: string, use: Use = {}): Tensor {
   const { batch, channels, height, width } = shape;
   const { kept = false, exact = false } = use;
-  const layout = family.layout(channels, batch, height * width, exact);
+  const layout = backend.layout(channels, batch, height * width, exact);
   return { batch, channels, height, width, memory: { layout, label, kept }, firstRow: 0 };
 }

@@ -1,5 +1,5 @@
 /**
- * Which family of kernels suits an adapter: measured, never guessed from its name.
+ * Which backend suits an adapter: measured, never guessed from its name.
  * @module
  */
 import type { Gpu } from "./gpu.ts";
@@ -8,7 +8,7 @@ import { Program } from "./program.ts";
 import type { BufferLayout, Memory } from "./tensor.ts";
 import { textureLayout } from "./texture/layout.ts";
 
-/** Lanes that the texture family's broadcasts need, whatever the adapter's subgroups hold. */
+/** Lanes that the texture backend's broadcasts need, whatever the adapter's subgroups hold. */
 const LANES = 8;
 
 /** Turns of the measured loop; well above the cost of a launch. */
@@ -20,7 +20,7 @@ const WORKGROUPS = 64;
 const REPETITIONS = 12;
 
 /**
- * A family is taken for its memory only when it is this much faster: on real GPUs both read alike, on llvmpipe textures
+ * A backend is taken for its memory only when it is this much faster: on real GPUs both read alike, on llvmpipe textures
  * are 3.5 to 6 times faster.
  */
 const CLEARLY_FASTER = 2;
@@ -30,16 +30,16 @@ function buffer(label: string, elements: number): Memory {
   return { layout, label, kept: true };
 }
 
-/** Whether the texture family is the one to use. */
+/** Whether the texture backend is the one to use. */
 export interface Verdict {
-  /** It works here and is much faster than the buffer family. */
+  /** It works here and is much faster than the buffer backend. */
   readonly textures: boolean;
   /** What decided it, in words. */
   readonly why: string;
 }
 
 /**
- * Whether the texture family works here and is much faster than the buffer family: 8 lanes must be one subgroup,
+ * Whether the texture backend works here and is much faster than the buffer backend: 8 lanes must be one subgroup,
  * texels outside a texture must read as zero, and handing 8 values to 8 lanes by a texture read and broadcasts must
  * beat doing so by a buffer read and workgroup memory. Takes 30-60 ms.
  */

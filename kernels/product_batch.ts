@@ -2,7 +2,7 @@
  * The batch of a product that is given none.
  * @module
  */
-import type { ProductBatch, Stride } from "./family.ts";
+import type { ProductBatch, Stride } from "./backend.ts";
 
 /** An operand that stays where it is. */
 export const NO_STRIDE: Stride = { rows: 0, columns: 0 };

@@ -3,10 +3,10 @@
  * @module
  */
 import { Gpu } from "./gpu.ts";
-import { chooseFamilies } from "./mod.ts";
+import { chooseBackends } from "./mod.ts";
 import { Ops } from "./ops.ts";
 import { AUTO, BASELINE, type Optimizations } from "./optimizations.ts";
-import type { Family } from "./family.ts";
+import type { Backend } from "./backend.ts";
 import type { Program } from "./program.ts";
 import type { Tensor } from "./tensor.ts";
 
@@ -63,16 +63,16 @@ const SHAPES = {
  */
 export async function measureRates(): Promise<readonly KernelRate[]> {
   await using gpu = await Gpu.open();
-  const { exact, half } = await chooseFamilies(gpu);
+  const { exact, half } = await chooseBackends(gpu);
   const rates: KernelRate[] = [];
-  for (const family of new Set([exact, half])) {
+  for (const backend of new Set([exact, half])) {
     for (const { name, flops, kernels, build } of cases(gpu.adapter.software)) {
-      const ops = new Ops(gpu, family, { optimizations: kernels });
+      const ops = new Ops(gpu, backend, { optimizations: kernels });
       const program = ops.record(() => build(ops));
       const milliseconds = await fastest(program);
       program.dispose();
       ops.dispose();
-      rates.push({ name, elements: elementsOf(family), flops, milliseconds });
+      rates.push({ name, elements: elementsOf(backend), flops, milliseconds });
     }
   }
   return rates;
@@ -140,7 +140,7 @@ async function fastest(program: Program): Promise<number> {
   return best;
 }
 
-function elementsOf(family: Family): KernelRate["elements"] {
-  const layout = family.layout(4, 1, 4);
+function elementsOf(backend: Backend): KernelRate["elements"] {
+  const layout = backend.layout(4, 1, 4);
   return layout.kind === "buffer" && layout.element === "f16" ? "f16" : "f32";
 }

@@ -4,7 +4,7 @@
  */
 import type { Candidates } from "./candidates.ts";
 import { GpuMemoryError } from "./errors.ts";
-import type { Family, Launch, Operation, Work } from "./family.ts";
+import type { Backend, Launch, Operation, Work } from "./backend.ts";
 import type { Gpu } from "./gpu.ts";
 import { AUTO, type Optimizations } from "./optimizations.ts";
 import { plannedBytes, Program } from "./program.ts";
@@ -43,7 +43,7 @@ export class Recorder {
   /** The device. */
   readonly gpu: Gpu;
   /** The kernels in use. */
-  readonly family: Family;
+  readonly backend: Backend;
   /** What may run of them. */
   readonly optimizations: Optimizations;
   /** What chooses among them. */
@@ -55,14 +55,14 @@ export class Recorder {
   /** Operations that a survey has found, instead of a recording. */
   #found: Candidates[] | undefined;
 
-  /** Records for `gpu` with the kernels of `family`. Layers of one serve another of the same GPU and family. */
+  /** Records for `gpu` with the kernels of `backend`. Layers of one serve another of the same GPU and backend. */
   constructor(
     gpu: Gpu,
-    family: Family,
+    backend: Backend,
     { optimizations = AUTO, selection, transformedBytes = TRANSFORMED_BYTES }: RecorderOptions = {},
   ) {
     this.gpu = gpu;
-    this.family = family;
+    this.backend = backend;
     this.optimizations = optimizations;
     if (selection) this.selection = selection;
     this.transformedBytes = transformedBytes;
@@ -145,7 +145,7 @@ export class Recorder {
   #choose(operation: Operation, recipes: readonly Recipe[]): Recipe & Pick<Work, "by"> {
     const first = recipes[0]!;
     if (this.optimizations.shapes !== "measured" || recipes.length === 1) return first;
-    const key = `${this.family.name} ${operation.elements} ${operation.operation}`;
+    const key = `${this.backend.name} ${operation.elements} ${operation.operation}`;
     const names = recipes.map(({ kernels }) => kernels);
     if (this.#found && this.selection?.wants(key, names)) {
       const ways = recipes.map(({ kernels, build }) => ({ kernels, launches: this.#captureIfFits(build) }));

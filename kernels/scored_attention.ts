@@ -2,7 +2,7 @@
  * Attention with its scores in memory: a product, a softmax and another product.
  * @module
  */
-import type { AttentionSpec, Family, Launch, ProductSpec, Stride } from "./family.ts";
+import type { AttentionSpec, Backend, Launch, ProductSpec, Stride } from "./backend.ts";
 import { planTensor } from "./planned.ts";
 import { pixels, type Tensor } from "./tensor.ts";
 
@@ -18,16 +18,16 @@ export interface ScoredAttentionSpec extends AttentionSpec {
 }
 
 /** The launches of an attention whose scores are `[batch x heads x keys, queries]`, keys padded to a multiple of 4. */
-export function scoredAttention(family: Family, spec: ScoredAttentionSpec): readonly Launch[] {
+export function scoredAttention(backend: Backend, spec: ScoredAttentionSpec): readonly Launch[] {
   const { q, k, v, out, heads, causal } = spec;
   const width = q.channels / heads;
   const [queries, keys] = [pixels(q), pixels(k)];
   const paddedKeys = Math.ceil(keys / 4) * 4;
   const count = q.batch * heads;
   const matrix = (rows: number, columns: number, label: string, exact = false): Tensor =>
-    planTensor(family, { batch: 1, channels: rows, height: columns, width: 1 }, label, { exact });
+    planTensor(backend, { batch: 1, channels: rows, height: columns, width: 1 }, label, { exact });
   const batch = { outer: q.batch, inner: heads };
-  const perSample = (pixels: number): Stride => ({ rows: 0, columns: family.sampleColumns(pixels) });
+  const perSample = (pixels: number): Stride => ({ rows: 0, columns: backend.sampleColumns(pixels) });
   const perHead: Stride = { rows: width, columns: 0 };
   const perScores: readonly [Stride, Stride] = [{ rows: heads * paddedKeys, columns: 0 }, {
     rows: paddedKeys,
@@ -35,7 +35,7 @@ export function scoredAttention(family: Family, spec: ScoredAttentionSpec): read
   }];
 
   const scores = matrix(count * paddedKeys, queries, "scores", true);
-  const scoring = family.product({
+  const scoring = backend.product({
     a: k,
     b: q,
     out: scores,
@@ -46,7 +46,7 @@ export function scoredAttention(family: Family, spec: ScoredAttentionSpec): read
   });
   const turned = matrix(q.batch * paddedKeys, v.channels, "v, transposed");
   const weighing = (b: Pick<ProductSpec, "b" | "softmax">): readonly Launch[] =>
-    family.product({
+    backend.product({
       a: turned,
       ...b,
       out,
@@ -64,10 +64,10 @@ export function scoredAttention(family: Family, spec: ScoredAttentionSpec): read
   const softmax = { scores, count, keys, paddedKeys, scale, causal };
   if (spec.fused && !causal) {
     const rows = matrix(4 * count, queries, "maxima and sums", true);
-    const reduction = family.softmaxRows({ ...softmax, out: rows });
-    return [...scoring, reduction, family.transpose(v, turned), ...weighing({ b: scores, softmax: { rows, scale } })];
+    const reduction = backend.softmaxRows({ ...softmax, out: rows });
+    return [...scoring, reduction, backend.transpose(v, turned), ...weighing({ b: scores, softmax: { rows, scale } })];
   }
   const probabilities = matrix(count * paddedKeys, queries, "probabilities");
-  const softmaxes = family.softmax({ ...softmax, out: probabilities });
-  return [...scoring, softmaxes, family.transpose(v, turned), ...weighing({ b: probabilities })];
+  const softmaxes = backend.softmax({ ...softmax, out: probabilities });
+  return [...scoring, softmaxes, backend.transpose(v, turned), ...weighing({ b: probabilities })];
 }

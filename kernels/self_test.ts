@@ -4,10 +4,10 @@
  * @module
  */
 import { FEATURES, LIMITS } from "./device.ts";
-import type { Family } from "./family.ts";
+import type { Backend } from "./backend.ts";
 import type { Gpu } from "./gpu.ts";
 import { type Kernel, kernel } from "./kernel.ts";
-import { chooseFamilies } from "./mod.ts";
+import { chooseBackends } from "./mod.ts";
 import { Ops } from "./ops.ts";
 import { Program } from "./program.ts";
 import type { Memory } from "./tensor.ts";
@@ -26,8 +26,8 @@ export interface Examination {
   readonly features: Readonly<Record<string, boolean>>;
   /** Limits that kernels use beyond WebGPU's defaults. */
   readonly limits: Readonly<Record<string, number>>;
-  /** The kernels that suit it, see {@link Family.name}, and what decided so. */
-  readonly kernels: { readonly family: Family["name"]; readonly why: string };
+  /** The kernels that suit it, see {@link Backend.name}, and what decided so. */
+  readonly kernels: { readonly backend: Backend["name"]; readonly why: string };
   /** Those that could run. */
   readonly tests: readonly SelfTest[];
 }
@@ -38,12 +38,12 @@ const LANES = 64;
 /** Finds out what `gpu` has and runs the self-tests. */
 export async function examine(gpu: Gpu): Promise<Examination> {
   const { features, limits } = gpu.device;
-  const { exact, half, why } = await chooseFamilies(gpu);
+  const { exact, half, why } = await chooseBackends(gpu);
   const float16 = features.has("shader-f16");
   return {
     features: Object.fromEntries(FEATURES.map((name) => [name, features.has(name as GPUFeatureName)])),
     limits: Object.fromEntries(LIMITS.map((name) => [name, limits[name]])),
-    kernels: { family: exact.name, why },
+    kernels: { backend: exact.name, why },
     tests: [
       await check("float32 sums through workgroup memory", sumsOf(gpu)),
       ...(float16 ? [await check("float16 arithmetic", halvesOf(gpu))] : []),
@@ -137,11 +137,11 @@ fn main() { out[0] = vec4<f32>(x[0] * f16(size.two) + vec4<f16>(0.5h)); }`,
 }
 
 /** A linear layer of small whole numbers, which float16 holds as well. */
-async function layerOf(gpu: Gpu, family: Family): Promise<Outcome> {
+async function layerOf(gpu: Gpu, backend: Backend): Promise<Outcome> {
   const [inputs, outputs, columns] = [16, 8, 16];
   const values = Float32Array.from({ length: inputs * columns }, (_, i) => (i * 7) % 5 - 2);
   const data = Float32Array.from({ length: outputs * inputs }, (_, i) => (i * 11) % 7 - 3);
-  const ops = new Ops(gpu, family);
+  const ops = new Ops(gpu, backend);
   const x = ops.keep({ batch: 1, channels: inputs, height: columns, width: 1 }, "self-test input");
   const out = ops.keep({ batch: 1, channels: outputs, height: columns, width: 1 }, "self-test result");
   const layer = ops.layer({ out: outputs, in: inputs, taps: 1, data });

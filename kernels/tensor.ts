@@ -4,7 +4,7 @@
  */
 
 /**
- * How a family of kernels lays out a matrix of `rows` x `columns` in memory. Rows are channels (or the summed
+ * How a backend lays out a matrix of `rows` x `columns` in memory. Rows are channels (or the summed
  * dimension), columns are all pixels or tokens of all samples of a batch, sample by sample.
  */
 export type Layout = TextureLayout | BufferLayout;

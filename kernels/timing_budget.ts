@@ -3,7 +3,7 @@
  * @module
  */
 import type { Candidates, KernelTimes, Timer, Way } from "./candidates.ts";
-import type { Launch } from "./family.ts";
+import type { Launch } from "./backend.ts";
 import { bytesOf } from "./tensor.ts";
 
 /** Time for all timings of a process together, in milliseconds. */

@@ -2,7 +2,7 @@
  * A 3x3 convolution as 36 products of transformed tiles (arXiv 2304.11267 section 3.3).
  * @module
  */
-import type { Epilogue, Family, Launch, Stride, Window } from "./family.ts";
+import type { Backend, Epilogue, Launch, Stride, Window } from "./backend.ts";
 import type { Layer } from "./layer.ts";
 import { planTensor, type Shape } from "./planned.ts";
 import { NO_STRIDE } from "./product_batch.ts";
@@ -62,9 +62,9 @@ function parts(count: number, most: number, unit: number): readonly Part[] {
  * The launches of a convolution: its tiles transformed, a product for each of their 36 points, and back. Without
  * {@link WinogradConvolutionSpec.points} the weights are transformed each time.
  */
-export function winogradConvolution(family: Family, spec: WinogradConvolutionSpec): readonly Launch[] {
+export function winogradConvolution(backend: Backend, spec: WinogradConvolutionSpec): readonly Launch[] {
   const { x, layer, out, mostBytes = MOST_BYTES } = spec;
-  const plan = (shape: Shape, label: string) => planTensor(family, shape, label, { exact: true });
+  const plan = (shape: Shape, label: string) => planTensor(backend, shape, label, { exact: true });
   const width = tiles(out.width);
   const perRow = (channels: number) => 4 * POINTS * x.batch * width * padded(channels);
   const rows = Math.min(
@@ -81,16 +81,16 @@ export function winogradConvolution(family: Family, spec: WinogradConvolutionSpe
   let input: Tensor | undefined;
   for (const share of shares) {
     const points = spec.points ?? plan(weightPoints(layer, share.count), "winograd weights");
-    if (!spec.points) launches.push(family.winogradWeights(layer.weights, points, share.first));
+    if (!spec.points) launches.push(backend.winogradWeights(layer.weights, points, share.first));
     for (const { first: firstRow, count } of strips) {
       if (!input || strips.length > 1) {
         input = strip(count, layer.in, "winograd input");
-        launches.push(family.winogradInput({ x, points: input, window: spec.window, firstRow }));
+        launches.push(backend.winogradInput({ x, points: input, window: spec.window, firstRow }));
       }
       const products = strip(count, share.count, "winograd products");
       launches.push(
-        ...multiply(family, { points, input, products, in: layer.in, out: share.count }),
-        family.winogradOutput({ ...outputsOf(spec, share), points: products, firstRow }),
+        ...multiply(backend, { points, input, products, in: layer.in, out: share.count }),
+        backend.winogradOutput({ ...outputsOf(spec, share), points: products, firstRow }),
       );
     }
   }
@@ -99,7 +99,7 @@ export function winogradConvolution(family: Family, spec: WinogradConvolutionSpe
 
 /** The products of all points. */
 function multiply(
-  family: Family,
+  backend: Backend,
   { points, input, products, in: inputs, out }: {
     readonly points: Tensor;
     readonly input: Tensor;
@@ -109,12 +109,12 @@ function multiply(
   },
 ): readonly Launch[] {
   const perPoint = (rows: number): readonly [Stride, Stride] => [NO_STRIDE, { rows, columns: 0 }];
-  return family.product({
+  return backend.product({
     a: points,
     b: input,
     out: products,
     m: out,
-    n: input.batch * family.sampleColumns(pixels(input)),
+    n: input.batch * backend.sampleColumns(pixels(input)),
     k: inputs,
     batch: {
       outer: 1,

@@ -115,9 +115,9 @@ export async function recordDenoiser(
   const timeWidth = unetWeights.config.down[0]!.channels;
   const timesteps = ops.keep({ batch: 1, channels: timeWidth, height: evaluations, width: 1 }, "timesteps");
   const step = ops.buffer(1, "step", "u32");
-  const layout = ops.family.layout(channels, 1, height * width, true);
+  const layout = ops.backend.layout(channels, 1, height * width, true);
   const matrix = { layout, rows: channels, batch: 1, pixels: height * width };
-  const encode = (values: Float32Array) => ops.family.encode(matrix, values);
+  const encode = (values: Float32Array) => ops.backend.encode(matrix, values);
   const elements = channels * height * width;
   const padded = encode(new Float32Array(elements)).length;
   const state = ops.buffer(slots * padded, "sampler state");
@@ -135,7 +135,7 @@ export async function recordDenoiser(
   const stepping = ops.record(() => {
     const prediction = unet(ops, unetWeights, latent, conditions);
     const sampler = { prediction, input: latent, state, noise, coefficients, step, slots };
-    ops.launch(ops.family.sample({ ...sampler, ...(original && { original }) }));
+    ops.launch(ops.backend.sample({ ...sampler, ...(original && { original }) }));
     ops.launch(advance(step));
   });
   const kept = new Set<Memory>([
@@ -152,7 +152,7 @@ export async function recordDenoiser(
   const readSlots = async (count: number) => {
     const values = await ops.gpu.read(state);
     return Array.from({ length: count }, (_, i) => {
-      return ops.family.decode(matrix, values.subarray(i * padded, (i + 1) * padded));
+      return ops.backend.decode(matrix, values.subarray(i * padded, (i + 1) * padded));
     });
   };
 

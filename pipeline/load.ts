@@ -3,7 +3,7 @@
  * @module
  */
 import type { Gpu } from "../kernels/gpu.ts";
-import { chooseFamilies, type Families } from "../kernels/mod.ts";
+import { type Backends, chooseBackends } from "../kernels/mod.ts";
 import { Ops } from "../kernels/ops.ts";
 import { AUTO, type Optimizations } from "../kernels/optimizations.ts";
 import { Selection, type SelectionOptions } from "../kernels/selection.ts";
@@ -28,7 +28,7 @@ export interface PipelineOptions {
   /** How it is decided which of their kernels run; by default without a memory of earlier runs. */
   readonly selection?: SelectionOptions;
   /** The kernels to choose among; by default those that suit the GPU. */
-  readonly families?: Pick<Families, "exact" | "half">;
+  readonly backends?: Pick<Backends, "exact" | "half">;
 }
 
 /** A model on a GPU: its weights, and the operations that record with them. */
@@ -53,15 +53,15 @@ export interface Parts {
  */
 export async function loadParts(gpu: Gpu, model: Model, options: PipelineOptions): Promise<Parts> {
   const { text, unet, vae } = checkModel(model);
-  const families = options.families ?? await chooseFamilies(gpu);
+  const backends = options.backends ?? await chooseBackends(gpu);
   const { precision, kernels: optimizations = AUTO } = options;
   const selection = new Selection(gpu.adapter, options.selection);
   const recording = { optimizations, selection };
-  const family = halfPrecision(model, precision) ? families.half : families.exact;
-  const ops = new Ops(gpu, family, recording);
+  const backend = halfPrecision(model, precision) ? backends.half : backends.exact;
+  const ops = new Ops(gpu, backend, recording);
   const once = { ...recording, transformedBytes: VAE_TRANSFORMED_BYTES };
-  const exactVaeOps = new Ops(gpu, families.exact, once);
-  const vaeOps = family === families.exact ? exactVaeOps : new Ops(gpu, family, once);
+  const exactVaeOps = new Ops(gpu, backends.exact, once);
+  const vaeOps = backend === backends.exact ? exactVaeOps : new Ops(gpu, backend, once);
   const parameters = (ops: Ops, part: TensorSource) => new Parameters(ops, part, precision);
   const weights = {
     text: readTextEncoder(parameters(ops, model.textEncoder), text),

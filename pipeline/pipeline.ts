@@ -85,7 +85,7 @@ export class Pipeline implements AsyncDisposable {
 
   /** The same model with other kernels: the weights are shared. */
   with(kernels: Optimizations): Pipeline {
-    const again = ({ gpu, family, ...rest }: Ops) => new Ops(gpu, family, { ...rest, optimizations: kernels });
+    const again = ({ gpu, backend, ...rest }: Ops) => new Ops(gpu, backend, { ...rest, optimizations: kernels });
     const { ops, vaeOps } = this.#parts;
     const exactVaeOps = again(this.#parts.exactVaeOps);
     const isExact = vaeOps === this.#parts.exactVaeOps;

@@ -1,9 +1,9 @@
 /**
- * Element-wise operations of the buffer family: a thread owns four quads of the result, counted row by row.
+ * Element-wise operations of the buffer backend: a thread owns four quads of the result, counted row by row.
  * @module
  */
 import { activationFunction } from "../activations.ts";
-import type { Activation, Launch } from "../family.ts";
+import type { Activation, Launch } from "../backend.ts";
 import { kernel, unroll } from "../kernel.ts";
 import { columns, memoryOf, pixels, type Tensor } from "../tensor.ts";
 import { access, addressSizes, port, sampleColumns, workgroupGrid } from "./layout.ts";
@@ -67,7 +67,7 @@ fn main(
   };
 }
 
-/** See {@link Family.activate}. */
+/** See {@link Backend.activate}. */
 export function activate(x: Tensor, out: Tensor, activation: Activation): Launch {
   const value = "x_load(row, quad)";
   const result = activation === "geglu"
@@ -84,7 +84,7 @@ fn value(row: i32, quad: i32) -> vec4<f32> { return ${result}; }`,
   );
 }
 
-/** See {@link Family.add}. */
+/** See {@link Backend.add}. */
 export function add(x: Tensor, y: Tensor, out: Tensor): Launch {
   return elementwise(
     "add",
@@ -94,7 +94,7 @@ export function add(x: Tensor, y: Tensor, out: Tensor): Launch {
   );
 }
 
-/** See {@link Family.multiply}. */
+/** See {@link Backend.multiply}. */
 export function multiply(x: Tensor, y: Tensor, out: Tensor): Launch {
   return elementwise(
     "multiply",
@@ -104,7 +104,7 @@ export function multiply(x: Tensor, y: Tensor, out: Tensor): Launch {
   );
 }
 
-/** See {@link Family.concat}. */
+/** See {@link Backend.concat}. */
 export function concat(x: Tensor, y: Tensor, out: Tensor): Launch {
   return elementwise(
     "concat",

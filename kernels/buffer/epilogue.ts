@@ -3,7 +3,7 @@
  * @module
  */
 import { activationFunction } from "../activations.ts";
-import type { Epilogue } from "../family.ts";
+import type { Epilogue } from "../backend.ts";
 import type { Port } from "../kernel.ts";
 import type { Memory } from "../tensor.ts";
 import { access, addressSizes, port } from "./layout.ts";

@@ -1,5 +1,5 @@
 /**
- * FlashAttention (arXiv 2205.14135) of the buffer family: scores live in registers and workgroup memory only.
+ * FlashAttention (arXiv 2205.14135) of the buffer backend: scores live in registers and workgroup memory only.
  *
  * Eight threads share some rows of queries: each owns those queries by four keys of the scores, and those queries by
  * an eighth of the channels of the output. Maxima and sums of a row cross the eight threads by subgroup shuffles.
@@ -7,7 +7,7 @@
  * read eight rows of one column, meet eight different banks.
  * @module
  */
-import type { AttentionSpec, Launch } from "../family.ts";
+import type { AttentionSpec, Launch } from "../backend.ts";
 import { kernel, unroll } from "../kernel.ts";
 import { memoryOf, pixels } from "../tensor.ts";
 import { access, addressSizes, port } from "./layout.ts";
@@ -106,7 +106,7 @@ next_v${i} = V(select(vec4<f32>(), v_load(head + row${i}, i32(group.z) * size.v_
   };
 }
 
-/** See {@link Family.flashAttention}. Needs subgroups; float16 tiles need `shader-f16`. */
+/** See {@link Backend.flashAttention}. Needs subgroups; float16 tiles need `shader-f16`. */
 export function flashAttention(spec: AttentionSpec, tile: FlashTile): Launch {
   const { q, k, v, out, heads } = spec;
   const width = q.channels / heads;

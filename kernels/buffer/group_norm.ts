@@ -5,7 +5,7 @@
  * @module
  */
 import { activationFunction } from "../activations.ts";
-import type { GroupNormSpec, Launch } from "../family.ts";
+import type { GroupNormSpec, Launch } from "../backend.ts";
 import { kernel, unroll } from "../kernel.ts";
 import { memoryOf, pixels, type Tensor } from "../tensor.ts";
 import { access, addressSizes, port, sampleColumns } from "./layout.ts";
@@ -14,7 +14,7 @@ import { reductions } from "./reduction.ts";
 /** Quads a thread has on their way at once: with few groups a workgroup has a multiprocessor to itself. */
 const READS = 4;
 
-/** Threads of a workgroup that every adapter of this family offers, as far as it has not said otherwise. */
+/** Threads of a workgroup that every adapter of this backend offers, as far as it has not said otherwise. */
 const WORKGROUP_THREADS = 1024;
 
 /** More threads only where each has a full turn of the loop. */
@@ -59,7 +59,7 @@ export function groupSize(x: Tensor, groups: number): number {
 }
 
 /**
- * See {@link Family.groupNorm}. Two-pass variance.
+ * See {@link Backend.groupNorm}. Two-pass variance.
  *
  * @throws {RangeError} when the channels are not a multiple of the groups.
  */

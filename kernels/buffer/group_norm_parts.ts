@@ -1,9 +1,9 @@
 /**
- * Group normalisation a step at a time in the buffer family: means, variances and values each pass through memory.
+ * Group normalisation a step at a time in the buffer backend: means, variances and values each pass through memory.
  * What the paper's table starts from, see {@link Optimizations.normalization}.
  * @module
  */
-import type { GroupNormSpec, Launch } from "../family.ts";
+import type { GroupNormSpec, Launch } from "../backend.ts";
 import { kernel, unroll } from "../kernel.ts";
 import { memoryOf, pixels, type Tensor } from "../tensor.ts";
 import { elementwise } from "./elementwise.ts";
@@ -17,7 +17,7 @@ const THREADS = 256;
 const READS = 4;
 
 /**
- * See {@link Family.groupNormParts}.
+ * See {@link Backend.groupNormParts}.
  *
  * @throws {RangeError} as {@link groupSize} does.
  */

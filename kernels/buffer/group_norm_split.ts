@@ -5,7 +5,7 @@
  * @module
  */
 import { activationFunction } from "../activations.ts";
-import type { GroupNormSpec, Launch } from "../family.ts";
+import type { GroupNormSpec, Launch } from "../backend.ts";
 import { kernel, type Port, unroll } from "../kernel.ts";
 import { type Memory, memoryOf, pixels } from "../tensor.ts";
 import { GROUP_TEXT, groupSize, storeText } from "./group_norm.ts";
@@ -41,7 +41,7 @@ const BEGIN = `
   let first_part = (i32(group.z) * size.groups + i32(group.y)) * size.chunks;
   ${unroll(READS, (i) => `let i${i} = chunk * ${CHUNK} + ${i * THREADS} + t; let v${i} = value(i${i});`)}`;
 
-/** See {@link Family.groupNorm}: means and squared deviations of chunks are joined as Chan et al. (1979) do. */
+/** See {@link Backend.groupNorm}: means and squared deviations of chunks are joined as Chan et al. (1979) do. */
 export function groupNormSplit(spec: GroupNormSpec): readonly Launch[] {
   const { x, out, affine, groups, epsilon, silu } = spec;
   const chunks = chunksOf(spec);

@@ -1,9 +1,9 @@
 /**
- * Layer normalisation of the buffer family: a thread owns four columns and some of their channels, so that few
+ * Layer normalisation of the buffer backend: a thread owns four columns and some of their channels, so that few
  * columns of many channels keep the GPU busy too.
  * @module
  */
-import type { Launch, LayerNormSpec } from "../family.ts";
+import type { Launch, LayerNormSpec } from "../backend.ts";
 import { kernel, unroll } from "../kernel.ts";
 import { columns, memoryOf, pixels } from "../tensor.ts";
 import { access, addressSizes, port, sampleColumns } from "./layout.ts";
@@ -19,7 +19,7 @@ function quadsOfWorkgroup(quads: number): number {
 /** Channels a thread has on their way at once. */
 const READS = 4;
 
-/** See {@link Family.layerNorm}. Variance in two passes: the one-pass form loses every digit when mean >> deviation. */
+/** See {@link Backend.layerNorm}. Variance in two passes: the one-pass form loses every digit when mean >> deviation. */
 export function layerNorm(spec: LayerNormSpec): Launch {
   const { x, out, affine, epsilon } = spec;
   const quads = x.batch * sampleColumns(pixels(x)) / 4;

@@ -1,9 +1,9 @@
 /**
- * Memory of the buffer family: one storage buffer a tensor, rows (channels) of columns (pixels), four columns a load.
+ * Memory of the buffer backend: one storage buffer a tensor, rows (channels) of columns (pixels), four columns a load.
  * Samples start at multiples of four columns; pads between them hold anything and reach no result.
  * @module
  */
-import type { MatrixShape, Packed, RawWeights } from "../family.ts";
+import type { MatrixShape, Packed, RawWeights } from "../backend.ts";
 import type { BufferPort } from "../kernel.ts";
 import { type BufferLayout, pixels, type Tensor } from "../tensor.ts";
 import { packValues } from "../pack.ts";

@@ -2,7 +2,7 @@
  * The kernels for real GPUs: storage buffers and workgroup memory.
  * @module
  */
-import type { AttentionSpec, Family, Launch } from "../family.ts";
+import type { AttentionSpec, Backend, Launch } from "../backend.ts";
 import { activate, add, concat, multiply } from "./elementwise.ts";
 import { chooseFlashTile, flashAttention } from "./flash_attention.ts";
 import { groupNorm } from "./group_norm.ts";
@@ -16,7 +16,7 @@ import { softmax, softmaxRows } from "./softmax.ts";
 import { transpose } from "./transpose.ts";
 import { winogradInput, winogradOutput, winogradWeights } from "./winograd.ts";
 
-/** What adapters of this family differ in. */
+/** What adapters of this backend differ in. */
 export interface Capabilities {
   /** Whether lanes of a subgroup can exchange values. */
   readonly subgroups: boolean;
@@ -35,7 +35,7 @@ export interface Capabilities {
 const LEAST: Capabilities = { subgroups: false, threads: 256, workgroupBytes: 16384, float16: "pairs" };
 
 /** Storage buffers and workgroup memory. */
-export function bufferFamily({ subgroups, threads, workgroupBytes, float16 }: Capabilities = LEAST): Family {
+export function bufferBackend({ subgroups, threads, workgroupBytes, float16 }: Capabilities = LEAST): Backend {
   const half = float16 === "arithmetic";
   return {
     name: "buffer",

@@ -1,5 +1,5 @@
 /**
- * `out = a^T b` of the buffer family: linear layers, convolutions and the products of attention.
+ * `out = a^T b` of the buffer backend: linear layers, convolutions and the products of attention.
  *
  * Both operands have the summed index outermost, so tiles of 16 summed rows are plain copies into workgroup memory,
  * double-buffered: the next tile is on its way in registers while this one is multiplied. A warp is 4 x 8 threads of
@@ -7,7 +7,7 @@
  * clamps every dynamic index (9 % on an H100).
  * @module
  */
-import type { Launch, ProductBatch, ProductSpec, Window } from "../family.ts";
+import type { Launch, ProductBatch, ProductSpec, Window } from "../backend.ts";
 import { SINGLE } from "../product_batch.ts";
 import { kernel, type Port, unroll } from "../kernel.ts";
 import { type Memory, memoryOf, pixels, type Tensor } from "../tensor.ts";
@@ -95,7 +95,7 @@ function epilogueText(spec: ProductSpec, tile: ProductTile, split: boolean): str
 }
 
 /**
- * See {@link Family.product}. Products are float16 only where both operands are: their rounding is of the same size.
+ * See {@link Backend.product}. Products are float16 only where both operands are: their rounding is of the same size.
  */
 export function product(
   spec: ProductSpec,

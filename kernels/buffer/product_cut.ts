@@ -1,5 +1,5 @@
 /**
- * How products of the buffer family are cut into workgroups.
+ * How products of the buffer backend are cut into workgroups.
  * @module
  */
 

@@ -1,8 +1,8 @@
 /**
- * The end of a denoising step of the buffer family: a thread owns four pixels of one channel of the latent.
+ * The end of a denoising step of the buffer backend: a thread owns four pixels of one channel of the latent.
  * @module
  */
-import type { Launch, SamplerSpec } from "../family.ts";
+import type { Launch, SamplerSpec } from "../backend.ts";
 import { inpainting } from "../inpaint.ts";
 import { kernel, unroll } from "../kernel.ts";
 import { memoryOf, pixels } from "../tensor.ts";
@@ -10,7 +10,7 @@ import { access, addressSizes, port, sampleColumns } from "./layout.ts";
 
 const THREADS = 64;
 
-/** See {@link Family.sample}. */
+/** See {@link Backend.sample}. */
 export function sample(spec: SamplerSpec): Launch {
   const { prediction, input, slots } = spec;
   const guided = prediction.batch === 2;

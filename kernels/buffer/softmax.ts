@@ -1,9 +1,9 @@
 /**
- * Softmax of the buffer family: a thread owns four queries and some of their keys; maxima and sums meet in workgroup
+ * Softmax of the buffer backend: a thread owns four queries and some of their keys; maxima and sums meet in workgroup
  * memory.
  * @module
  */
-import type { Launch, SoftmaxSpec } from "../family.ts";
+import type { Launch, SoftmaxSpec } from "../backend.ts";
 import { kernel, unroll } from "../kernel.ts";
 import { columns, memoryOf } from "../tensor.ts";
 import { access, addressSizes, port, sampleColumns } from "./layout.ts";
@@ -76,7 +76,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   };
 }
 
-/** See {@link Family.softmax}. */
+/** See {@link Backend.softmax}. */
 export function softmax(spec: SoftmaxSpec): Launch {
   return build(
     spec,
@@ -90,7 +90,7 @@ export function softmax(spec: SoftmaxSpec): Launch {
   );
 }
 
-/** See {@link Family.softmaxRows}. Each softmax has four rows of `out`, of which the first two are written. */
+/** See {@link Backend.softmaxRows}. Each softmax has four rows of `out`, of which the first two are written. */
 export function softmaxRows(spec: SoftmaxSpec): Launch {
   return build(
     spec,

@@ -1,9 +1,9 @@
 /**
- * Transposition of the buffer family: a workgroup turns a tile of 32 x 32 in workgroup memory, so that rows are read
+ * Transposition of the buffer backend: a workgroup turns a tile of 32 x 32 in workgroup memory, so that rows are read
  * and written 128 bytes at a time.
  * @module
  */
-import type { Launch } from "../family.ts";
+import type { Launch } from "../backend.ts";
 import { kernel, unroll } from "../kernel.ts";
 import { memoryOf, pixels, type Tensor } from "../tensor.ts";
 import { access, addressSizes, port, sampleColumns } from "./layout.ts";
@@ -11,7 +11,7 @@ import { access, addressSizes, port, sampleColumns } from "./layout.ts";
 /** Rows and columns of a tile: one quad a thread. */
 const TILE = 32;
 
-/** See {@link Family.transpose}. */
+/** See {@link Backend.transpose}. */
 export function transpose(x: Tensor, out: Tensor): Launch {
   const quads = TILE / 4;
   const body = `

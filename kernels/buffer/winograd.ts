@@ -1,9 +1,9 @@
 /**
- * The transforms of a Winograd convolution in the buffer family: a thread owns one channel of one tile, so that
+ * The transforms of a Winograd convolution in the buffer backend: a thread owns one channel of one tile, so that
  * neighbouring threads store neighbouring tiles.
  * @module
  */
-import type { Launch, WinogradInputSpec, WinogradOutputSpec } from "../family.ts";
+import type { Launch, WinogradInputSpec, WinogradOutputSpec } from "../backend.ts";
 import { kernel, type Port, unroll } from "../kernel.ts";
 import { memoryOf, pixels, type Tensor } from "../tensor.ts";
 import { eachPoint, PATCH, TILE, transformText } from "../winograd.ts";
@@ -12,7 +12,7 @@ import { access, addressSizes, port, scalarAccess, scalarPort } from "./layout.t
 
 const THREADS = 128;
 
-/** See {@link Family.winogradWeights}: a thread owns one filter. */
+/** See {@link Backend.winogradWeights}: a thread owns one filter. */
 export function winogradWeights(weights: Tensor, points: Tensor, firstOutput: number): Launch {
   const channels = weights.channels / 9;
   const rows = points.channels / (PATCH * PATCH);
@@ -82,7 +82,7 @@ let d${i}_0 = left${i}; let d${i}_5 = right${i};
 ${unroll(4, (j) => `let d${i}_${j + 1} = middle${i}[${j}];`)}`);
 }
 
-/** See {@link Family.winogradInput}. */
+/** See {@link Backend.winogradInput}. */
 export function winogradInput(spec: WinogradInputSpec): Launch {
   const { x, points, window, firstRow } = spec;
   const quads = window.upsample === 1 && window.inputWidth % 4 === 0 && window.pad === 1;
@@ -131,7 +131,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
 }
 
 /**
- * See {@link Family.winogradOutput}.
+ * See {@link Backend.winogradOutput}.
  *
  * @throws {RangeError} when the output's width is not a multiple of four: rows are stored four pixels at a time.
  */

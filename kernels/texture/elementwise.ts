@@ -1,9 +1,9 @@
 /**
- * Element-wise operations of the texture family: a lane owns a texel, that is four channels of one column.
+ * Element-wise operations of the texture backend: a lane owns a texel, that is four channels of one column.
  * @module
  */
 import { activationFunction } from "../activations.ts";
-import type { Activation, Launch } from "../family.ts";
+import type { Activation, Launch } from "../backend.ts";
 import { kernel } from "../kernel.ts";
 import { columns, memoryOf, type Tensor } from "../tensor.ts";
 import { addressing, addressSizes, readPort, writePort } from "./layout.ts";
@@ -56,7 +56,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   };
 }
 
-/** See {@link Family.activate}. */
+/** See {@link Backend.activate}. */
 export function activate(x: Tensor, out: Tensor, activation: Activation): Launch {
   const gated = activation === "geglu";
   const load = (slice: string) => `textureLoad(x, x_at(${slice}, column))`;
@@ -76,7 +76,7 @@ fn value(slice: i32, column: i32) -> vec4<f32> {
   );
 }
 
-/** See {@link Family.add}. */
+/** See {@link Backend.add}. */
 export function add(x: Tensor, y: Tensor, out: Tensor): Launch {
   return elementwise(
     "add",
@@ -88,7 +88,7 @@ export function add(x: Tensor, y: Tensor, out: Tensor): Launch {
   );
 }
 
-/** See {@link Family.multiply}. */
+/** See {@link Backend.multiply}. */
 export function multiply(x: Tensor, y: Tensor, out: Tensor): Launch {
   return elementwise(
     "multiply",
@@ -101,7 +101,7 @@ export function multiply(x: Tensor, y: Tensor, out: Tensor): Launch {
 }
 
 /**
- * See {@link Family.concat}.
+ * See {@link Backend.concat}.
  *
  * @throws {RangeError} when the channels of `x` are not a multiple of four.
  */

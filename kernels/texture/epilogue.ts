@@ -1,10 +1,10 @@
 /**
- * What launches of the texture family read beside their operands and do to their sums. A bias, a step and a residual
+ * What launches of the texture backend read beside their operands and do to their sums. A bias, a step and a residual
  * are bound whether a layer has them or not: each combination would be another shader to compile (0.1-0.4 s).
  * @module
  */
 import { activationFunction } from "../activations.ts";
-import type { Activation, Epilogue } from "../family.ts";
+import type { Activation, Epilogue } from "../backend.ts";
 import type { Port } from "../kernel.ts";
 import type { Memory, Tensor } from "../tensor.ts";
 import { addressSizes, readPort } from "./layout.ts";

@@ -1,11 +1,11 @@
 /**
- * FlashAttention (arXiv 2205.14135) of the texture family: scores live in registers, the softmax is online.
+ * FlashAttention (arXiv 2205.14135) of the texture backend: scores live in registers, the softmax is online.
  *
  * Lanes are queries, up to four a lane as the components of a vec4: maximum, exponential and sum need no cross-lane
  * step. Each turn reads 8 keys, one a lane, and hands them round by broadcasts.
  * @module
  */
-import type { AttentionSpec, Launch } from "../family.ts";
+import type { AttentionSpec, Launch } from "../backend.ts";
 import { kernel, unroll } from "../kernel.ts";
 import { memoryOf, pixels } from "../tensor.ts";
 import { addressing, addressSizes, readPort, writePort } from "./layout.ts";
@@ -24,7 +24,7 @@ function chained(count: number, term: (i: number) => string): string {
   return quads.map((quad) => `(${quad})`).join(" + ");
 }
 
-/** See {@link Family.flashAttention}. */
+/** See {@link Backend.flashAttention}. */
 export function flashAttention(spec: AttentionSpec): Launch | undefined {
   const { q, k, v, out, heads } = spec;
   const width = q.channels / heads;

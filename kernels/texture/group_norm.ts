@@ -6,7 +6,7 @@
  * @module
  */
 import { activationFunction } from "../activations.ts";
-import type { GroupNormSpec, Launch } from "../family.ts";
+import type { GroupNormSpec, Launch } from "../backend.ts";
 import { kernel, unroll } from "../kernel.ts";
 import { memoryOf, pixels, type Tensor } from "../tensor.ts";
 import { addressing, addressSizes, readPort, writePort } from "./layout.ts";
@@ -76,7 +76,7 @@ export function bundlesOf(x: Tensor, groups: number): Bundles {
 }
 
 /**
- * See {@link Family.groupNorm}. Two-pass variance.
+ * See {@link Backend.groupNorm}. Two-pass variance.
  *
  * @throws {RangeError} as {@link bundlesOf} does.
  */

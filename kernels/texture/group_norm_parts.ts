@@ -1,9 +1,9 @@
 /**
- * Group normalisation a step at a time in the texture family: means, variances and values each pass through memory.
+ * Group normalisation a step at a time in the texture backend: means, variances and values each pass through memory.
  * What the paper's table starts from, see {@link Optimizations.normalization}.
  * @module
  */
-import type { GroupNormSpec, Launch } from "../family.ts";
+import type { GroupNormSpec, Launch } from "../backend.ts";
 import { kernel, unroll } from "../kernel.ts";
 import { columns, memoryOf, pixels, type Tensor } from "../tensor.ts";
 import { elementwise } from "./elementwise.ts";
@@ -11,7 +11,7 @@ import { type Bundles, bundlesOf, GROUP_CHOICE, GROUP_TEXT, texelsPerIteration }
 import { addressing, addressSizes, readPort, textureLayout, writePort } from "./layout.ts";
 
 /**
- * See {@link Family.groupNormParts}.
+ * See {@link Backend.groupNormParts}.
  *
  * @throws {RangeError} as {@link bundlesOf} does.
  */

@@ -1,14 +1,14 @@
 /**
- * Layer normalisation of the texture family: a lane owns a token and walks down its channels.
+ * Layer normalisation of the texture backend: a lane owns a token and walks down its channels.
  * @module
  */
-import type { Launch, LayerNormSpec } from "../family.ts";
+import type { Launch, LayerNormSpec } from "../backend.ts";
 import { kernel } from "../kernel.ts";
 import { columns, memoryOf } from "../tensor.ts";
 import { addressing, addressSizes, readPort, writePort } from "./layout.ts";
 
 /**
- * See {@link Family.layerNorm}. Variance in two passes: the one-pass form loses every digit when mean >> deviation.
+ * See {@link Backend.layerNorm}. Variance in two passes: the one-pass form loses every digit when mean >> deviation.
  *
  * @throws {RangeError} when the channels are not a multiple of four.
  */

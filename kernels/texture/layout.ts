@@ -1,14 +1,14 @@
 /**
- * Memory of the texture family: one storage texture a tensor, four rows (channels) a texel.
+ * Memory of the texture backend: one storage texture a tensor, four rows (channels) a texel.
  * @module
  */
 import { GpuMemoryError } from "../errors.ts";
-import type { Packed, RawWeights } from "../family.ts";
+import type { Packed, RawWeights } from "../backend.ts";
 import type { Tensor, TextureLayout } from "../tensor.ts";
 import type { TextureFormat, TexturePort } from "../kernel.ts";
 import { packValues } from "../pack.ts";
 
-/** The highest texture that every adapter of this family offers. */
+/** The highest texture that every adapter of this backend offers. */
 export const HIGHEST = 16384;
 
 /**

@@ -2,7 +2,7 @@
  * The kernels for adapters whose texture reads are fast and whose buffer reads are not: llvmpipe.
  * @module
  */
-import type { Family } from "../family.ts";
+import type { Backend } from "../backend.ts";
 import type { Layout, TextureLayout } from "../tensor.ts";
 import { activate, add, concat, multiply } from "./elementwise.ts";
 import { flashAttention } from "./flash_attention.ts";
@@ -22,7 +22,7 @@ function asTexture(layout: Layout): TextureLayout {
 }
 
 /** Storage textures and subgroup broadcasts. */
-export const textureFamily: Family = {
+export const textureBackend: Backend = {
   name: "texture",
   layout: (rows, batch, pixels) => textureLayout(rows, batch * pixels),
   sampleColumns: (pixels) => pixels,

@@ -1,5 +1,5 @@
 /**
- * `out = a^T b` of the texture family: linear layers, convolutions and the products of attention.
+ * `out = a^T b` of the texture backend: linear layers, convolutions and the products of attention.
  *
  * One subgroup of 8 lanes owns a tile of `rows` x 8 `groups` outputs. Lanes run along the columns: each reads its own
  * pixels of `b`, four rows a texel. `a` is read once by the 8 lanes, a row each, and handed round by broadcasts.
@@ -7,7 +7,7 @@
  * instead of 75 on two cores with LLVM 15).
  * @module
  */
-import type { Launch, ProductBatch, ProductSpec } from "../family.ts";
+import type { Launch, ProductBatch, ProductSpec } from "../backend.ts";
 import { SINGLE } from "../product_batch.ts";
 import { kernel, type Port, unroll } from "../kernel.ts";
 import { memoryOf } from "../tensor.ts";

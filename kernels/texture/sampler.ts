@@ -1,14 +1,14 @@
 /**
- * The end of a denoising step of the texture family: a lane owns one texel of the latent.
+ * The end of a denoising step of the texture backend: a lane owns one texel of the latent.
  * @module
  */
-import type { Launch, SamplerSpec } from "../family.ts";
+import type { Launch, SamplerSpec } from "../backend.ts";
 import { inpainting } from "../inpaint.ts";
 import { kernel, unroll } from "../kernel.ts";
 import { memoryOf, pixels } from "../tensor.ts";
 import { addressing, addressSizes, readPort, textureLayout, writePort } from "./layout.ts";
 
-/** See {@link Family.sample}. State, noise and coefficients are tiny and stay in buffers: they are read and written. */
+/** See {@link Backend.sample}. State, noise and coefficients are tiny and stay in buffers: they are read and written. */
 export function sample(spec: SamplerSpec): Launch {
   const { prediction, input, slots } = spec;
   const guided = prediction.batch === 2;

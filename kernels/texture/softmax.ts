@@ -1,9 +1,9 @@
 /**
- * Softmax of the texture family. Lanes are queries, so a softmax never crosses lanes: each lane walks down the keys
+ * Softmax of the texture backend. Lanes are queries, so a softmax never crosses lanes: each lane walks down the keys
  * of its own query, four to a texel.
  * @module
  */
-import type { Launch, SoftmaxSpec } from "../family.ts";
+import type { Launch, SoftmaxSpec } from "../backend.ts";
 import { kernel } from "../kernel.ts";
 import { columns, memoryOf } from "../tensor.ts";
 import { addressing, addressSizes, readPort, writePort } from "./layout.ts";
@@ -58,7 +58,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   };
 }
 
-/** See {@link Family.softmax}. */
+/** See {@link Backend.softmax}. */
 export function softmax(spec: SoftmaxSpec): Launch {
   return build(
     spec,
@@ -70,7 +70,7 @@ export function softmax(spec: SoftmaxSpec): Launch {
   );
 }
 
-/** See {@link Family.softmaxRows}. */
+/** See {@link Backend.softmaxRows}. */
 export function softmaxRows(spec: SoftmaxSpec): Launch {
   return build(
     spec,

@@ -1,8 +1,8 @@
 /**
- * Transposition of the texture family: a lane turns four texels of four channels into four texels of four columns.
+ * Transposition of the texture backend: a lane turns four texels of four channels into four texels of four columns.
  * @module
  */
-import type { Launch } from "../family.ts";
+import type { Launch } from "../backend.ts";
 import { kernel, unroll } from "../kernel.ts";
 import { memoryOf, pixels, type Tensor } from "../tensor.ts";
 import { addressing, addressSizes, readPort, writePort } from "./layout.ts";
@@ -10,7 +10,7 @@ import { addressing, addressSizes, readPort, writePort } from "./layout.ts";
 const LANES = 64;
 const COMPONENTS = ["x", "y", "z", "w"] as const;
 
-/** See {@link Family.transpose}. */
+/** See {@link Backend.transpose}. */
 export function transpose(x: Tensor, out: Tensor): Launch {
   const rows = Math.ceil(pixels(x) / 4);
   const body = `

@@ -1,8 +1,8 @@
 /**
- * How a product of the texture family becomes a convolution: which texel of the input a column and a tap stand for.
+ * How a product of the texture backend becomes a convolution: which texel of the input a column and a tap stand for.
  * @module
  */
-import type { Window } from "../family.ts";
+import type { Window } from "../backend.ts";
 
 /** The sizes that {@link WINDOW_TEXT} reads. */
 export function windowSizes(window: Window): Record<string, number> {

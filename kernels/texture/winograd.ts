@@ -1,8 +1,8 @@
 /**
- * The transforms of a Winograd convolution in the texture family: a lane owns a tile and four channels.
+ * The transforms of a Winograd convolution in the texture backend: a lane owns a tile and four channels.
  * @module
  */
-import type { Launch, WinogradInputSpec, WinogradOutputSpec } from "../family.ts";
+import type { Launch, WinogradInputSpec, WinogradOutputSpec } from "../backend.ts";
 import { kernel, type Port, unroll } from "../kernel.ts";
 import { columns, memoryOf, pixels, type Tensor } from "../tensor.ts";
 import { eachPoint, PATCH, TILE, transformText } from "../winograd.ts";
@@ -22,7 +22,7 @@ function storePoints(value: string, slice: string, column: string): string {
   );
 }
 
-/** See {@link Family.winogradWeights}: a lane owns one output and four inputs. */
+/** See {@link Backend.winogradWeights}: a lane owns one output and four inputs. */
 export function winogradWeights(weights: Tensor, points: Tensor, firstOutput: number): Launch {
   const slices = points.channels / 4 / (PATCH * PATCH);
   const body = `
@@ -63,7 +63,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   };
 }
 
-/** See {@link Family.winogradInput}. */
+/** See {@link Backend.winogradInput}. */
 export function winogradInput(spec: WinogradInputSpec): Launch {
   const { x, points, window, firstRow } = spec;
   const body = `
@@ -116,7 +116,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   };
 }
 
-/** See {@link Family.winogradOutput}. */
+/** See {@link Backend.winogradOutput}. */
 export function winogradOutput(spec: WinogradOutputSpec): Launch {
   const { points, out, firstRow, plus, activation = "none" } = spec;
   const slices = Math.ceil(out.channels / 4);

@@ -80,7 +80,7 @@ Deno.test("advice is given for what is amiss, and only then", () => {
     [{ tests: [{ name: "float32", failure: "so" }] }, ["The GPU computes wrongly"]],
     [{ caches: [] }, ["Nothing says where caches go"]],
     [
-      { adapter: { ...adapter, software: true }, kernels: { family: "buffer", why: "" } },
+      { adapter: { ...adapter, software: true }, kernels: { backend: "buffer", why: "" } },
       ["The GPU is a software renderer", "Kernels that read buffers are slow"],
     ],
   ] as const;

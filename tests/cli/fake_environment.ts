@@ -80,7 +80,7 @@ const TEXT_ENCODER = {
 export const HEALTHY: Examination = {
   features: { "shader-f16": true, "timestamp-query": true, "subgroups": true },
   limits: { maxStorageBufferBindingSize: 2 ** 31 - 4 },
-  kernels: { family: "texture", why: "it was so" },
+  kernels: { backend: "texture", why: "it was so" },
   tests: [{ name: "float32 sums" }, { name: "float16 arithmetic" }],
 };
 

@@ -2,7 +2,7 @@ import { BASELINE, type Optimizations } from "../../kernels/optimizations.ts";
 import type { NumberArray } from "../../kernels/reference/array.ts";
 import { attention } from "../../kernels/reference/attention.ts";
 import { channelsOf } from "../../kernels/tensor.ts";
-import { assertClose, type Bench, dotTolerance, EPSILON, random, testFamilies } from "./harness.ts";
+import { assertClose, type Bench, dotTolerance, EPSILON, random, testBackends } from "./harness.ts";
 
 interface Case {
   readonly batch: number;
@@ -57,7 +57,7 @@ async function run(bench: Bench, arrays: readonly NumberArray[], options: { head
 }
 
 for (const [way, on] of Object.entries(WAYS)) {
-  testFamilies(`${way}: attention equals the reference`, async (bench, t) => {
+  testBackends(`${way}: attention equals the reference`, async (bench, t) => {
     // Causal attention is always computed in the last way.
     for (const shape of CASES.filter(({ causal }) => !causal || on === BASELINE)) {
       const { heads, causal = false } = shape;
@@ -69,7 +69,7 @@ for (const [way, on] of Object.entries(WAYS)) {
     }
   }, on);
 
-  testFamilies(`${way}: attention to large scores stays finite`, async (bench) => {
+  testBackends(`${way}: attention to large scores stays finite`, async (bench) => {
     const shape = { batch: 1, heads: 1, width: 8, queries: 9, keys: 11 };
     const [q, k, v] = inputs(shape);
     // Unless the maximum is taken off, exp of a score above 88 is infinite.
@@ -83,7 +83,7 @@ for (const [way, on] of Object.entries(WAYS)) {
     assertClose(got, want, 32 * 32 * tolerance(shape, most), "attention");
   }, on);
 
-  testFamilies(`${way}: attention reads the channels it is given`, async (bench) => {
+  testBackends(`${way}: attention reads the channels it is given`, async (bench) => {
     const qkv = random(4, 2, 3 * 16, 10, 1);
     const [q, k, v] = [0, 1, 2].map((part) => ({
       ...qkv,
@@ -103,7 +103,7 @@ for (const [way, on] of Object.entries(WAYS)) {
     }
   }, on);
 
-  testFamilies(`${way}: attention to one key returns its value`, async (bench) => {
+  testBackends(`${way}: attention to one key returns its value`, async (bench) => {
     for (const width of [8, 160]) {
       const [q, k, v] = inputs({ batch: 2, heads: 2, width, queries: 5, keys: 1 });
       const want = { ...q, values: q.values.map((_, i) => v.values[Math.floor(i / 5)]!) };
@@ -112,7 +112,7 @@ for (const [way, on] of Object.entries(WAYS)) {
   }, on);
 }
 
-testFamilies("the first query of causal attention sees the first key alone", async (bench) => {
+testBackends("the first query of causal attention sees the first key alone", async (bench) => {
   const [q, k, v] = inputs({ batch: 1, heads: 2, width: 8, queries: 6, keys: 6 });
   const got = await run(bench, [q, k, v], { heads: 2, causal: true });
   const first = (x: NumberArray) => ({ ...x, height: 1, values: x.values.filter((_, i) => i % 6 === 0) });

@@ -18,7 +18,7 @@ import {
   highest,
   random,
   randomValues,
-  testFamilies,
+  testBackends,
 } from "./harness.ts";
 
 /** `[batch, channels, height, width]` and the groups. */
@@ -33,12 +33,12 @@ const GROUPS: readonly (readonly [number, number, number, number, number])[] = [
 ];
 
 function normalise(bench: Bench, x: Tensor, affine: Tensor, groups: number): Tensor {
-  const out = planTensor(bench.ops.family, x, "normalised");
-  bench.ops.launch(...bench.ops.family.groupNormParts({ x, out, affine, groups, epsilon: 1e-5 }));
+  const out = planTensor(bench.ops.backend, x, "normalised");
+  bench.ops.launch(...bench.ops.backend.groupNormParts({ x, out, affine, groups, epsilon: 1e-5 }));
   return out;
 }
 
-testFamilies("group normalisation in parts equals the reference", async (bench, t) => {
+testBackends("group normalisation in parts equals the reference", async (bench, t) => {
   for (const [batch, channels, height, width, groups] of GROUPS) {
     await t.step(`${[batch, channels, height, width]} in ${groups} groups`, async () => {
       const x = random(1, batch, channels, height, width);
@@ -54,27 +54,27 @@ testFamilies("group normalisation in parts equals the reference", async (bench, 
   }
 });
 
-testFamilies("parts of channels that are not whole groups are refused", (bench) => {
+testBackends("parts of channels that are not whole groups are refused", (bench) => {
   const [x, affine] = [bench.tensor(random(1, 1, 12, 2, 2)), bench.affine(randomValues(2, 12), randomValues(3, 12))];
   assertThrows(() => normalise(bench, x, affine, 5), RangeError, "12 channels cannot be normalised in 5 groups");
   return Promise.resolve();
 });
 
-testFamilies("a product of values equals the reference", async (bench) => {
+testBackends("a product of values equals the reference", async (bench) => {
   for (const [batch, channels, height, width] of [[1, 1, 1, 1], [2, 6, 5, 3], [1, 16, 130, 130]] as const) {
     const [x, y] = [random(1, batch, channels, height, width), random(2, batch, channels, height, width)];
     const [a, b] = [bench.tensor(x), bench.tensor(y)];
     const got = await bench.run(() => {
-      const out = planTensor(bench.ops.family, x, "product");
-      bench.ops.launch(bench.ops.family.multiply(a, b, out));
+      const out = planTensor(bench.ops.backend, x, "product");
+      bench.ops.launch(bench.ops.backend.multiply(a, b, out));
       return out;
     });
     assertClose(got, map(x, (i) => x.values[i]! * y.values[i]!), EPSILON, `${[batch, channels, height, width]}`);
   }
 });
 
-testFamilies("GEGLU in launches of its own equals the reference", async (bench) => {
-  const ops = new Ops(bench.ops.gpu, bench.ops.family, { optimizations: BASELINE });
+testBackends("GEGLU in launches of its own equals the reference", async (bench) => {
+  const ops = new Ops(bench.ops.gpu, bench.ops.backend, { optimizations: BASELINE });
   const [inputs, outputs] = [12, 16];
   const [x, plus] = [random(1, 2, inputs, 5, 7), random(2, 2, outputs, 5, 7)];
   const [weights, bias] = [randomValues(3, 2 * outputs * inputs), randomValues(4, 2 * outputs)];
@@ -103,7 +103,7 @@ const ATTENTIONS: readonly (readonly [number, number, number, number, number])[]
   [1, 1, 512, 17, 17], // The middle of the VAE.
 ];
 
-testFamilies("attention with scores in memory equals the reference", async (bench, t) => {
+testBackends("attention with scores in memory equals the reference", async (bench, t) => {
   for (const [batch, heads, width, queries, keys] of ATTENTIONS) {
     const channels = heads * width;
     const [q, k, v] = [queries, keys, keys].map((tokens, i) => random(i, batch, channels, tokens, 1)) as [
@@ -121,9 +121,9 @@ testFamilies("attention with scores in memory equals the reference", async (benc
       await t.step(`${name} ${[batch, heads, width, queries, keys]}`, async () => {
         const [a, b, c] = [bench.tensor(q), bench.tensor(k), bench.tensor(v)];
         const got = await bench.run(() => {
-          const out = planTensor(bench.ops.family, q, "attention");
+          const out = planTensor(bench.ops.backend, q, "attention");
           const spec = { q: a, k: b, v: c, out, heads, causal: false, fused };
-          bench.ops.launch(...scoredAttention(bench.ops.family, spec));
+          bench.ops.launch(...scoredAttention(bench.ops.backend, spec));
           return out;
         });
         assertClose(got, want, allowed, name);

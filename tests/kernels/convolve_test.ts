@@ -1,5 +1,5 @@
 import { assertThrows } from "@std/assert";
-import type { Activation } from "../../kernels/family.ts";
+import type { Activation } from "../../kernels/backend.ts";
 import type { ConvolutionOptions } from "../../kernels/ops.ts";
 import { AUTO } from "../../kernels/optimizations.ts";
 import { map, type NumberArray } from "../../kernels/reference/array.ts";
@@ -16,7 +16,7 @@ import {
   type LayerParts,
   random,
   randomValues,
-  testFamilies,
+  testBackends,
 } from "./harness.ts";
 
 /** `[batch, in, height, width]` and the outputs. */
@@ -83,7 +83,7 @@ async function compare(bench: Bench, x: NumberArray, parts: LayerParts, options:
   }
 }
 
-testFamilies("linear layers equal the reference", async (bench, t) => {
+testBackends("linear layers equal the reference", async (bench, t) => {
   for (const shape of LINEAR) {
     const [batch, inputs, height, width, outputs] = shape;
     await t.step(shape.join(" "), () => {
@@ -93,7 +93,7 @@ testFamilies("linear layers equal the reference", async (bench, t) => {
   }
 });
 
-testFamilies("3x3 convolutions equal the reference", async (bench, t) => {
+testBackends("3x3 convolutions equal the reference", async (bench, t) => {
   for (const [batch, inputs, height, width, outputs, options = {}] of CONVOLUTION) {
     await t.step(`${[batch, inputs, height, width, outputs]} ${JSON.stringify(options)}`, () => {
       const x = random(3, batch, inputs, height, width);
@@ -102,7 +102,7 @@ testFamilies("3x3 convolutions equal the reference", async (bench, t) => {
   }
 });
 
-testFamilies("more columns than a texture is wide", async (bench, t) => {
+testBackends("more columns than a texture is wide", async (bench, t) => {
   for (const size of [1, 3]) {
     await t.step(`${size}x${size} on 130x130`, () => {
       const x = random(5, 1, 5, 130, 130);
@@ -111,7 +111,7 @@ testFamilies("more columns than a texture is wide", async (bench, t) => {
   }
 });
 
-testFamilies("epilogues equal the reference", async (bench, t) => {
+testBackends("epilogues equal the reference", async (bench, t) => {
   const [inputs, outputs] = [12, 8];
   const functions = { silu, gelu, quick_gelu: quickGelu } as const;
   for (const size of [1, 3]) {
@@ -148,7 +148,7 @@ const GATED: readonly Case[] = [
 ];
 
 for (const gelu of [true, false]) {
-  testFamilies(`GEGLU in ${gelu ? "one launch" : "launches of its own"} equals the reference`, async (bench, t) => {
+  testBackends(`GEGLU in ${gelu ? "one launch" : "launches of its own"} equals the reference`, async (bench, t) => {
     for (const shape of GATED) {
       const [batch, inputs, height, width, outputs] = shape;
       await t.step(shape.join(" "), async () => {
@@ -169,7 +169,7 @@ for (const gelu of [true, false]) {
   }, { ...AUTO, gelu });
 }
 
-testFamilies("the running step chooses the bias", async (bench, t) => {
+testBackends("the running step chooses the bias", async (bench, t) => {
   const x = random(12, 2, 6, 4, 4);
   const parts = layerParts(13, 6, 8, 3);
   const biases = random(14, 1, 16, 3, 1);
@@ -187,7 +187,7 @@ testFamilies("the running step chooses the bias", async (bench, t) => {
   }
 });
 
-testFamilies("a layer reads the channels it is given and no others", async (bench) => {
+testBackends("a layer reads the channels it is given and no others", async (bench) => {
   const all = random(15, 2, 16, 5, 5);
   all.values.forEach((_, i) => {
     const channel = Math.floor(i / 25) % 16;
@@ -203,7 +203,7 @@ testFamilies("a layer reads the channels it is given and no others", async (benc
   }
 });
 
-testFamilies("a layer writes the channels it is given and no others", async (bench) => {
+testBackends("a layer writes the channels it is given and no others", async (bench) => {
   const x = random(20, 2, 6, 5, 5);
   const all = random(21, 2, 16, 5, 5);
   for (const size of [1, 3]) {
@@ -222,7 +222,7 @@ testFamilies("a layer writes the channels it is given and no others", async (ben
   }
 });
 
-testFamilies("a centred one is the identity", async (bench) => {
+testBackends("a centred one is the identity", async (bench) => {
   const x = random(17, 2, 5, 6, 7);
   const weights = new Float64Array(5 * 5 * 9);
   for (let channel = 0; channel < 5; channel++) weights[(channel * 5 + channel) * 9 + 4] = 1;
@@ -230,7 +230,7 @@ testFamilies("a centred one is the identity", async (bench) => {
   assertClose(await bench.run(() => bench.ops.convolve(input, layer)), x, 0, "identity");
 });
 
-testFamilies("a layer refuses an input of other channels", (bench) => {
+testBackends("a layer refuses an input of other channels", (bench) => {
   const [input, layer] = [bench.tensor(random(18, 1, 4, 2, 2)), bench.layer(layerParts(19, 5, 3, 1))];
   assertThrows(() => bench.ops.linear(input, layer), RangeError, "5 inputs was given a tensor [1, 4, 2, 2]");
   return Promise.resolve();

@@ -2,8 +2,8 @@ import { planTensor } from "../../kernels/planned.ts";
 import { transpose } from "../../kernels/reference/attention.ts";
 import { map } from "../../kernels/reference/array.ts";
 import { concat, gelu, quickGelu, silu } from "../../kernels/reference/elementwise.ts";
-import type { Activation } from "../../kernels/family.ts";
-import { activationTolerance, assertClose, EPSILON, highest, random, testFamilies } from "./harness.ts";
+import type { Activation } from "../../kernels/backend.ts";
+import { activationTolerance, assertClose, EPSILON, highest, random, testBackends } from "./harness.ts";
 
 /** `[batch, channels, height, width]`. */
 const SHAPES: readonly (readonly [number, number, number, number])[] = [
@@ -23,7 +23,7 @@ const SHAPES: readonly (readonly [number, number, number, number])[] = [
 
 const FUNCTIONS = { none: (x: number) => x, silu, gelu, quick_gelu: quickGelu } as const;
 
-testFamilies("activations equal the reference", async (bench, t) => {
+testBackends("activations equal the reference", async (bench, t) => {
   for (const shape of SHAPES) {
     await t.step(`${shape}`, async () => {
       const numbers = random(1, ...shape);
@@ -40,7 +40,7 @@ testFamilies("activations equal the reference", async (bench, t) => {
   }
 });
 
-testFamilies("activations of large and small numbers are finite and right", async (bench) => {
+testBackends("activations of large and small numbers are finite and right", async (bench) => {
   const values = Float64Array.of(-1e30, -1e4, -100, -20, -1e-30, 0, 1e-30, 20, 100, 1e4, 1e30).map(Math.fround);
   const x = { batch: 1, channels: 1, height: 1, width: values.length, values };
   const input = bench.tensor(x);
@@ -52,17 +52,17 @@ testFamilies("activations of large and small numbers are finite and right", asyn
   }
 });
 
-testFamilies("sums and products equal the reference", async (bench, t) => {
+testBackends("sums and products equal the reference", async (bench, t) => {
   for (const shape of SHAPES) {
     await t.step(`${shape}`, async () => {
       const [x, y] = [random(2, ...shape), random(3, ...shape)];
       const [left, right] = [bench.tensor(x), bench.tensor(y)];
-      const { family } = bench.ops;
+      const { backend } = bench.ops;
       const sum = await bench.run(() => bench.ops.add(left, right));
       assertClose(sum, map(x, (i) => x.values[i]! + y.values[i]!), 2 * EPSILON, "sum");
       const product = await bench.run(() => {
-        const out = planTensor(family, left, "product");
-        bench.ops.launch(family.multiply(left, right, out));
+        const out = planTensor(backend, left, "product");
+        bench.ops.launch(backend.multiply(left, right, out));
         return out;
       });
       assertClose(product, map(x, (i) => x.values[i]! * y.values[i]!), EPSILON, "product");
@@ -70,7 +70,7 @@ testFamilies("sums and products equal the reference", async (bench, t) => {
   }
 });
 
-testFamilies("concatenation is exact", async (bench, t) => {
+testBackends("concatenation is exact", async (bench, t) => {
   for (const [batch, channels, height, width] of SHAPES) {
     // What comes first is whole texels; what follows need not be.
     const first = Math.ceil(channels / 4) * 4;
@@ -83,15 +83,15 @@ testFamilies("concatenation is exact", async (bench, t) => {
   }
 });
 
-testFamilies("transposition is exact", async (bench, t) => {
+testBackends("transposition is exact", async (bench, t) => {
   for (const shape of SHAPES.filter(([, channels]) => channels % 4 === 0)) {
     await t.step(`${shape}`, async () => {
       const x = random(6, ...shape);
       const want = transpose(x);
       const input = bench.tensor(x);
       const got = await bench.run(() => {
-        const turned = planTensor(bench.ops.family, want, "transposed");
-        bench.ops.launch(bench.ops.family.transpose(input, turned));
+        const turned = planTensor(bench.ops.backend, want, "transposed");
+        bench.ops.launch(bench.ops.backend.transpose(input, turned));
         return turned;
       });
       assertClose(got, want, 0, "transposition");

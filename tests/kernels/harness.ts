@@ -2,14 +2,14 @@
  * What kernel tests share: random arrays, a device, and a comparison that says where two arrays differ.
  * @module
  */
-import { bufferFamily } from "../../kernels/buffer/mod.ts";
-import type { Family, Launch } from "../../kernels/family.ts";
+import { bufferBackend } from "../../kernels/buffer/mod.ts";
+import type { Backend, Launch } from "../../kernels/backend.ts";
 import { Gpu } from "../../kernels/gpu.ts";
 import { type Layer, Ops } from "../../kernels/ops.ts";
 import { AUTO, type Optimizations } from "../../kernels/optimizations.ts";
 import { Program } from "../../kernels/program.ts";
 import type { NumberArray } from "../../kernels/reference/array.ts";
-import { textureFamily } from "../../kernels/texture/mod.ts";
+import { textureBackend } from "../../kernels/texture/mod.ts";
 import { type Layout, type Memory, shapeText, type Tensor } from "../../kernels/tensor.ts";
 
 /** Half the distance from 1 to the next float32. */
@@ -55,14 +55,14 @@ export function randomValues(seed: number, count: number): Float64Array {
   return Float64Array.from({ length: count }, uniform(seed));
 }
 
-/** Every family, for tests that run on each; what the second may use is what llvmpipe has. */
-export const FAMILIES: readonly Family[] = [
-  textureFamily,
-  bufferFamily({ subgroups: true, threads: 1024, workgroupBytes: 32768, float16: "storage" }),
+/** Every backend, for tests that run on each; what the second may use is what llvmpipe has. */
+export const BACKENDS: readonly Backend[] = [
+  textureBackend,
+  bufferBackend({ subgroups: true, threads: 1024, workgroupBytes: 32768, float16: "storage" }),
 ];
 
-/** The buffer family with float16 arithmetic, where the adapter has it. */
-export const HALF_FAMILY: Family = bufferFamily({
+/** The buffer backend with float16 arithmetic, where the adapter has it. */
+export const HALF_BACKEND: Backend = bufferBackend({
   subgroups: true,
   threads: 1024,
   workgroupBytes: 32768,
@@ -91,16 +91,16 @@ export interface LayerParts {
   readonly half?: boolean;
 }
 
-/** Defines a test for each family, with the optimizations that are `on`; its steps share a device. */
-export function testFamilies(
+/** Defines a test for each backend, with the optimizations that are `on`; its steps share a device. */
+export function testBackends(
   name: string,
   test: (bench: Bench, t: Deno.TestContext) => Promise<void>,
   on: Optimizations = AUTO,
 ): void {
-  for (const family of FAMILIES) {
-    Deno.test(`${family.name}: ${name}`, async (t) => {
+  for (const backend of BACKENDS) {
+    Deno.test(`${backend.name}: ${name}`, async (t) => {
       await using gpu = await Gpu.open();
-      await test(createBench(new TakenOps(gpu, family, { optimizations: on })), t);
+      await test(createBench(new TakenOps(gpu, backend, { optimizations: on })), t);
       await gpu.finish();
     });
   }
@@ -120,14 +120,14 @@ export class TakenOps extends Ops {
   }
 }
 
-/** What tests call, around operations of one family. */
+/** What tests call, around operations of one backend. */
 export function createBench(ops: TakenOps): Bench {
-  const { gpu, family } = ops;
+  const { gpu, backend } = ops;
   return {
     ops,
     tensor(x) {
       const kept = ops.keep(x, "input");
-      gpu.write(kept.memory, encodePoisoned(family, x, kept.memory.layout));
+      gpu.write(kept.memory, encodePoisoned(backend, x, kept.memory.layout));
       return kept;
     },
     layer: ({ weights, bias, out, size, half }) =>
@@ -168,17 +168,17 @@ export function createBench(ops: TakenOps): Bench {
  * The bytes of `x [batch, channels, height, width]` with NaN wherever the layout holds no value; but for the pad rows
  * of a texel, which are part of it: they are 0.
  */
-function encodePoisoned(family: Family, x: NumberArray, layout: Layout): Float32Array<ArrayBuffer> {
+function encodePoisoned(backend: Backend, x: NumberArray, layout: Layout): Float32Array<ArrayBuffer> {
   const { batch, channels } = x;
   const count = x.height * x.width;
   const shape = { layout, rows: channels, batch, pixels: count };
   const rows = layout.kind === "texture" ? Math.ceil(channels / 4) * 4 : channels;
-  const held = family.encode({ ...shape, rows }, new Float32Array(rows * batch * count).fill(1));
+  const held = backend.encode({ ...shape, rows }, new Float32Array(rows * batch * count).fill(1));
   const channelMajor = Float32Array.from(x.values, (_, i) => {
     const [channel, sample] = [Math.floor(i / count / batch), Math.floor(i / count) % batch];
     return x.values[(sample * channels + channel) * count + i % count]!;
   });
-  return family.encode(shape, channelMajor).map((value, i) => held[i] ? value : NaN);
+  return backend.encode(shape, channelMajor).map((value, i) => held[i] ? value : NaN);
 }
 
 /** Elements of a layout, four bytes each. */

@@ -2,9 +2,9 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import { advance } from "../../kernels/advance.ts";
 import { Gpu } from "../../kernels/gpu.ts";
 import { type Kernel, kernel, type KernelParts } from "../../kernels/kernel.ts";
-import { textureFamily } from "../../kernels/texture/mod.ts";
+import { textureBackend } from "../../kernels/texture/mod.ts";
 import { type CatalogueShape, everyLaunch, others, products, transformers, winograd } from "./catalogue.ts";
-import { FAMILIES } from "./harness.ts";
+import { BACKENDS } from "./harness.ts";
 
 const PARTS: KernelParts = {
   name: "half",
@@ -44,25 +44,25 @@ Deno.test("a kernel refuses sizes that are not 32-bit integers", () => {
   }
 });
 
-for (const family of FAMILIES) {
-  Deno.test(`${family.name}: shapes are not in the text`, () => {
+for (const backend of BACKENDS) {
+  Deno.test(`${backend.name}: shapes are not in the text`, () => {
     const other = { ...SMALL, channels: 64, height: 12, width: 20, groups: 16, heads: 6, keys: 40 };
-    const [here, there] = [everyLaunch(family, SMALL), everyLaunch(family, other)];
+    const [here, there] = [everyLaunch(backend, SMALL), everyLaunch(backend, other)];
     here.forEach(({ kernel }, i) => assertEquals(kernel.wgsl, there[i]!.kernel.wgsl, kernel.name));
   });
 
-  Deno.test(`${family.name}: every kernel binds as many pieces of memory as it has ports`, () => {
-    for (const { kernel, memory } of everyLaunch(family, SMALL)) {
+  Deno.test(`${backend.name}: every kernel binds as many pieces of memory as it has ports`, () => {
+    for (const { kernel, memory } of everyLaunch(backend, SMALL)) {
       const kinds = memory.map(({ layout }) => layout.kind);
       assertEquals(kinds, kernel.ports.map((port) => port.kind), kernel.name);
     }
   });
 
-  Deno.test(`${family.name}: every text compiles`, async () => {
+  Deno.test(`${backend.name}: every text compiles`, async () => {
     await using gpu = await Gpu.open();
     const tiny = { ...SMALL, batch: 1, channels: 4, height: 1, width: 4, groups: 1, heads: 1, keys: 1 };
     for (const shape of [SMALL, tiny]) {
-      for (const { kernel } of everyLaunch(family, shape)) gpu.pipeline(kernel);
+      for (const { kernel } of everyLaunch(backend, shape)) gpu.pipeline(kernel);
     }
     gpu.pipeline(advance({ ...BUFFER, label: "step" }).kernel);
     await gpu.finish();
@@ -110,11 +110,11 @@ Deno.test("texture: the largest layers of Stable Diffusion 1.4 end before llvmpi
   const latent = { ...picture, channels: 512, height: 128, width: 128, keys: 128 * 128 };
   const low = { ...picture, channels: 2560, height: 16, width: 16, heads: 160 };
   const launches = [
-    ...[products, others].flatMap((make) => make(textureFamily, large)),
+    ...[products, others].flatMap((make) => make(textureBackend, large)),
     // A strip.
-    ...winograd(textureFamily, { ...large, height: 64 }),
-    ...everyLaunch(textureFamily, latent),
-    ...[products, others, transformers].flatMap((make) => make(textureFamily, low)),
+    ...winograd(textureBackend, { ...large, height: 64 }),
+    ...everyLaunch(textureBackend, latent),
+    ...[products, others, transformers].flatMap((make) => make(textureBackend, low)),
   ];
   for (const { kernel } of launches) {
     const iterations = iterationsOf(kernel);

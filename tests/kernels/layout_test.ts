@@ -1,12 +1,12 @@
 import { assertEquals } from "@std/assert";
 import * as buffer from "../../kernels/buffer/layout.ts";
-import type { Packed, RawWeights } from "../../kernels/family.ts";
+import type { Packed, RawWeights } from "../../kernels/backend.ts";
 import * as texture from "../../kernels/texture/layout.ts";
 
-/** Where a family puts the weight from input `channel` to output `row` at one of `taps`. */
+/** Where a backend puts the weight from input `channel` to output `row` at one of `taps`. */
 type Place = (weights: RawWeights, at: { row: number; channel: number; tap: number }) => number;
 
-const FAMILIES: readonly (readonly [string, (weights: RawWeights) => Packed, Place])[] = [
+const BACKENDS: readonly (readonly [string, (weights: RawWeights) => Packed, Place])[] = [
   ["buffer", (weights) => buffer.pack(weights, "f16"), ({ out, ...weights }, { row, channel, tap }) => {
     return (tap * weights.in + channel) * Math.ceil(out / 4) * 4 + row;
   }],
@@ -16,8 +16,8 @@ const FAMILIES: readonly (readonly [string, (weights: RawWeights) => Packed, Pla
   }],
 ];
 
-for (const [name, pack, place] of FAMILIES) {
-  Deno.test(`the ${name} family packs every weight into its place, and zeros around, whatever memory held before`, () => {
+for (const [name, pack, place] of BACKENDS) {
+  Deno.test(`the ${name} backend packs every weight into its place, and zeros around, whatever memory held before`, () => {
     for (const type of [Float32Array, Uint16Array]) {
       for (const [out, inputs, taps] of [[1, 1, 1], [33, 5, 9], [64, 4, 1], [3, 70, 9]] as const) {
         const data = new type(out * inputs * taps);

@@ -3,7 +3,7 @@ import { AUTO } from "../../kernels/optimizations.ts";
 import { map, type NumberArray } from "../../kernels/reference/array.ts";
 import { silu } from "../../kernels/reference/elementwise.ts";
 import { groupNorm, layerNorm } from "../../kernels/reference/normalization.ts";
-import { activationTolerance, assertClose, EPSILON, highest, random, randomValues, testFamilies } from "./harness.ts";
+import { activationTolerance, assertClose, EPSILON, highest, random, randomValues, testBackends } from "./harness.ts";
 
 const NORM = { epsilon: 1e-5 };
 
@@ -29,12 +29,12 @@ const GROUPS: readonly (readonly [number, number, number, number, number])[] = [
   [2, 32, 16, 16, 16], // tiny-sd1.
   [2, 96, 2, 2, 16],
   [1, 96, 32, 32, 32], // Of three: four groups are three texels.
-  [1, 8, 130, 130, 2], // More pixels than a texture is wide; two launches of the buffer family.
+  [1, 8, 130, 130, 2], // More pixels than a texture is wide; two launches of the buffer backend.
   [2, 8, 51, 53, 2], // Chunks of two launches that end within a row.
 ];
 
 for (const normalization of [true, false]) {
-  testFamilies(
+  testBackends(
     `group normalisation in ${normalization ? "one launch" : "several"} equals the reference`,
     async (bench, t) => {
       for (const [batch, channels, height, width, groups] of GROUPS) {
@@ -71,7 +71,7 @@ const LAYERS: readonly (readonly [number, number, number])[] = [
   [1, 16, 16900], // More tokens than a texture is wide.
 ];
 
-testFamilies("layer normalisation equals the reference", async (bench, t) => {
+testBackends("layer normalisation equals the reference", async (bench, t) => {
   for (const [batch, channels, tokens] of LAYERS) {
     await t.step(`${[batch, channels, tokens]}`, async () => {
       const x = random(4, batch, channels, tokens, 1);
@@ -104,7 +104,7 @@ function assertNormalised(x: NumberArray, count: number, group: (index: number) 
   assertClose(row(squares), row(ones(sums.length)), 2 * tolerance(count, 2), "variance");
 }
 
-testFamilies("an unscaled normalisation has mean 0 and variance 1", async (bench) => {
+testBackends("an unscaled normalisation has mean 0 and variance 1", async (bench) => {
   const x = random(7, 2, 8, 9, 10);
   // In one pass, the variance would be the difference of two numbers 30,000 times as large.
   const far = map(x, (i) => Math.fround(x.values[i]! + 100));
@@ -115,7 +115,7 @@ testFamilies("an unscaled normalisation has mean 0 and variance 1", async (bench
   assertNormalised(byToken, 8, (i) => Math.floor(i / (8 * 90)) * 90 + i % 90);
 });
 
-testFamilies("channels that are not whole groups are refused", (bench) => {
+testBackends("channels that are not whole groups are refused", (bench) => {
   const affine = bench.affine(ones(12), zeros(12));
   const x = bench.tensor(random(8, 1, 12, 2, 2));
   assertThrows(

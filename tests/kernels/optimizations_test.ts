@@ -13,10 +13,10 @@ Deno.test("optimizations are a preset and what is on in addition", () => {
 const ALL: Optimizations = { ...AUTO, shapes: "all" };
 
 /** A convolution that keeps a side of `side` pixels. */
-function winograd(on: Optimizations, family: "texture" | "buffer", channels: number, side: number, stride = 1) {
+function winograd(on: Optimizations, backend: "texture" | "buffer", channels: number, side: number, stride = 1) {
   const unread = { size: 3, pad: 1, upsample: 1, inputHeight: 0, inputWidth: 0, imageHeight: 0, imageWidth: 0 };
   const window = { ...unread, stride, outputHeight: side, outputWidth: side };
-  return winogradRuns(on, family, { in: channels, out: channels, window: 3 }, window, 2);
+  return winogradRuns(on, backend, { in: channels, out: channels, window: 3 }, window, 2);
 }
 
 Deno.test("the paper's shapes: Winograd from 64 channels and 32 tiles, flash from 1,024 queries up to 40 channels", () => {
@@ -25,25 +25,25 @@ Deno.test("the paper's shapes: Winograd from 64 channels and 32 tiles, flash fro
   const runs = convolutions.map(([channels, side]) => winograd(PAPER, "buffer", channels, side));
   assertEquals(runs, [true, true, false, false, true, true, true]);
   assertEquals([winograd(PAPER, "buffer", 63, 64), winograd(PAPER, "buffer", 320, 64, 2)], [false, false]);
-  const family = "buffer";
+  const backend = "buffer";
   const attentions = [[40, 4096, 4096], [40, 4096, 77], [80, 1024, 1024], [40, 1023, 77]] as const;
-  const flash = attentions.map(([width, queries, keys]) => flashRuns(PAPER, { family, width, queries, keys }));
+  const flash = attentions.map(([width, queries, keys]) => flashRuns(PAPER, { backend, width, queries, keys }));
   assertEquals(flash, [true, true, false, false]);
-  assertEquals(softmaxFuses(PAPER, { family, width: 160, queries: 64, keys: 64 }), true);
+  assertEquals(softmaxFuses(PAPER, { backend, width: 160, queries: 64, keys: 64 }), true);
 });
 
 Deno.test("what is off never runs, and of what is on only what can", () => {
-  const attention = { family: "buffer", width: 40, queries: 4096, keys: 4096 } as const;
+  const attention = { backend: "buffer", width: 40, queries: 4096, keys: 4096 } as const;
   assertEquals([flashRuns(BASELINE, attention), softmaxFuses(BASELINE, attention)], [false, false]);
   assertEquals(winograd({ ...BASELINE, shapes: "all" }, "buffer", 320, 64), false);
-  assertEquals(flashRuns(ALL, { family: "buffer", width: 512, queries: 1, keys: 1 }), true);
-  // The buffer family stores rows of four pixels, and a texture is at most 16,384 texels high.
+  assertEquals(flashRuns(ALL, { backend: "buffer", width: 512, queries: 1, keys: 1 }), true);
+  // The buffer backend stores rows of four pixels, and a texture is at most 16,384 texels high.
   assertEquals([winograd(ALL, "buffer", 4, 4), winograd(ALL, "buffer", 4, 6)], [true, false]);
   assertEquals([winograd(ALL, "texture", 1820, 6), winograd(ALL, "texture", 1824, 6)], [true, false]);
 });
 
 Deno.test("on llvmpipe a wide head's probabilities are stored", () => {
   const wide = { width: 512, queries: 4096, keys: 4096 };
-  const fuses = (["texture", "buffer"] as const).map((family) => softmaxFuses(AUTO, { family, ...wide }));
-  assertEquals([...fuses, softmaxFuses(AUTO, { family: "texture", ...wide, width: 80 })], [false, true, true]);
+  const fuses = (["texture", "buffer"] as const).map((backend) => softmaxFuses(AUTO, { backend, ...wide }));
+  assertEquals([...fuses, softmaxFuses(AUTO, { backend: "texture", ...wide, width: 80 })], [false, true, true]);
 });

@@ -5,7 +5,7 @@ import type { Gpu } from "../../kernels/gpu.ts";
 import { kernel } from "../../kernels/kernel.ts";
 import { Recorder } from "../../kernels/recorder.ts";
 import { Selection } from "../../kernels/selection.ts";
-import { FAMILIES } from "./harness.ts";
+import { BACKENDS } from "./harness.ts";
 
 const OPERATION = { operation: "sum 4", elements: "f32", flops: 4, bytes: 16 };
 const FAST = kernel({ name: "fast", ports: [], sizes: {}, body: "", workgroups: [1, 1, 1] });
@@ -38,7 +38,7 @@ class Sums extends Recorder {
 
 Deno.test("a survey notes every way to perform an operation, those that refuse its shape without launches", async () => {
   const selection = new FakeSelection(ADAPTER);
-  const sums = new Sums({} as Gpu, FAMILIES[0]!, { selection });
+  const sums = new Sums({} as Gpu, BACKENDS[0]!, { selection });
   await sums.tune(() => {
     sums.sum();
     sums.sum();
@@ -53,7 +53,7 @@ Deno.test("a survey notes every way to perform an operation, those that refuse i
 
 Deno.test("where nothing is timed, nothing is looked at", async () => {
   const selection = new FakeSelection({ ...ADAPTER, description: "llvmpipe" });
-  const sums = new Sums({} as Gpu, FAMILIES[0]!, { selection });
+  const sums = new Sums({} as Gpu, BACKENDS[0]!, { selection });
   await sums.tune(() => {
     throw new Error("looked at");
   });

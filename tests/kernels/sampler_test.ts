@@ -2,7 +2,7 @@ import { assertEquals } from "@std/assert";
 import { advance } from "../../kernels/advance.ts";
 import type { NumberArray } from "../../kernels/reference/array.ts";
 import { initialState, runStep, type Schedule, scheduleFor } from "../../pipeline/schedulers/mod.ts";
-import { assertClose, type Bench, EPSILON, random, testFamilies } from "./harness.ts";
+import { assertClose, type Bench, EPSILON, random, testBackends } from "./harness.ts";
 
 /** What Stable Diffusion 1.x was trained with. */
 const TRAINING = {
@@ -58,8 +58,13 @@ async function runSteps(bench: Bench, schedule: Schedule, { start, kept, predict
   const { ops } = bench;
   const { batch, ...shape } = predictions[0]!;
   const pixels = shape.height * shape.width;
-  const matrix = { layout: ops.family.layout(shape.channels, 1, pixels, true), rows: shape.channels, batch: 1, pixels };
-  const encode = (values: ArrayLike<number>) => ops.family.encode(matrix, Float32Array.from(values));
+  const matrix = {
+    layout: ops.backend.layout(shape.channels, 1, pixels, true),
+    rows: shape.channels,
+    batch: 1,
+    pixels,
+  };
+  const encode = (values: ArrayLike<number>) => ops.backend.encode(matrix, Float32Array.from(values));
   const { slots } = schedule;
   const elements = encode(start.values).length;
   const [state, noise] = [ops.buffer(slots * elements, "state"), ops.buffer(elements, "noise")];
@@ -91,7 +96,7 @@ async function runSteps(bench: Bench, schedule: Schedule, { start, kept, predict
     ops.gpu.write(noise, encode(random(100 + i, 1, shape.channels, shape.height, shape.width).values));
     inputs.push(
       await bench.run(() => {
-        ops.launch(ops.family.sample(spec), advance(step));
+        ops.launch(ops.backend.sample(spec), advance(step));
         return input;
       }),
     );
@@ -153,15 +158,15 @@ async function compare(
   assertEquals(got.steps, schedule.steps.length);
 }
 
-testFamilies("the sampler's step equals the schedule's equations", async (bench, t) => {
+testBackends("the sampler's step equals the schedule's equations", async (bench, t) => {
   for (const name of SCHEDULERS) await t.step(name, () => compare(bench, name, [2, 4, 5, 7]));
 });
 
-testFamilies("the sampler's step runs any shape", async (bench, t) => {
+testBackends("the sampler's step runs any shape", async (bench, t) => {
   for (const shape of SHAPES) await t.step(`${shape}`, () => compare(bench, "dpmpp-2m-sde", shape));
 });
 
-testFamilies("an inpainting step keeps the original outside of its mask, as noisy as the sample", async (bench, t) => {
+testBackends("an inpainting step keeps the original outside of its mask, as noisy as the sample", async (bench, t) => {
   for (const name of SCHEDULERS) await t.step(name, () => compare(bench, name, [2, 4, 5, 7], keptOf([4, 5, 7])));
   for (const [batch, ...shape] of SHAPES) {
     await t.step(`${batch},${shape}`, () => compare(bench, "dpmpp-2m-sde", [batch, ...shape], keptOf(shape)));

@@ -9,7 +9,7 @@ Deno.test("this GPU passes the self-tests and says what it has", async () => {
   const { features, limits, kernels, tests } = await examine(gpu);
   assertEquals(Object.keys(features), ["shader-f16", "timestamp-query", "subgroups"]);
   assert(limits.maxStorageBufferBindingSize! >= 2 ** 27);
-  assert(["texture", "buffer"].includes(kernels.family));
+  assert(["texture", "buffer"].includes(kernels.backend));
   assert(kernels.why.length > 0);
   assertEquals(tests.filter(({ failure }) => failure !== undefined), []);
   assertEquals(tests.some(({ name }) => name === "float16 arithmetic"), features["shader-f16"]);
@@ -46,7 +46,7 @@ Deno.test("without what textures need, the kernels that read buffers are tested,
   const names = ["shader-f16", "subgroups"].filter((name) => features.has(name as GPUFeatureName));
   const device = override(gpu.device, { features: new Set(names) });
   const { kernels, tests } = await examine(override(gpu, { device }));
-  assertEquals(kernels.family, "buffer");
+  assertEquals(kernels.backend, "buffer");
   assertEquals(kernels.why.startsWith("textures need"), true);
   assertEquals(tests.filter(({ failure }) => failure !== undefined), []);
   const half = names.includes("shader-f16");

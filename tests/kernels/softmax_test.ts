@@ -1,7 +1,7 @@
 import { planTensor } from "../../kernels/planned.ts";
 import { softmax } from "../../kernels/reference/attention.ts";
 import { map, type NumberArray, zeros } from "../../kernels/reference/array.ts";
-import { assertClose, type Bench, dotTolerance, EPSILON, random, testFamilies } from "./harness.ts";
+import { assertClose, type Bench, dotTolerance, EPSILON, random, testBackends } from "./harness.ts";
 import type { Tensor } from "../../kernels/tensor.ts";
 
 /** Softmaxes one above the other, each `[keys, queries]` with the keys padded to a multiple of four. */
@@ -65,12 +65,12 @@ function tolerance({ keys }: Case): number {
 function launchSoftmax(bench: Bench, shape: Case, name: "softmax" | "softmaxRows", scores: Tensor): Tensor {
   const { ops } = bench;
   const channels = name === "softmax" ? scores.channels : 4 * shape.count;
-  const out = planTensor(ops.family, { ...scores, channels }, name);
-  ops.launch(ops.family[name]({ causal: false, ...shape, scores, out, paddedKeys: paddedKeys(shape), scale: SCALE }));
+  const out = planTensor(ops.backend, { ...scores, channels }, name);
+  ops.launch(ops.backend[name]({ causal: false, ...shape, scores, out, paddedKeys: paddedKeys(shape), scale: SCALE }));
   return out;
 }
 
-testFamilies("softmax equals the reference", async (bench, t) => {
+testBackends("softmax equals the reference", async (bench, t) => {
   for (const shape of CASES) {
     await t.step(JSON.stringify(shape), async () => {
       const scores = randomScores(shape);
@@ -81,7 +81,7 @@ testFamilies("softmax equals the reference", async (bench, t) => {
   }
 });
 
-testFamilies("a softmax sums to one", async (bench) => {
+testBackends("a softmax sums to one", async (bench) => {
   for (const shape of CASES) {
     const input = bench.tensor(randomScores(shape));
     const got = await bench.run(() => launchSoftmax(bench, shape, "softmax", input));
@@ -95,7 +95,7 @@ testFamilies("a softmax sums to one", async (bench) => {
   }
 });
 
-testFamilies("softmax rows are the maximum and the sum", async (bench, t) => {
+testBackends("softmax rows are the maximum and the sum", async (bench, t) => {
   for (const shape of CASES.filter(({ causal }) => !causal)) {
     await t.step(JSON.stringify(shape), async () => {
       const scores = randomScores(shape);
@@ -119,7 +119,7 @@ testFamilies("softmax rows are the maximum and the sum", async (bench, t) => {
   }
 });
 
-testFamilies("a product with raw scores and softmax rows is one with probabilities", async (bench, t) => {
+testBackends("a product with raw scores and softmax rows is one with probabilities", async (bench, t) => {
   for (const shape of CASES.filter(({ causal }) => !causal)) {
     const { count, keys, queries } = shape;
     await t.step(JSON.stringify(shape), async () => {
@@ -140,10 +140,10 @@ testFamilies("a product with raw scores and softmax rows is one with probabiliti
       const [a, b] = [bench.tensor(values), bench.tensor(scores)];
       const got = await bench.run(() => {
         const rows = launchSoftmax(bench, shape, "softmaxRows", b);
-        const out = planTensor(bench.ops.family, { ...b, channels: count * width }, "product");
+        const out = planTensor(bench.ops.backend, { ...b, channels: count * width }, "product");
         const none = { rows: 0, columns: 0 };
         const [perKeys, perWidth] = [{ rows: padded, columns: 0 }, { rows: width, columns: 0 }];
-        bench.ops.launch(...bench.ops.family.product({
+        bench.ops.launch(...bench.ops.backend.product({
           a,
           b,
           out,

@@ -2,7 +2,7 @@ import { GpuMemoryError } from "../../kernels/errors.ts";
 import { assertEquals, assertThrows } from "@std/assert";
 import { channelsOf, columns, firstSample, pixels, shapeText, type Tensor } from "../../kernels/tensor.ts";
 import { textureLayout } from "../../kernels/texture/layout.ts";
-import { FAMILIES, randomValues } from "./harness.ts";
+import { BACKENDS, randomValues } from "./harness.ts";
 
 const LAYOUT = textureLayout(12, 70);
 const X: Tensor = {
@@ -36,12 +36,12 @@ Deno.test("a matrix that is too large for a texture is refused", () => {
   assertThrows(() => textureLayout(32772, 16385), GpuMemoryError, "32772 channels of 16385 pixels");
 });
 
-for (const family of FAMILIES) {
-  Deno.test(`${family.name}: what is encoded can be decoded`, () => {
+for (const backend of BACKENDS) {
+  Deno.test(`${backend.name}: what is encoded can be decoded`, () => {
     for (const [rows, batch, pixels] of [[1, 1, 1], [3, 2, 5], [8, 3, 4], [5, 1, 16400], [2, 4, 8193]] as const) {
-      const shape = { layout: family.layout(rows, batch, pixels), rows, batch, pixels };
+      const shape = { layout: backend.layout(rows, batch, pixels), rows, batch, pixels };
       const values = Float32Array.from(randomValues(1, rows * batch * pixels));
-      assertEquals(family.decode(shape, family.encode(shape, values)), values);
+      assertEquals(backend.decode(shape, backend.encode(shape, values)), values);
     }
   });
 }

@@ -1,12 +1,12 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import type { ProductSpec } from "../../kernels/family.ts";
+import type { ProductSpec } from "../../kernels/backend.ts";
 import { planTensor } from "../../kernels/planned.ts";
 import { SINGLE } from "../../kernels/product_batch.ts";
-import { textureFamily } from "../../kernels/texture/mod.ts";
+import { textureBackend } from "../../kernels/texture/mod.ts";
 import { product } from "../../kernels/texture/product.ts";
 
 function matrix(rows: number, columns: number) {
-  return planTensor(textureFamily, { batch: 1, channels: rows, height: columns, width: 1 }, "matrix");
+  return planTensor(textureBackend, { batch: 1, channels: rows, height: columns, width: 1 }, "matrix");
 }
 
 const x = matrix(16, 100);

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { GpuFailedError, GpuMemoryError } from "../../kernels/errors.ts";
-import type { Launch } from "../../kernels/family.ts";
+import type { Launch } from "../../kernels/backend.ts";
 import { kernel } from "../../kernels/kernel.ts";
 import { Program } from "../../kernels/program.ts";
 import type { Memory } from "../../kernels/tensor.ts";

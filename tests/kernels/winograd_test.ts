@@ -7,7 +7,7 @@ import { map, type NumberArray } from "../../kernels/reference/array.ts";
 import { convolution } from "../../kernels/reference/convolution.ts";
 import { silu } from "../../kernels/reference/elementwise.ts";
 import { winogradConvolution } from "../../kernels/winograd_convolution.ts";
-import { assertClose, type Bench, dotTolerance, random, randomValues, testFamilies } from "./harness.ts";
+import { assertClose, type Bench, dotTolerance, random, randomValues, testBackends } from "./harness.ts";
 
 /** Winograd wherever it can run: where it pays, the reference would take minutes. */
 const ALL: Optimizations = { ...AUTO, shapes: "all" };
@@ -35,7 +35,7 @@ function randomParts(seed: number, inputs: number, out: number): Parts {
 function isChosen(bench: Bench, x: NumberArray, y: NumberArray): boolean {
   const unread = { size: 3, pad: 1, upsample: 1, inputHeight: 0, inputWidth: 0, imageHeight: 0, imageWidth: 0 };
   const window = { ...unread, stride: 1, outputHeight: y.height, outputWidth: y.width };
-  return winogradRuns(ALL, bench.ops.family.name, { in: x.channels, out: y.channels, window: 3 }, window, x.batch);
+  return winogradRuns(ALL, bench.ops.backend.name, { in: x.channels, out: y.channels, window: 3 }, window, x.batch);
 }
 
 type Case = readonly [
@@ -58,11 +58,11 @@ const CASES: readonly Case[] = [
   [2, 4, 5, 6, 5, { upsample: 2 }],
   [1, 7, 5, 4, 3, { upsample: 2, image: [9, 8] }],
   [1, 5, 129, 128, 3], // More columns than a texture is wide.
-  [2, 6, 1, 1, 4], // Widths that are not whole tiles, which the buffer family does not run.
+  [2, 6, 1, 1, 4], // Widths that are not whole tiles, which the buffer backend does not run.
   [1, 9, 6, 7, 5],
 ];
 
-testFamilies("Winograd convolutions equal the reference", async (bench, t) => {
+testBackends("Winograd convolutions equal the reference", async (bench, t) => {
   for (const [batch, inputs, height, width, outputs, options = {}] of CASES) {
     const x = random(1, batch, inputs, height, width);
     const parts = randomParts(2, inputs, outputs);
@@ -82,7 +82,7 @@ testFamilies("Winograd convolutions equal the reference", async (bench, t) => {
   }
 }, ALL);
 
-testFamilies("Winograd's epilogues equal the reference", async (bench, t) => {
+testBackends("Winograd's epilogues equal the reference", async (bench, t) => {
   const x = random(3, 2, 6, 7, 8);
   const parts = randomParts(4, 6, 10);
   const plus = random(5, 2, 10, 7, 8);
@@ -108,7 +108,7 @@ testFamilies("Winograd's epilogues equal the reference", async (bench, t) => {
   await check("bias of the running step", { stepBias }, convolution(x, { ...parts, bias }));
 }, ALL);
 
-testFamilies("Winograd in strips and in shares of its outputs equals the reference", async (bench, t) => {
+testBackends("Winograd in strips and in shares of its outputs equals the reference", async (bench, t) => {
   const [inputs, outputs] = [6, 130];
   const x = random(8, 2, inputs, 20, 16);
   const parts = randomParts(9, inputs, outputs);
@@ -118,13 +118,13 @@ testFamilies("Winograd in strips and in shares of its outputs equals the referen
   const want = map(sums, (i) => sums.values[i]! + plus.values[i]!);
   const image = { inputHeight: 20, inputWidth: 16, imageHeight: 20, imageWidth: 16, outputHeight: 20, outputWidth: 16 };
   const window = { size: 3, stride: 1, pad: 1, upsample: 1, ...image };
-  const { family } = bench.ops;
+  const { backend } = bench.ops;
   for (const [strip, weights, strips, shares] of [[1, 1, 5, 3], [4e5, 2e5, 3, 2], [1e6, 1e6, 1, 1]] as const) {
     await t.step(`${strips} strips, ${shares} shares`, async () => {
       const got = await bench.run(() => {
-        const out = planTensor(family, want, "product");
+        const out = planTensor(backend, want, "product");
         const epilogue = { bias: layer.bias!, plus: residual };
-        const launches = winogradConvolution(family, {
+        const launches = winogradConvolution(backend, {
           x: input,
           layer,
           out,
@@ -145,7 +145,7 @@ testFamilies("Winograd in strips and in shares of its outputs equals the referen
   }
 }, ALL);
 
-testFamilies("Winograd of a centred one is the identity", async (bench) => {
+testBackends("Winograd of a centred one is the identity", async (bench) => {
   const x = random(7, 2, 5, 9, 8);
   const weights = new Float64Array(5 * 5 * 9);
   for (let channel = 0; channel < 5; channel++) weights[(channel * 5 + channel) * 9 + 4] = 1;

@@ -2,8 +2,8 @@
  * Every operation that a model asks for, with its shape: recorded from the model's own code, without GPU or weights.
  * @module
  */
-import { bufferFamily } from "../../kernels/buffer/mod.ts";
-import type { Activation } from "../../kernels/family.ts";
+import { bufferBackend } from "../../kernels/buffer/mod.ts";
+import type { Activation } from "../../kernels/backend.ts";
 import type { Gpu } from "../../kernels/gpu.ts";
 import { type Affine, type ConvolutionOptions, type Layer, Ops, type Shape } from "../../kernels/ops.ts";
 import { BASELINE } from "../../kernels/optimizations.ts";
@@ -62,15 +62,15 @@ export interface OtherCall extends AnyCall {
 /** An operation with its shape. */
 export type Call = ConvolutionCall | AttentionCall | GroupNormCall | OtherCall;
 
-/** Any family would do that tells float16 activations from exact ones. */
-const FAMILY = bufferFamily({ subgroups: false, threads: 256, workgroupBytes: 16384, float16: "arithmetic" });
+/** Any backend would do that tells float16 activations from exact ones. */
+const BACKEND = bufferBackend({ subgroups: false, threads: 256, workgroupBytes: 16384, float16: "arithmetic" });
 
 /** Notes what it is asked for. */
 class CallRecorder extends Ops {
   readonly calls = new Map<string, Call>();
 
   constructor() {
-    super({} as Gpu, FAMILY, { optimizations: { ...BASELINE, gelu: true } });
+    super({} as Gpu, BACKEND, { optimizations: { ...BASELINE, gelu: true } });
   }
 
   override launch(): void {}
@@ -172,7 +172,7 @@ class PlannedParameters extends Parameters {
 }
 
 function plan(channels: number, height: number): Tensor {
-  return planTensor(FAMILY, { batch: 1, channels, height, width: 1 }, "weights");
+  return planTensor(BACKEND, { batch: 1, channels, height, width: 1 }, "weights");
 }
 
 /** Every operation of a guided picture of a model's own size and steps, and of encoding one; each once. */

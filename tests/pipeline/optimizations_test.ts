@@ -1,12 +1,12 @@
 import { assert, assertEquals } from "@std/assert";
-import type { Family } from "../../kernels/family.ts";
+import type { Backend } from "../../kernels/backend.ts";
 import { Gpu } from "../../kernels/mod.ts";
 import { AUTO, BASELINE, OPTIMIZATIONS, type Optimizations, PAPER } from "../../kernels/optimizations.ts";
 import { Ops } from "../../kernels/ops.ts";
 import { readUnetConfig } from "../../pipeline/config.ts";
 import { Parameters } from "../../pipeline/parameters.ts";
 import { embedTimesteps, prepareUnet, readUnet, unet } from "../../pipeline/unet.ts";
-import { FAMILIES } from "../kernels/harness.ts";
+import { BACKENDS } from "../kernels/harness.ts";
 import { openTinyModel } from "../tiny_model.ts";
 import { assertStage, channelMajor, readStages } from "./stages.ts";
 
@@ -19,14 +19,14 @@ const CASES: readonly (readonly [name: string, on: Optimizations])[] = [
   ["auto", AUTO],
 ];
 
-async function testFamily(t: Deno.TestContext, gpu: Gpu, family: Family): Promise<void> {
+async function testBackend(t: Deno.TestContext, gpu: Gpu, backend: Backend): Promise<void> {
   const golden = readStages();
   using model = openTinyModel();
-  const weights = readUnet(new Parameters(new Ops(gpu, family), model.unet), readUnetConfig(model.config.unet));
+  const weights = readUnet(new Parameters(new Ops(gpu, backend), model.unet), readUnetConfig(model.config.unet));
   const seen = new Map<string, readonly string[]>();
   for (const [name, on] of CASES) {
-    await t.step(`${family.name}: ${name}`, async () => {
-      const ops = new Ops(gpu, family, { optimizations: on });
+    await t.step(`${backend.name}: ${name}`, async () => {
+      const ops = new Ops(gpu, backend, { optimizations: on });
       const [context, timesteps, x] = [
         ops.keep({ batch: 2, channels: 32, height: 77, width: 1 }, "context"),
         ops.keep({ batch: 1, channels: 32, height: 1, width: 1 }, "timesteps"),
@@ -60,7 +60,7 @@ async function testFamily(t: Deno.TestContext, gpu: Gpu, family: Family): Promis
   for (const name of OPTIMIZATIONS) {
     const [without, by] = instead[name]!;
     const got = new Set(seen.get(name)!);
-    // What flash attention replaces stays for heads of widths that a family cannot hold.
+    // What flash attention replaces stays for heads of widths that a backend cannot hold.
     if (name === "flash") got.delete(without);
     const want = new Set([...common, ...baseline.filter((kernels) => kernels !== without), by]);
     assertEquals([...got].toSorted(), [...want].toSorted(), name);
@@ -68,10 +68,10 @@ async function testFamily(t: Deno.TestContext, gpu: Gpu, family: Family): Promis
   assert(!["paper", "auto"].some((name) => seen.get(name)!.some((kernels) => baseline.slice(0, 2).includes(kernels))));
 }
 
-for (const family of FAMILIES) {
-  Deno.test(`${family.name}: every choice of kernels gives PyTorch's UNet`, async (t) => {
+for (const backend of BACKENDS) {
+  Deno.test(`${backend.name}: every choice of kernels gives PyTorch's UNet`, async (t) => {
     await using gpu = await Gpu.open();
-    await testFamily(t, gpu, family);
+    await testBackend(t, gpu, backend);
     await gpu.finish();
   });
 }

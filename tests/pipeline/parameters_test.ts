@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import type { RawWeights } from "../../kernels/family.ts";
+import type { RawWeights } from "../../kernels/backend.ts";
 import type { Ops } from "../../kernels/ops.ts";
 import { readTextConfig, readUnetConfig } from "../../pipeline/config.ts";
 import { Gpu, Pipeline } from "../../pipeline/mod.ts";

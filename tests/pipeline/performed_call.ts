@@ -45,7 +45,7 @@ export function outputShape({ x, out, window, options }: Extract<Call, { kind: "
 /** Records a call on float32 operands, which are stored as the model's are; the result is float32, too. */
 export function performExactly(ops: Ops, call: Call, operands: Operands): Tensor {
   const stored = (x: Tensor, exact: boolean): Tensor => {
-    const y = planTensor(ops.family, x, "copy", { exact });
+    const y = planTensor(ops.backend, x, "copy", { exact });
     if (elementOf(x) === elementOf(y)) return x;
     ops.copy(x, y);
     return y;

@@ -2,7 +2,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { Gpu, GpuFailedError } from "../../kernels/mod.ts";
 import { type GenerateEvent, type Image, Pipeline, type PipelineOptions, type Request } from "../../pipeline/mod.ts";
 import type { Model, TensorSource } from "../../weights/mod.ts";
-import { FAMILIES, HALF_FAMILY } from "../kernels/harness.ts";
+import { BACKENDS, HALF_BACKEND } from "../kernels/harness.ts";
 import { openTinyModel } from "../tiny_model.ts";
 import { ALLOWED, assertStage, psnr, readStages, toPixels } from "./stages.ts";
 
@@ -220,7 +220,7 @@ function filled(source: TensorSource, name: string, value: number): TensorSource
 }
 
 Deno.test("a VAE that leaves float16's range is decoded in float32 from then on, and that is said", async () => {
-  const [, exact] = FAMILIES;
+  const [, exact] = BACKENDS;
   using model = openTinyModel();
   // What convolutions behind it sum up is more than float16 holds, and nothing to float32.
   const vae = filled(model.vae, "post_quant_conv.bias", 6e4);
@@ -236,7 +236,7 @@ Deno.test("a VAE that leaves float16's range is decoded in float32 from then on,
       assertEquals(second.image.pixels, first.image.pixels);
     },
     { vae },
-    { precision: "f16", families: { exact: exact!, half: HALF_FAMILY } },
+    { precision: "f16", backends: { exact: exact!, half: HALF_BACKEND } },
   );
 });
 

@@ -3,7 +3,7 @@
  * @module
  */
 import { GpuMemoryError } from "../../kernels/errors.ts";
-import type { Family, Launch, Operation } from "../../kernels/family.ts";
+import type { Backend, Launch, Operation } from "../../kernels/backend.ts";
 import type { Gpu } from "../../kernels/gpu.ts";
 import { Ops, type Shape } from "../../kernels/ops.ts";
 import type { Recipe } from "../../kernels/recorder.ts";
@@ -47,9 +47,9 @@ class PlanningOps extends Ops {
   }
 }
 
-/** Plans a call for `family`. */
-export function planCall(family: Family, call: Call): PlannedCall {
-  const ops = new PlanningOps({} as Gpu, family);
+/** Plans a call for `backend`. */
+export function planCall(backend: Backend, call: Call): PlannedCall {
+  const ops = new PlanningOps({} as Gpu, backend);
   perform(ops, call, planOperands(ops, call));
   const shape = shapeSort(call);
   const sorts = ops.ways.map((launches) => {
@@ -67,7 +67,7 @@ function planOperands(ops: Ops, call: Call): Operands {
   const { x, out, window, bias } = call;
   const taps = window * window;
   // A layout depends on the shape alone; packing one output tells its element type and costs nothing.
-  const memory = ops.family.pack({ out: 1, in: 1, taps, data: new Uint16Array(taps) }).layout;
+  const memory = ops.backend.pack({ out: 1, in: 1, taps, data: new Uint16Array(taps) }).layout;
   const weights = keep(taps * x.channels, out);
   const layout = { ...weights.memory.layout, ...elementOf(memory) } as typeof memory;
   const own = { weights: { ...weights, memory: { ...weights.memory, layout } }, in: x.channels, out, window };
@@ -103,11 +103,11 @@ function shapeSort(call: Call): string {
 }
 
 /** The least work that the same shaders do in the same way as a call's. */
-export function shrink(family: Family, planned: PlannedCall): PlannedCall {
+export function shrink(backend: Backend, planned: PlannedCall): PlannedCall {
   for (const call of smaller(planned.call)) {
-    const candidate = tryPlan(family, call);
+    const candidate = tryPlan(backend, call);
     if (candidate && sameSorts(candidate, planned) && candidate.effort < planned.effort) {
-      return shrink(family, candidate);
+      return shrink(backend, candidate);
     }
   }
   return planned;
@@ -118,9 +118,9 @@ function sameSorts(a: PlannedCall, b: PlannedCall): boolean {
   return a.sorts.toSorted().join() === b.sorts.toSorted().join();
 }
 
-function tryPlan(family: Family, call: Call): PlannedCall | undefined {
+function tryPlan(backend: Backend, call: Call): PlannedCall | undefined {
   try {
-    return planCall(family, call);
+    return planCall(backend, call);
   } catch (error) {
     // Halves that a kernel refuses.
     if (error instanceof RangeError || error instanceof GpuMemoryError) return undefined;

@@ -1,10 +1,10 @@
 import { assert, assertEquals } from "@std/assert";
 import { GpuMemoryError } from "../../kernels/errors.ts";
-import type { Family, Operation } from "../../kernels/family.ts";
+import type { Backend, Operation } from "../../kernels/backend.ts";
 import { Gpu } from "../../kernels/gpu.ts";
 import type { Recipe } from "../../kernels/recorder.ts";
 import { openModel, sd14Config, sd14Defaults } from "../../weights/mod.ts";
-import { type Bench, createBench, FAMILIES, HALF_FAMILY, TakenOps } from "../kernels/harness.ts";
+import { BACKENDS, type Bench, createBench, HALF_BACKEND, TakenOps } from "../kernels/harness.ts";
 import { openTinyModel } from "../tiny_model.ts";
 import { type Call, modelCalls } from "./model_calls.ts";
 import { type Operands, operandShapes, performExactly } from "./performed_call.ts";
@@ -12,7 +12,7 @@ import { planCall, type PlannedCall, shrink } from "./planned_call.ts";
 import { drawValues, resultShape, sampleOf, type Values } from "./sampled_call.ts";
 
 /**
- * Whether each shape of each model is tested as it is, in every family: minutes on a GPU, hours on llvmpipe. Otherwise
+ * Whether each shape of each model is tested as it is, in every backend: minutes on a GPU, hours on llvmpipe. Otherwise
  * those that take more than {@link MOST_EFFORT} are represented by the smallest shapes of their sort.
  */
 const ALL = Deno.env.get("DENOISE_TEST_SHAPES") === "all";
@@ -54,15 +54,15 @@ function everyCall(): readonly Call[] {
   return [...new Map(all.map((call) => [JSON.stringify(call), call])).values()];
 }
 
-/** The operations that are run for `family`: those that it takes long for are left to others of their sort. */
-function chooseCalls(family: Family, most: number): readonly Call[] {
-  const planned = everyCall().map((call) => planCall(family, call)).toSorted((a, b) => a.effort - b.effort);
+/** The operations that are run for `backend`: those that it takes long for are left to others of their sort. */
+function chooseCalls(backend: Backend, most: number): readonly Call[] {
+  const planned = everyCall().map((call) => planCall(backend, call)).toSorted((a, b) => a.effort - b.effort);
   if (ALL) return planned.map(({ call }) => call);
   const covered = new Set<string>();
   const chosen: PlannedCall[] = [];
   for (const plan of planned) {
     const isNew = plan.sorts.some((sort) => !covered.has(sort));
-    if (isNew || plan.effort <= most) chosen.push(plan.effort > most ? shrink(family, plan) : plan);
+    if (isNew || plan.effort <= most) chosen.push(plan.effort > most ? shrink(backend, plan) : plan);
     plan.sorts.forEach((sort) => covered.add(sort));
   }
   return chosen.map(({ call }) => call);
@@ -149,22 +149,22 @@ function unlessTooLarge(error: unknown): undefined {
   if (!(error instanceof GpuMemoryError)) throw error;
 }
 
-async function testCalls(family: Family, t: Deno.TestContext, { most, half }: { most: number; half: boolean }) {
+async function testCalls(backend: Backend, t: Deno.TestContext, { most, half }: { most: number; half: boolean }) {
   await using gpu = await Gpu.open();
   if (half && !gpu.device.features.has("shader-f16")) return;
-  const ops = new WayOps(gpu, family);
+  const ops = new WayOps(gpu, backend);
   const bench = createBench(ops);
-  for (const call of chooseCalls(family, most)) {
+  for (const call of chooseCalls(backend, most)) {
     await t.step(JSON.stringify(call), () => compareCall(bench, ops, call, half));
   }
   assertEquals(gpu.bytes, 0);
   await gpu.finish();
 }
 
-for (const family of FAMILIES) {
-  Deno.test(`${family.name}: every operation of every model, in every way, equals its definition`, (t) =>
-    testCalls(family, t, { most: MOST_EFFORT[family.name], half: false }));
+for (const backend of BACKENDS) {
+  Deno.test(`${backend.name}: every operation of every model, in every way, equals its definition`, (t) =>
+    testCalls(backend, t, { most: MOST_EFFORT[backend.name], half: false }));
 }
 
 Deno.test("buffer with float16: every operation of every model, in every way, equals its definition", (t) =>
-  testCalls(HALF_FAMILY, t, { most: 0, half: true }));
+  testCalls(HALF_BACKEND, t, { most: 0, half: true }));

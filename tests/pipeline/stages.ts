@@ -3,7 +3,7 @@
  * @module
  */
 import { assert, assertEquals } from "@std/assert";
-import { chooseFamilies, Gpu } from "../../kernels/mod.ts";
+import { chooseBackends, Gpu } from "../../kernels/mod.ts";
 import { Ops } from "../../kernels/ops.ts";
 import { type Golden, readGolden } from "../golden.ts";
 
@@ -18,7 +18,7 @@ export function readStages(): ReadonlyMap<string, Golden> {
 /** Runs `test` with the float32 kernels that suit this machine. */
 export async function withOps(test: (ops: Ops) => Promise<void>): Promise<void> {
   await using gpu = await Gpu.open();
-  await test(new Ops(gpu, (await chooseFamilies(gpu)).exact));
+  await test(new Ops(gpu, (await chooseBackends(gpu)).exact));
   await gpu.finish();
 }
 

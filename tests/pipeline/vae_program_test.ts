@@ -91,7 +91,7 @@ async function compareOne({ ops, decoder }: Vae): Promise<void> {
 async function choose({ ops, decoder }: Vae): Promise<void> {
   const latent = ops.keep({ batch: 1, channels: 4, height: 33, width: 128 }, "latent");
   const tiles = async (tiling: VaeTiling, plannedBytes: () => number) => {
-    const limited = Object.assign(new Ops(ops.gpu, ops.family), { plannedBytes });
+    const limited = Object.assign(new Ops(ops.gpu, ops.backend), { plannedBytes });
     const program = await recordDecoder(limited, decoder, latent, tiling);
     program.dispose();
     return program.tiles;

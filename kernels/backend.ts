@@ -1,5 +1,5 @@
 /**
- * What every family of kernels can do. Two families exist: storage textures with subgroup broadcasts, which a
+ * What every backend, a set of kernels, can do. Two backends exist: storage textures with subgroup broadcasts, which a
  * software adapter runs 35 times faster than anything in workgroup memory, and storage buffers with workgroup
  * memory, for real GPUs. {@link Ops} calls one of them and never asks which.
  * @module
@@ -211,7 +211,7 @@ export interface SamplerSpec {
   readonly prediction: Tensor;
   /** Where the next step's UNet input goes, shaped like `prediction`. */
   readonly input: Tensor;
-  /** `f32`: one latent a slot, each as {@link Family.encode} lays out `[channels, h x w]`. */
+  /** `f32`: one latent a slot, each as {@link Backend.encode} lays out `[channels, h x w]`. */
   readonly state: Memory;
   /** `f32`: one fresh normal draw, laid out likewise. */
   readonly noise: Memory;
@@ -232,7 +232,7 @@ export interface SamplerSpec {
   readonly original?: Memory;
 }
 
-/** A weight matrix packed for a family: where it lies and its bytes. */
+/** A weight matrix packed for a backend: where it lies and its bytes. */
 export interface Packed {
   /** Where the weights lie. */
   readonly layout: Layout;
@@ -267,12 +267,12 @@ export interface MatrixShape {
 }
 
 /** The kernels of one way to reach memory. */
-export interface Family {
-  /** What the family reads from. */
+export interface Backend {
+  /** What the backend reads from. */
   readonly name: "texture" | "buffer";
   /** The layout of `[batch, rows, pixels]` activations; `exact` ones are float32 whatever the others are. */
   layout(rows: number, batch: number, pixels: number, exact?: boolean): Layout;
-  /** Columns from one sample to the next: `pixels`, or more where a family aligns samples. */
+  /** Columns from one sample to the next: `pixels`, or more where a backend aligns samples. */
   sampleColumns(pixels: number): number;
   /** Values `[rows, batch, pixels]` row-major to the bytes of `layout`, padded with zeros. */
   encode(shape: MatrixShape, values: Float32Array): Float32Array<ArrayBuffer>;

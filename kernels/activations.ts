@@ -2,7 +2,7 @@
  * WGSL of the element-wise functions, for any of f32 and its vectors.
  * @module
  */
-import type { Activation } from "./backend.ts";
+import type { Activation, Epilogue } from "./backend.ts";
 
 /**
  * `gelu` uses the error function of Abramowitz and Stegun 7.1.26 (absolute error 1.5e-7: below f32's own at this
@@ -24,4 +24,13 @@ const TEXT: Readonly<Record<Exclude<Activation, "none" | "geglu">, string>> = {
 export function activationFunction(activation: Activation, type: string): string {
   if (activation === "none") return "";
   return TEXT[activation === "geglu" ? "gelu" : activation].replaceAll("T", type);
+}
+
+/** WGSL of `sum` activated by `apply` with `plus` added, if there is any: after the activation or before it. */
+export function addPlus(
+  { plusFirst }: Pick<Epilogue, "plusFirst">,
+  { sum, plus, apply }: { readonly sum: string; readonly plus?: string; readonly apply: (value: string) => string },
+): string {
+  if (plus === undefined) return apply(sum);
+  return plusFirst ? apply(`${sum} + ${plus}`) : `${apply(sum)} + ${plus}`;
 }

@@ -86,7 +86,7 @@ export interface Window {
 /** Element-wise functions; `geglu` takes twice the rows: value x gelu(gate). */
 export type Activation = "none" | "silu" | "gelu" | "quick_gelu" | "geglu";
 
-/** `out[m][n] = activation(sum_k a[k][m] b[k][n] + bias[m]) + plus[m][n]`: every linear layer, convolution and attention product. */
+/** `out[m][n] = activation(sum_k a[k][m] b[k][n] + bias[m]) + plus[m][n]`: linear layers, convolutions, attention's products. */
 export interface ProductSpec extends Epilogue {
   /** `[k, m]`: weights, or activations where both operands are. */
   readonly a: Tensor;
@@ -110,13 +110,18 @@ export interface ProductSpec extends Epilogue {
 
 /** What a launch does to its sums before it stores them. */
 export interface Epilogue {
-  /** `[m, 1]`; or `[m, steps]` with `step`, whose current value chooses the column. */
+  /**
+   * `[1, m, 1]`; or `[1, m, steps]` with `step`, whose current value chooses the column. Of a batch as large as that of
+   * `out`, each sample has its own.
+   */
   readonly bias?: Tensor;
   /** One `u32`: the index of the running step. */
   readonly step?: Memory;
   /** Added after the activation, shaped like `out`. */
   readonly plus?: Tensor;
-  /** Applied before `plus`; default `none`. */
+  /** Whether `plus` is added before the activation instead; not for `geglu`. */
+  readonly plusFirst?: boolean;
+  /** Default `none`. */
   readonly activation?: Activation;
 }
 

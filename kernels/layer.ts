@@ -20,8 +20,9 @@ export interface Layer {
 /** Weights and biases of a normalisation, `[channels, 2]`. */
 export type Affine = Tensor;
 
-/** A bias that changes from step to step: `[out, steps]` and the running step. */
+/** A bias that changes from step to step, and the running step. */
 export interface StepBias {
+  /** `[1, out, steps]`, or `[batch, out, steps]` where each sample has its own. */
   readonly values: Tensor;
   readonly step: Memory;
 }
@@ -30,6 +31,8 @@ export interface StepBias {
 export interface ProductOptions {
   /** Added at the end. */
   readonly plus?: Tensor;
+  /** Whether `plus` is added before the activation instead; default no. */
+  readonly plusFirst?: boolean;
   readonly activation?: Activation;
   /** Takes the place of the layer's own bias. */
   readonly stepBias?: StepBias;

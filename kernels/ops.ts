@@ -117,11 +117,16 @@ export class Ops extends Recorder {
       outputWidth: width,
     };
     const bias = stepBias?.values ?? layer.bias;
+    if (bias && bias.batch !== 1 && bias.batch !== x.batch) {
+      throw new RangeError(`A bias of ${bias.batch} samples was given to a tensor ${shapeText(x)}`);
+    }
+    if (options.plusFirst && activation === "geglu") throw new RangeError("Nothing can be added before GEGLU");
     const epilogue: Epilogue = {
       activation,
       ...(bias && { bias }),
       ...(stepBias && { step: stepBias.step }),
       ...(plus && { plus }),
+      ...(options.plusFirst && { plusFirst: true }),
     };
     const { backend, optimizations } = this;
     const product = () => {

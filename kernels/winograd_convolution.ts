@@ -132,12 +132,13 @@ function outputsOf(
   { first, count }: Part,
 ): Epilogue & { readonly out: Tensor } {
   const some = (x: Tensor) => channelsOf(x, first, count);
-  const { step, activation } = rest;
+  const { step, activation, plusFirst } = rest;
   return {
     out: some(out),
     ...(bias && { bias: some(bias) }),
     ...(plus && { plus: some(plus) }),
     ...(step && { step }),
     ...(activation && { activation }),
+    ...(plusFirst && { plusFirst }),
   };
 }

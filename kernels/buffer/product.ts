@@ -26,9 +26,6 @@ import {
   WINDOW_TEXT,
 } from "./product_tiles.ts";
 
-/** A split product leaves its epilogue to the addition. */
-const NO_OPERANDS: EpilogueOperands = { ports: [], memory: [], sizes: {}, text: "" };
-
 function batchSizes(batch: ProductBatch): Record<string, number> {
   const sizes: Record<string, number> = { inner: batch.inner };
   for (const operand of ["a", "b", "out"] as const) {
@@ -61,32 +58,32 @@ function windowSizes(window: Window, input: Tensor, out: Tensor): Record<string,
 }
 
 /** What happens to the sums: softmax sums, bias, activation, residual, store; or, of a split product, the store alone. */
-function epilogueText(spec: ProductSpec, tile: ProductTile, split: boolean): string {
+function epilogueText(spec: ProductSpec, tile: ProductTile, operands: EpilogueOperands | undefined): string {
   const geglu = spec.activation === "geglu";
   const lines: string[] = [];
   if (spec.softmax) lines.push(...[0, 1].map((j) => `let sum${j} = rows_load(4 * i32(group.z) + 1, quad${j});`));
   for (let r = 0; r < (geglu ? 4 : 8); r++) {
     const row = geglu || tile.half || r < 4 ? `row_first + ${r}` : `row_first + ${r + 12}`;
     lines.push(`{ let row = ${row}; if (row < size.m) {`);
-    if (split) {
+    if (!operands) {
       for (const j of [0, 1]) {
         lines.push(
           `if (quad${j} < size.n_quads) { partial[(part * size.m + row) * size.n_quads + quad${j}] = c${r}_${j}; }`,
         );
       }
     } else {
-      if (spec.bias) lines.push(`let bias_value = bias_at(row);`);
-      if (spec.bias && geglu) lines.push(`let bias_gate = bias_at(row + size.m);`);
+      const shared = spec.bias && operands.sharedBias;
+      if (shared) lines.push(`let row_bias = ${operands.bias("row", "0")};`);
+      if (shared && geglu) lines.push(`let gate_bias = ${operands.bias("row + size.m", "0")};`);
       for (const j of [0, 1]) {
-        const sum = (r: number, bias: string) => {
+        const quad = `z.out_quad + quad${j}`;
+        const sum = (r: number, sharedBias: string, row: string) => {
           const value = spec.softmax ? `c${r}_${j} / sum${j}` : `c${r}_${j}`;
-          return spec.bias ? `${value} + ${bias}` : value;
+          return spec.bias ? `${value} + ${shared ? sharedBias : operands.bias(row, quad)}` : value;
         };
-        let value = sum(r, "bias_value");
-        if (geglu) value = `(${value}) * gelu(${sum(r + 4, "bias_gate")})`;
-        else if (spec.activation && spec.activation !== "none") value = `${spec.activation}(${value})`;
-        if (spec.plus) value = `${value} + plus_load(row, z.out_quad + quad${j})`;
-        lines.push(`if (quad${j} < size.n_quads) { out_store(z.out_row + row, z.out_quad + quad${j}, ${value}); }`);
+        const gate = geglu ? { gate: sum(r + 4, "gate_bias", "row + size.m") } : {};
+        const value = operands.apply(sum(r, "row_bias", "row"), { row: "row", quad, ...gate });
+        lines.push(`if (quad${j} < size.n_quads) { out_store(z.out_row + row, ${quad}, ${value}); }`);
       }
     }
     lines.push("} }");
@@ -125,7 +122,8 @@ export function cutProduct(spec: ProductSpec, { tile, splits }: Cut): readonly L
   const taps = window ? window.size ** 2 : 1;
   const split = splits > 1;
   const quads = Math.ceil(n / 4);
-  const operands = split ? NO_OPERANDS : epilogueOperands(spec);
+  // A split product leaves its epilogue to the addition.
+  const operands = split ? undefined : epilogueOperands(spec);
   const partial: Memory = {
     layout: { kind: "buffer", element: "f32", stride: quads * 4, bytes: splits * spec.m * quads * 16 },
     label: "partial sums",
@@ -138,7 +136,7 @@ export function cutProduct(spec: ProductSpec, { tile, splits }: Cut): readonly L
       ? { kind: "buffer", name: "partial", access: "read_write", element: "vec4<f32>" }
       : port("out", out, "read_write"),
     ...(softmax ? [port("rows", softmax.rows)] : []),
-    ...operands.ports,
+    ...operands?.ports ?? [],
   ];
   const ragged = spec.k % tile.depth !== 0;
   const type = tile.half ? "f16" : "f32";
@@ -162,7 +160,7 @@ ${indexAccess("b", b, { scalar: window !== undefined, type: softmax ? "f32" : ty
 ${window ? WINDOW_TEXT : ""}
 ${split ? "" : access("out", out, "read_write")}
 ${softmax ? access("rows", softmax.rows) : ""}
-${operands.text}
+${operands?.text ?? ""}
 @compute @workgroup_size(${32 * tile.rows * tile.columns})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
   let t = i32(thread);
@@ -205,7 +203,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     ${each("store")}
     workgroupBarrier();
   }
-  ${epilogueText(spec, tile, split)}
+  ${epilogueText(spec, tile, operands)}
 }`;
   const main: Launch = {
     kernel: kernel({
@@ -218,7 +216,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         a_pitch: layoutOf(a).stride / 4,
         b_pitch: layoutOf(b).stride / (window ? 1 : 4),
         ...(softmax && addressSizes("rows", softmax.rows)),
-        ...operands.sizes,
+        ...operands?.sizes,
         ...batchSizes(batch),
         ...(window && windowSizes(window, b, out)),
         m: spec.m,
@@ -242,7 +240,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       b.memory,
       split ? partial : out.memory,
       ...(softmax ? [softmax.rows.memory] : []),
-      ...operands.memory,
+      ...operands?.memory ?? [],
     ],
   };
   return split ? [main, addParts(spec, partial, splits, quads)] : [main];
@@ -252,9 +250,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 function addParts(spec: ProductSpec, partial: Memory, splits: number, quads: number): Launch {
   const { out, m } = spec;
   const operands = epilogueOperands(spec);
-  let value = spec.bias ? "sum + bias_at(row)" : "sum";
-  if (spec.activation && spec.activation !== "none") value = `${spec.activation}(${value})`;
-  if (spec.plus) value = `${value} + plus_load(row, quad)`;
+  const sum = spec.bias ? `sum + ${operands.bias("row", "quad")}` : "sum";
   return {
     kernel: kernel({
       name: `add parts ${m}x${quads * 4}`,
@@ -274,7 +270,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   if (quad >= size.n_quads) { return; }
   var sum = vec4<f32>();
   for (var part = 0; part < size.splits; part++) { sum += partial[(part * size.m + row) * size.n_quads + quad]; }
-  out_store(row, quad, ${value});
+  out_store(row, quad, ${operands.apply(sum, { row: "row", quad: "quad" })});
 }`,
       workgroups: [Math.ceil(quads / 64), m, 1],
     }),

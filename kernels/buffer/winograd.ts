@@ -136,7 +136,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
  * @throws {RangeError} when the output's width is not a multiple of four: rows are stored four pixels at a time.
  */
 export function winogradOutput(spec: WinogradOutputSpec): Launch {
-  const { points, out, firstRow, bias, plus, activation = "none" } = spec;
+  const { points, out, firstRow, bias } = spec;
   if (out.width % TILE !== 0) throw new RangeError(`A Winograd output ${out.width} wide is not made of whole tiles`);
   const operands = epilogueOperands(spec);
   const body = `
@@ -154,14 +154,13 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   ${transformText("output", "m", "y")}
   let row = (size.first_row + tile / size.tile_columns) * ${TILE};
   let first = sample * size.out_sample + row * size.tile_columns + tile % size.tile_columns;
-  ${bias ? "let bias_value = bias_at(channel);" : ""}
+  ${bias ? `let channel_bias = ${operands.bias("channel", "first")};` : ""}
   ${
     unroll(TILE, (i) => {
-      const sum = `vec4<f32>(${[0, 1, 2, 3].map((j) => `y${i}_${j}`).join(", ")})${bias ? " + bias_value" : ""}`;
-      const active = activation === "none" ? sum : `${activation}(${sum})`;
+      const sum = `vec4<f32>(${[0, 1, 2, 3].map((j) => `y${i}_${j}`).join(", ")})${bias ? " + channel_bias" : ""}`;
       const quad = `first + ${i} * size.tile_columns`;
       return `if (row + ${i} < size.height) {
-  out_store(channel, ${quad}, ${active}${plus ? ` + plus_load(channel, ${quad})` : ""});
+  out_store(channel, ${quad}, ${operands.apply(sum, { row: "channel", quad })});
 }`;
     })
   }

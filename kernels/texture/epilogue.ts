@@ -6,7 +6,7 @@
 import { activationFunction } from "../activations.ts";
 import type { Activation, Epilogue } from "../backend.ts";
 import type { Port } from "../kernel.ts";
-import type { Memory, Tensor } from "../tensor.ts";
+import { type Memory, pixels, type Tensor } from "../tensor.ts";
 import { addressSizes, readPort } from "./layout.ts";
 
 /** Ports of a kernel, the memory behind them and the sizes that {@link addressing} of them reads. */
@@ -36,18 +36,26 @@ export function readOperand(name: string, tensor: Tensor | undefined, spare: Ten
   };
 }
 
-/** A layer's bias, or zeros, which {@link biasColumn} of `bias` addresses. */
+/** A layer's bias, or zeros, which {@link biasColumn} addresses. */
 export function biasOperands({ bias, step }: Epilogue, spare: Tensor): Operands {
   const read = readOperand("bias", bias, spare);
   return {
     ports: [...read.ports, { kind: "buffer", name: "step", access: "read", element: "u32" }],
     memory: [...read.memory, step ?? NO_STEP],
-    sizes: { ...read.sizes, bias_columns_a_step: step ? 1 : 0 },
+    sizes: { ...read.sizes, bias_columns_a_step: step ? 1 : 0, bias_columns_a_sample: bias ? pixels(bias) : 0 },
   };
 }
 
-/** WGSL of the column of the bias that the running step takes. */
-export const biasColumn = "i32(step[0]) * size.bias_columns_a_step";
+/** Whether each sample has a bias of its own: that is another shader. */
+export function hasSampleBias({ bias }: Epilogue): boolean {
+  return bias !== undefined && bias.batch > 1;
+}
+
+/** WGSL of the column of the bias that the running step takes, of a sample where each has its own. */
+export function biasColumn(sample?: string): string {
+  const column = "i32(step[0]) * size.bias_columns_a_step";
+  return sample === undefined ? column : `${column} + (${sample}) * size.bias_columns_a_sample`;
+}
 
 /** Operands one after the other. */
 export function joinOperands(...operands: readonly Operands[]): Operands {

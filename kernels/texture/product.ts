@@ -8,10 +8,19 @@
  * @module
  */
 import type { Launch, ProductBatch, ProductSpec } from "../backend.ts";
+import { addPlus } from "../activations.ts";
 import { SINGLE } from "../product_batch.ts";
 import { kernel, type Port, unroll } from "../kernel.ts";
-import { memoryOf } from "../tensor.ts";
-import { activationText, biasColumn, biasOperands, joinOperands, type Operands, readOperand } from "./epilogue.ts";
+import { memoryOf, pixels } from "../tensor.ts";
+import {
+  activationText,
+  biasColumn,
+  biasOperands,
+  hasSampleBias,
+  joinOperands,
+  type Operands,
+  readOperand,
+} from "./epilogue.ts";
 import { addressing, addressSizes, layoutOf, readPort, writePort } from "./layout.ts";
 import { WINDOW_TEXT, windowSizes } from "./window.ts";
 
@@ -94,17 +103,24 @@ function epilogueText(spec: ProductSpec, tile: ProductTile): string {
   const { apply } = activationText(activation);
   const halves = activation === "geglu" ? 2 : 1;
   const stored = tile.rows / 4 / halves;
-  const lines = batch ? [] : [`let bias_column = ${biasColumn};`];
+  const own = hasSampleBias(spec);
+  const lines: string[] = [];
+  if (own) {
+    lines.push(unroll(tile.groups, (j) => `let bias_column${j} = ${biasColumn(`n${j} / size.sample_columns`)};`));
+  } else if (!batch) lines.push(`let bias_column = ${biasColumn()};`);
   for (let r = 0; r < stored; r++) {
     lines.push(`{ let slice = m0 / 4 + ${r};`);
-    if (!batch) lines.push("let bias_value = textureLoad(bias, bias_at(slice, bias_column));");
-    if (halves === 2) lines.push("let bias_gate = textureLoad(bias, bias_at(slice + size.m / 4, bias_column));");
+    const bias = (slice: string, j: number | "") => `textureLoad(bias, bias_at(${slice}, bias_column${j}))`;
+    if (!batch && !own) lines.push(`let row_bias = ${bias("slice", "")};`);
+    if (halves === 2 && !own) lines.push(`let gate_bias = ${bias("slice + size.m / 4", "")};`);
     for (let j = 0; j < tile.groups; j++) {
       const sum = softmax ? `c${r}_${j} / sum${j}` : `c${r}_${j}`;
-      const layer = halves === 2
-        ? `(${sum} + bias_value) * ${apply(`c${r + stored}_${j} + bias_gate`)}`
-        : apply(`${sum} + bias_value`);
-      const value = batch ? sum : `${layer} + textureLoad(plus, plus_at(slice, n${j}))`;
+      const gate = `c${r + stored}_${j} + ${own ? bias("slice + size.m / 4", j) : "gate_bias"}`;
+      const value = batch ? sum : addPlus(spec, {
+        sum: `${sum} + ${own ? bias("slice", j) : "row_bias"}`,
+        plus: `textureLoad(plus, plus_at(slice, n${j}))`,
+        apply: (value) => halves === 2 ? `(${value}) * ${apply(gate)}` : apply(value),
+      });
       // The select keeps LLVM from compiling a chain that ends in a store lane by lane (45 times slower).
       lines.push(
         `if (n${j} < size.n && slice * 4 < size.m) {
@@ -152,6 +168,7 @@ export function product(spec: ProductSpec, tile: ProductTile = chooseTile(spec))
     n: spec.n,
     k: spec.k,
     k_slices: Math.ceil(spec.k / 4),
+    sample_columns: pixels(out),
     a_last: width * fold - 1,
   };
 

@@ -2,11 +2,12 @@
  * The transforms of a Winograd convolution in the texture backend: a lane owns a tile and four channels.
  * @module
  */
+import { addPlus } from "../activations.ts";
 import type { Launch, WinogradInputSpec, WinogradOutputSpec } from "../backend.ts";
 import { kernel, type Port, unroll } from "../kernel.ts";
 import { columns, memoryOf, pixels, type Tensor } from "../tensor.ts";
 import { eachPoint, PATCH, TILE, transformText } from "../winograd.ts";
-import { activationText, biasColumn, biasOperands, joinOperands, readOperand } from "./epilogue.ts";
+import { activationText, biasColumn, biasOperands, hasSampleBias, joinOperands, readOperand } from "./epilogue.ts";
 import { addressing, addressSizes, readPort, writePort } from "./layout.ts";
 
 const LANES = 64;
@@ -126,8 +127,8 @@ export function winogradOutput(spec: WinogradOutputSpec): Launch {
   const ports: readonly Port[] = [readPort("points", points), writePort("out"), ...operands.ports];
   const { text, apply, values } = activationText(activation);
   const result = (i: number, j: number) => {
-    const active = apply(`y${i}_${j} + bias_value`);
-    return plus ? `${active} + textureLoad(plus, plus_at(slice, first + ${i} * size.width + ${j}))` : active;
+    const residual = `textureLoad(plus, plus_at(slice, first + ${i} * size.width + ${j}))`;
+    return addPlus(spec, { sum: `y${i}_${j} + bias_value`, ...(plus && { plus: residual }), apply });
   };
   const body = `
 ${ports.filter(({ kind }) => kind === "texture").map(({ name }) => addressing(name)).join("\n")}
@@ -146,7 +147,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
       `let m${i}_${j} = textureLoad(points, points_at(${i * PATCH + j} * size.slices + slice, tile));`)
   }
   ${transformText("output", "m", "y")}
-  let bias_value = textureLoad(bias, bias_at(slice, ${biasColumn}));
+  let bias_value = textureLoad(bias, bias_at(slice, ${biasColumn(hasSampleBias(spec) ? "sample" : undefined)}));
   ${
     eachPoint(TILE, (i, j) =>
       `if (row + ${i} < size.height && column + ${j} < size.width) {

@@ -1,10 +1,9 @@
 import { assertThrows } from "@std/assert";
-import type { Activation } from "../../kernels/backend.ts";
 import type { ConvolutionOptions } from "../../kernels/ops.ts";
 import { AUTO } from "../../kernels/optimizations.ts";
 import { map, type NumberArray } from "../../kernels/reference/array.ts";
 import { convolution } from "../../kernels/reference/convolution.ts";
-import { geglu, gelu, quickGelu, silu } from "../../kernels/reference/elementwise.ts";
+import { geglu } from "../../kernels/reference/elementwise.ts";
 import { channelsOf } from "../../kernels/tensor.ts";
 import {
   activationTolerance,
@@ -111,36 +110,6 @@ testBackends("more columns than a texture is wide", async (bench, t) => {
   }
 });
 
-testBackends("epilogues equal the reference", async (bench, t) => {
-  const [inputs, outputs] = [12, 8];
-  const functions = { silu, gelu, quick_gelu: quickGelu } as const;
-  for (const size of [1, 3]) {
-    const x = random(7, 2, inputs, 5, 3);
-    const parts = layerParts(8, inputs, outputs, size);
-    const { bias: _, ...unbiased } = parts;
-    const input = bench.tensor(x);
-    const plus = random(9, 2, outputs, 5, 3);
-    const sums = convolution(x, parts);
-    const allowed = 1.2 * tolerance(inputs * size * size) + activationTolerance(highest(sums));
-    const added = (y: NumberArray) => map(y, (i) => y.values[i]! + plus.values[i]!);
-    const check = async (name: string, options: ConvolutionOptions, want: NumberArray, used: LayerParts = parts) => {
-      await t.step(`${size}x${size} ${name}`, async () => {
-        const layer = bench.layer(used);
-        assertClose(await bench.run(() => bench.ops.convolve(input, layer, options)), want, allowed, name);
-      });
-    };
-    await check("no bias", {}, convolution(x, unbiased), unbiased);
-    await check("residual", { plus: bench.tensor(plus) }, added(sums));
-    // Behind the sums, both sizes are one text.
-    if (size === 3) continue;
-    for (const [activation, apply] of Object.entries(functions) as [Activation, (x: number) => number][]) {
-      const active = map(sums, (i) => apply(sums.values[i]!));
-      await check(activation, { activation }, active);
-      await check(`${activation} and residual`, { activation, plus: bench.tensor(plus) }, added(active));
-    }
-  }
-});
-
 const GATED: readonly Case[] = [
   [1, 4, 1, 1, 8],
   [2, 5, 3, 3, 24],
@@ -168,24 +137,6 @@ for (const gelu of [true, false]) {
     }
   }, { ...AUTO, gelu });
 }
-
-testBackends("the running step chooses the bias", async (bench, t) => {
-  const x = random(12, 2, 6, 4, 4);
-  const parts = layerParts(13, 6, 8, 3);
-  const biases = random(14, 1, 16, 3, 1);
-  const step = bench.ops.buffer(1, "step", "u32");
-  // Rows 8 to 15 of the table belong to this layer, as in the UNet.
-  const values = channelsOf(bench.tensor(biases), 8, 8);
-  const [input, layer] = [bench.tensor(x), bench.layer(parts)];
-  for (const index of [2, 0, 1]) {
-    await t.step(`step ${index}`, async () => {
-      bench.ops.gpu.write(step, new Uint32Array([index]));
-      const got = await bench.run(() => bench.ops.convolve(input, layer, { stepBias: { values, step } }));
-      const bias = Float64Array.from({ length: 8 }, (_, row) => biases.values[(8 + row) * 3 + index]!);
-      assertClose(got, convolution(x, { ...parts, bias }), tolerance(54), `step ${index}`);
-    });
-  }
-});
 
 testBackends("a layer reads the channels it is given and no others", async (bench) => {
   const all = random(15, 2, 16, 5, 5);

@@ -5,7 +5,6 @@ import { AUTO, type Optimizations } from "../../kernels/optimizations.ts";
 import { planTensor } from "../../kernels/planned.ts";
 import { map, type NumberArray } from "../../kernels/reference/array.ts";
 import { convolution } from "../../kernels/reference/convolution.ts";
-import { silu } from "../../kernels/reference/elementwise.ts";
 import { winogradConvolution } from "../../kernels/winograd_convolution.ts";
 import { assertClose, type Bench, dotTolerance, random, randomValues, testBackends } from "./harness.ts";
 
@@ -80,32 +79,6 @@ testBackends("Winograd convolutions equal the reference", async (bench, t) => {
       },
     });
   }
-}, ALL);
-
-testBackends("Winograd's epilogues equal the reference", async (bench, t) => {
-  const x = random(3, 2, 6, 7, 8);
-  const parts = randomParts(4, 6, 10);
-  const plus = random(5, 2, 10, 7, 8);
-  const [input, layer, residual] = [bench.tensor(x), bench.layer(parts), bench.tensor(plus)];
-  const sums = convolution(x, parts);
-  assert(isChosen(bench, x, sums));
-  const check = async (name: string, options: ConvolutionOptions, want: NumberArray) => {
-    await t.step(name, async () => {
-      const got = await bench.run(() => bench.ops.convolve(input, layer, options));
-      assertClose(got, want, 1.2 * AMPLIFICATION * dotTolerance(6), name);
-    });
-  };
-  const added = (y: NumberArray) => map(y, (i) => y.values[i]! + plus.values[i]!);
-  const active = map(sums, (i) => silu(sums.values[i]!));
-  await check("residual", { plus: residual }, added(sums));
-  await check("silu and residual", { activation: "silu", plus: residual }, added(active));
-
-  const biases = random(6, 1, 10, 3, 1);
-  const step = bench.ops.buffer(1, "step", "u32");
-  bench.ops.gpu.write(step, Uint32Array.of(2));
-  const bias = Float64Array.from({ length: 10 }, (_, row) => biases.values[3 * row + 2]!);
-  const stepBias = { values: bench.tensor(biases), step };
-  await check("bias of the running step", { stepBias }, convolution(x, { ...parts, bias }));
 }, ALL);
 
 testBackends("Winograd in strips and in shares of its outputs equals the reference", async (bench, t) => {

@@ -41,6 +41,7 @@ export { GpuFailedError, GpuMemoryError, NoGpuError } from "./errors.ts";
 export type * from "./backend.ts";
 export { Gpu, type Resource } from "./gpu.ts";
 export type * from "./kernel.ts";
+export { Ops } from "./ops.ts";
 export type { PassTime, Program } from "./program.ts";
 export type * from "./scratch.ts";
-export type * from "./tensor.ts";
+export { channelsOf, firstSample, type Layout, type Memory, type Tensor } from "./tensor.ts";

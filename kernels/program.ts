@@ -35,60 +35,51 @@ export interface PassTime {
 /** Passes that are measured in one submit: a query set holds at most 4,096 timestamps. */
 const MEASURED_AT_ONCE = 1024;
 
-/** Launches ready to run, with the memory they pass values through. */
+/** A program's commands, and what they need. */
+interface Bound {
+  readonly commands: readonly Command[];
+  readonly memory: ReadonlyMap<Memory, Resource>;
+  readonly uniforms: GPUBuffer;
+}
+
+/**
+ * Launches, and the memory they pass values through: it is planned, and kernels are compiled, when one of the GPU's
+ * programs first runs.
+ */
 export class Program {
   readonly #gpu: Gpu;
-  readonly #commands: readonly Command[];
-  readonly #memory: ReadonlyMap<Memory, Resource>;
-  readonly #uniforms: GPUBuffer;
+  readonly #launches: readonly Launch[];
+  readonly #withdraw: () => void;
+  #bound: Bound | undefined;
 
-  /** Plans the memory of `launches`, compiles their kernels and makes their bind groups. */
+  /** Takes part in the planning of the memory that the programs of `gpu` share. */
   constructor(gpu: Gpu, launches: readonly Launch[]) {
     this.#gpu = gpu;
-    this.#memory = gpu.scratch.take(launches);
-    this.#uniforms = gpu.device.createBuffer({
-      label: "sizes",
-      size: Math.max(1, launches.length) * UNIFORM_ALIGNMENT,
-      usage: GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST,
-    });
-    const uniforms = new Uint8Array(this.#uniforms.size);
-    this.#commands = launches.map(({ kernel, memory, work }, i) => {
-      uniforms.set(kernel.uniform, i * UNIFORM_ALIGNMENT);
-      const pipeline = gpu.pipeline(kernel);
-      const bindings = gpu.device.createBindGroup({
-        label: kernel.name,
-        layout: pipeline.getBindGroupLayout(0),
-        entries: [
-          ...memory.map((memory, binding) => ({
-            binding,
-            resource: bindingOf(this.#memory.get(memory) ?? gpu.resource(memory)),
-          })),
-          {
-            binding: memory.length,
-            resource: { buffer: this.#uniforms, offset: i * UNIFORM_ALIGNMENT, size: kernel.uniform.byteLength },
-          },
-        ],
-      });
-      return { name: kernel.name, work, pipeline, bindings, workgroups: kernel.workgroups };
-    });
-    gpu.device.queue.writeBuffer(this.#uniforms, 0, uniforms);
+    this.#launches = launches;
+    this.#withdraw = gpu.scratch.claim(launches, (memory) => this.#bound = bind(gpu, launches, memory));
+  }
+
+  #bind(): Bound {
+    if (!this.#bound) this.#gpu.scratch.settle();
+    return this.#bound!;
   }
 
   /** Names of the launches in order. */
   get names(): readonly string[] {
-    return this.#commands.map((command) => command.name);
+    return this.#launches.map(({ kernel }) => kernel.name);
   }
 
   /** Bytes of the memory that launches pass values through, shared with other programs of the GPU. */
   get bytes(): number {
-    return sumOfBytes(this.#memory);
+    return sumOfBytes(this.#bind().memory);
   }
 
   /** Submits all launches, in order, in one pass; does not wait. */
   run(): void {
+    const { commands } = this.#bind();
     const encoder = this.#gpu.device.createCommandEncoder();
     const pass = encoder.beginComputePass();
-    for (const command of this.#commands) encode(pass, command);
+    for (const command of commands) encode(pass, command);
     pass.end();
     this.#gpu.device.queue.submit([encoder.finish()]);
   }
@@ -101,7 +92,7 @@ export class Program {
    */
   async profile(): Promise<readonly PassTime[]> {
     const passes: Command[][] = [];
-    for (const command of this.#commands) {
+    for (const command of this.#bind().commands) {
       const last = passes.at(-1);
       if (command.work && last?.[0]?.work === command.work) last.push(command);
       else passes.push([command]);
@@ -120,7 +111,8 @@ export class Program {
    * @throws {NoGpuError} when the GPU has no timestamps.
    */
   time(count: number): Promise<readonly number[]> {
-    return this.#measure(Array.from({ length: count }, () => this.#commands));
+    const { commands } = this.#bind();
+    return this.#measure(Array.from({ length: count }, () => commands));
   }
 
   async #measure(passes: readonly (readonly Command[])[]): Promise<readonly number[]> {
@@ -163,9 +155,42 @@ export class Program {
 
   /** Gives the memory back. */
   dispose(): void {
-    this.#gpu.scratch.give(this.#memory);
-    this.#uniforms.destroy();
+    this.#withdraw();
+    if (!this.#bound) return;
+    this.#gpu.scratch.give(this.#bound.memory);
+    this.#bound.uniforms.destroy();
   }
+}
+
+function bind(gpu: Gpu, launches: readonly Launch[], memory: ReadonlyMap<Memory, Resource>): Bound {
+  const uniforms = gpu.device.createBuffer({
+    label: "sizes",
+    size: Math.max(1, launches.length) * UNIFORM_ALIGNMENT,
+    usage: GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST,
+  });
+  const sizes = new Uint8Array(uniforms.size);
+  const commands = launches.map((launch, i) => {
+    const { kernel, work } = launch;
+    sizes.set(kernel.uniform, i * UNIFORM_ALIGNMENT);
+    const pipeline = gpu.pipeline(kernel);
+    const bindings = gpu.device.createBindGroup({
+      label: kernel.name,
+      layout: pipeline.getBindGroupLayout(0),
+      entries: [
+        ...launch.memory.map((wanted, binding) => ({
+          binding,
+          resource: bindingOf(memory.get(wanted) ?? gpu.resource(wanted)),
+        })),
+        {
+          binding: launch.memory.length,
+          resource: { buffer: uniforms, offset: i * UNIFORM_ALIGNMENT, size: kernel.uniform.byteLength },
+        },
+      ],
+    });
+    return { name: kernel.name, work, pipeline, bindings, workgroups: kernel.workgroups };
+  });
+  gpu.device.queue.writeBuffer(uniforms, 0, sizes);
+  return { commands, memory, uniforms };
 }
 
 function encode(pass: GPUComputePassEncoder, { pipeline, bindings, workgroups }: Command): void {

@@ -31,18 +31,48 @@ interface Home<Made extends Sized> {
 /** The launches between which a memory holds a value. */
 interface Life {
   readonly memory: Memory;
+  readonly bytes: number;
   readonly first: number;
   readonly last: number;
+}
+
+/** Homes that launches wait for. */
+interface Claim<Made extends Sized> {
+  readonly launches: readonly Launch[];
+  readonly bind: (places: ReadonlyMap<Memory, Made>) => void;
 }
 
 /** Scratch memory of a GPU. */
 export class Scratch<Made extends Sized> {
   readonly #allocator: Allocator<Made>;
   readonly #homes = new Set<Home<Made>>();
+  readonly #claims = new Set<Claim<Made>>();
 
   /** Takes memory from `allocator`. */
   constructor(allocator: Allocator<Made>) {
     this.#allocator = allocator;
+  }
+
+  /**
+   * Calls `bind` with homes for `launches` at the next {@link settle}: then what passes the largest values comes first,
+   * whichever was recorded first, and all else fits into its memory. Returns what takes the claim back.
+   */
+  claim(launches: readonly Launch[], bind: Claim<Made>["bind"]): () => void {
+    const claim = { launches, bind };
+    this.#claims.add(claim);
+    return () => this.#claims.delete(claim);
+  }
+
+  /** Gives homes to all that claimed some. */
+  settle(): void {
+    const largest = ({ launches }: Claim<Made>) =>
+      livesOf(launches).reduce((most, { bytes }) => Math.max(most, bytes), 0);
+    const sized = [...this.#claims].map((claim) => ({ claim, bytes: largest(claim) }));
+    for (const { claim } of sized.sort((a, b) => b.bytes - a.bytes)) {
+      const places = this.take(claim.launches);
+      this.#claims.delete(claim);
+      claim.bind(places);
+    }
   }
 
   /**
@@ -83,10 +113,11 @@ function livesOf(launches: readonly Launch[]): readonly Life[] {
   const lives = new Map<Memory, Life>();
   launches.forEach((launch, last) => {
     for (const memory of launch.memory) {
-      if (!memory.kept) lives.set(memory, { memory, first: lives.get(memory)?.first ?? last, last });
+      if (memory.kept) continue;
+      lives.set(memory, { memory, bytes: bytesOf(memory.layout), first: lives.get(memory)?.first ?? last, last });
     }
   });
-  return [...lives.values()].sort((a, b) => bytesOf(b.memory.layout) - bytesOf(a.memory.layout));
+  return [...lives.values()].sort((a, b) => b.bytes - a.bytes);
 }
 
 function overlap(a: Life, b: Life): boolean {

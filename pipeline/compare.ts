@@ -2,13 +2,11 @@
  * The stages of a model against what another implementation computed with the same weights.
  * @module
  */
-import type { Ops } from "../kernels/ops.ts";
-import type { Tensor } from "../kernels/tensor.ts";
-import type { Parts } from "./load.ts";
+import type { Ops, Tensor } from "../kernels/mod.ts";
+import type { Decoder } from "./decoder.ts";
+import type { Net, Run } from "./families/family.ts";
+import { decode } from "./nets/vae.ts";
 import { createNoiseSource } from "./random/mod.ts";
-import { embedTokens, textEncoder } from "./text_encoder.ts";
-import { embedTimesteps, prepareUnet, unet, type UnetConditions } from "./unet.ts";
-import { decode } from "./vae.ts";
 
 /** Results of another implementation, each as samples: value `k` is at position `7919 k` modulo the number of values. */
 export interface Reference {
@@ -40,58 +38,65 @@ export interface Deviation {
   readonly allowed: number;
 }
 
+/** A result and the reference's samples of it. */
+type Result = readonly [name: string, got: Float32Array, want: readonly number[]];
+
 /** Prime, and not a factor of any size: samples are spread over all channels, rows and columns. */
 const SAMPLE_STRIDE = 7919;
 
 /** Runs every stage of a model and compares what comes out. */
-export async function compareStages(parts: Parts, reference: Reference): Promise<readonly Deviation[]> {
-  const { ops, vaeOps, exactVaeOps, decoder } = parts;
-  const { height, width, seed } = reference;
-  const { factor, scalingFactor, latentChannels } = decoder.config;
-  const size = { channels: latentChannels, height: height / factor, width: width / factor };
-  const noise = createNoiseSource("cpu", BigInt(seed)).normal(size.channels * size.height * size.width);
-
+export async function compareStages(
+  { ops, net, decoder }: { readonly ops: Ops; readonly net: Net; readonly decoder: Decoder },
+  reference: Reference,
+): Promise<readonly Deviation[]> {
+  const { factor, scalingFactor, latentChannels: channels } = decoder.weights.config;
+  const size = { channels, height: reference.height / factor, width: reference.width / factor };
+  const noise = createNoiseSource("cpu", BigInt(reference.seed)).normal(channels * size.height * size.width);
   const x = ops.keep({ batch: reference.prompts.length, ...size }, "latent");
   ops.write(x, Float32Array.from({ length: x.batch * noise.length }, (_, i) => noise[i % noise.length]!));
-  const predicted = await predict(parts, reference, x);
-
-  const z = vaeOps.keep({ batch: 1, ...size }, "latent");
-  vaeOps.write(z, noise.map((value) => value * reference.latentFactor / scalingFactor));
-  const picture = await evaluate(vaeOps, () => decode(vaeOps, decoder, z));
+  const z = decoder.ops.keep({ batch: 1, ...size }, "latent");
+  decoder.ops.write(z, noise.map((value) => value * reference.latentFactor / scalingFactor));
+  const picture = await evaluate(decoder.ops, () => decode(decoder.ops, decoder.weights, z));
+  const results: readonly Result[] = [
+    ...await predict(ops, net, { reference, x }),
+    ["VAE decoder", picture, reference.picture],
+  ];
   for (const { memory } of [x, z]) ops.gpu.free(memory);
-  const allowed = vaeOps === exactVaeOps ? 1e-3 : 1e-2;
-  const results = [...predicted, { name: "VAE decoder", got: picture, want: reference.picture }];
-  return results.map(({ name, got, want }) => ({ name, error: relativeError(got, want), allowed }));
+  const allowed = decoder.exact ? 1e-3 : 1e-2;
+  return results.map(([name, got, want]) => ({ name, error: relativeError(got, want), allowed }));
 }
 
-/** The text encoder's output and the UNet's for `x` at each of the reference's timesteps. */
-async function predict({ ops, weights }: Parts, reference: Reference, x: Tensor) {
-  const { text, unet: unetWeights } = weights;
+/** The text encoder's output and the net's for `x` at each of the reference's timesteps. */
+async function predict(
+  ops: Ops,
+  net: Net,
+  { reference, x }: { readonly reference: Reference; readonly x: Tensor },
+): Promise<readonly Result[]> {
   const { prompts, predictions } = reference;
-  const shape = { channels: text.config.width, height: prompts[0]!.length, width: 1 };
-  const embedded = ops.keep({ batch: prompts.length, ...shape }, "embedded tokens");
-  const context = ops.keep(embedded, "context");
-  ops.write(embedded, embedTokens(text, prompts));
-  const steps = predictions.map(({ timestep }) => timestep);
-  const channels = unetWeights.config.down[0]!.channels;
-  const timesteps = ops.keep({ batch: 1, channels, height: steps.length, width: 1 }, "timesteps");
-  ops.write(timesteps, embedTimesteps(unetWeights.config, steps));
+  const tokens = prompts[0]!.length;
+  const run: Run = {
+    height: x.height,
+    width: x.width,
+    samples: prompts.length,
+    evaluations: predictions.length,
+    tokens,
+    chunks: 1,
+    clipSkip: 1,
+  };
   const step = ops.buffer(1, "step", "u32");
-  let conditions: UnetConditions;
-  const preparation = ops.record(() => {
-    ops.copy(textEncoder(ops, text, embedded), context);
-    conditions = prepareUnet(ops, unetWeights, { timesteps, step, context });
+  const conditions = await net.condition(ops, run, step);
+  const unweighted = new Array<number>(tokens).fill(1);
+  await conditions.prepare({
+    prompts: prompts.map((ids) => [{ ids, weights: unweighted, tokens: [] }]),
+    timesteps: predictions.map(({ timestep }) => timestep),
+    guidance: 1,
   });
-  preparation.run();
-  const results = [{ name: "text encoder", got: await ops.read(context), want: reference.context }];
-  preparation.dispose();
+  const results: Result[] = [["text encoder", await ops.read(conditions.encoded), reference.context]];
   for (const [index, { timestep, values }] of predictions.entries()) {
     ops.gpu.write(step, Uint32Array.of(index));
-    const got = await evaluate(ops, () => unet(ops, unetWeights, x, conditions));
-    results.push({ name: `UNet at timestep ${timestep}`, got, want: values });
+    results.push([`UNet at timestep ${timestep}`, await evaluate(ops, () => conditions.predict(x)), values]);
   }
-  const { time, contextKv } = conditions!;
-  for (const { memory } of [embedded, context, timesteps, time, ...contextKv]) ops.gpu.free(memory);
+  conditions.dispose();
   ops.gpu.free(step);
   return results;
 }

@@ -8,7 +8,7 @@ import type { Image } from "./request.ts";
 /**
  * An 8-bit picture of `values [3, height, width]`, -1 to 1, rounded half to even as NumPy rounds diffusers' pictures.
  *
- * @throws {GpuFailedError} when a value is not a number: a broken picture must not look like a black one.
+ * @throws {GpuFailedError} when a value is not finite: a broken picture must not look like a black or a white one.
  */
 export function toImage(values: Float32Array, width: number, height: number): Image {
   const count = width * height;
@@ -16,7 +16,7 @@ export function toImage(values: Float32Array, width: number, height: number): Im
   for (let channel = 0; channel < 3; channel++) {
     for (let i = 0; i < count; i++) {
       const value = values[channel * count + i]!;
-      if (Number.isNaN(value)) throw new GpuFailedError("The VAE's picture holds values that are not numbers");
+      if (!Number.isFinite(value)) throw new GpuFailedError("The VAE's picture holds values that are not numbers");
       pixels[i * 3 + channel] = roundHalfToEven(Math.min(1, Math.max(0, value / 2 + 0.5)) * 255);
     }
   }

@@ -31,20 +31,21 @@
 export { type AdapterInfo, Gpu, GpuFailedError, GpuMemoryError, NoGpuError } from "../kernels/mod.ts";
 export {
   listEmbedded,
-  type Model,
-  type ModelDefaults,
   ModelFileError,
+  type ModelFiles,
   ModelNotFoundError,
-  openModel,
+  type ModelOptions,
 } from "../weights/mod.ts";
+export { complete, type CompleteRequest } from "./complete.ts";
+export type { Family } from "./families/family.ts";
+export { type Model, type ModelDefaults, openModel, tokenizerOf } from "./model.ts";
 export { type Examination, examine, type SelfTest } from "../kernels/self_test.ts";
 export type { Deviation, Reference } from "./compare.ts";
-export type { Precision } from "./parameters.ts";
-export { checkEncoder, type PipelineOptions } from "./load.ts";
+export type { Precision } from "./nets/parameters.ts";
 export type { KernelTimes } from "../kernels/candidates.ts";
 export type { SelectionOptions, TimingStore } from "../kernels/selection.ts";
 export { AUTO, BASELINE, type Optimizations, PAPER, readOptimizations } from "./optimizations.ts";
-export { type GenerateOptions, Pipeline, type Stages } from "./pipeline.ts";
+export { type GenerateOptions, Pipeline, type PipelineOptions, type Stages } from "./pipeline.ts";
 export {
   type EncodedPrompt,
   encodePrompt,
@@ -52,6 +53,16 @@ export {
   type PromptReading,
   type WeightedToken,
 } from "./prompt/chunks.ts";
-export type { GenerateEvent, Image, ImageFile, InitImage, Request, StepEvent, Timings, VaeTiling } from "./request.ts";
+export {
+  type GenerateEvent,
+  type Image,
+  type ImageFile,
+  type InitImage,
+  type Request,
+  RequestError,
+  type StepEvent,
+  type Timings,
+  type VaeTiling,
+} from "./request.ts";
 export { findScheduler, schedulerNames } from "./schedulers/mod.ts";
-export { loadTokenizer, type Token, type Tokenizer } from "./tokenizer.ts";
+export type { Token, Tokenizer } from "./tokenizer.ts";

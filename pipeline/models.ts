@@ -4,6 +4,7 @@
  */
 import { join } from "@std/path";
 import {
+  byPart,
   listModels,
   ModelFileError,
   ModelNotFoundError,
@@ -11,7 +12,8 @@ import {
   readJson,
   type ReadVariable,
 } from "../weights/mod.ts";
-import { type PartConfigs, readConfigs } from "./check_model.ts";
+import { familyOf } from "./families/table.ts";
+import { ShapeRecorder } from "./nets/shapes.ts";
 export {
   CacheError,
   type CacheSize,
@@ -47,7 +49,7 @@ export function describeModels(variable: ReadVariable): readonly ModelDescriptio
   return listModels(variable).map(({ missing, ...model }) => {
     if (missing.length > 0) return { ...model, problem: describeMissing(model.name, missing) };
     try {
-      return { ...model, family: familyOf(model.directory) };
+      return { ...model, family: describeFamily(model.directory) };
     } catch (error) {
       if (!(error instanceof ModelFileError || error instanceof ModelNotFoundError)) throw error;
       return { ...model, problem: error.message };
@@ -60,23 +62,21 @@ function describeMissing(name: string, missing: readonly string[]): string {
 }
 
 /**
- * The family of the model in a folder, told by its configurations.
+ * The name of the family of the model in a folder, told by its configurations.
  *
  * @throws {ModelFileError} when it is of a kind that is not supported.
  */
-export function familyOf(directory: string): string {
-  // OpenCLIP's text encoder came with version 2.
-  return readSupported(directory).unet.contextWidth === 1024 ? "SD 2.x" : "SD 1.x";
-}
-
-/** Reads the configurations; where they are not supported, what diffusers calls the model says most. */
-function readSupported(directory: string): PartConfigs {
+export function describeFamily(directory: string): string {
+  const config = readConfig(directory);
+  const family = familyOf(config);
   try {
-    return readConfigs(readConfig(directory));
+    family.read(byPart(() => new ShapeRecorder()), config);
+    return family.name;
   } catch (cause) {
+    // What diffusers calls the model says most.
     const { _class_name: kind } = readJson(join(directory, "model_index.json"));
-    const other = typeof kind === "string" && kind !== "StableDiffusionPipeline";
-    if (!other || !(cause instanceof ModelFileError)) throw cause;
+    const known = typeof kind !== "string" || /^(StableDiffusion(Inpaint)?|LatentConsistencyModel)Pipeline$/.test(kind);
+    if (known || !(cause instanceof ModelFileError)) throw cause;
     throw new ModelFileError("model_index.json", `a ${kind} is not supported (${cause.message})`, { cause });
   }
 }

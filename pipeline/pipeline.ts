@@ -2,28 +2,41 @@
  * A model on a GPU, ready to draw.
  * @module
  */
-import { GpuFailedError } from "../kernels/errors.ts";
-import type { Gpu } from "../kernels/gpu.ts";
-import { Ops } from "../kernels/ops.ts";
-import type { Optimizations } from "../kernels/optimizations.ts";
-import type { Program } from "../kernels/program.ts";
-import { firstSample } from "../kernels/tensor.ts";
-import type { Model } from "../weights/mod.ts";
+import { type Backends, chooseBackends, type Gpu, Ops, type Program } from "../kernels/mod.ts";
+import { AUTO, type Optimizations } from "../kernels/optimizations.ts";
+import { Selection, type SelectionOptions } from "../kernels/selection.ts";
+import { byPart } from "../weights/mod.ts";
 import { compareStages, type Deviation, type Reference } from "./compare.ts";
-import { type Denoiser, type DenoiserShape, planLatent, recordDenoiser } from "./denoiser.ts";
+import { complete, type CompleteRequest, isComplete } from "./complete.ts";
+import { Decoder } from "./decoder.ts";
+import { Encoder } from "./encoder.ts";
+import type { Net } from "./families/family.ts";
 import { toImage } from "./image.ts";
-import { loadParts, type Parts, type PipelineOptions } from "./load.ts";
-import { PictureEncoder } from "./picture_encoder.ts";
-import { encodePrompts } from "./prompt/chunks.ts";
-import { STABLE_DIFFUSION_RGB } from "./preview.ts";
+import { type Loop, type LoopShape, recordLoop, runSteps } from "./loop.ts";
+import type { Model } from "./model.ts";
+import { checkModel } from "./check_model.ts";
+import { readVaeConfig } from "./nets/config.ts";
+import { Parameters, type Precision } from "./nets/parameters.ts";
+import { readDecoder, readEncoder, type VaeWeights } from "./nets/vae.ts";
 import { createNoiseSource, type NoiseSource } from "./random/mod.ts";
-import type { GenerateEvent, Request, VaeTiling } from "./request.ts";
 import type { Schedule } from "./schedulers/schedule.ts";
-import { runSteps } from "./run_steps.ts";
-import { scheduleFor } from "./schedulers/mod.ts";
-import { startOf, stepsLeftOut } from "./start.ts";
-import { checkClipSkip } from "./text_encoder.ts";
-import { recordDecoder, type VaeProgram } from "./vae_program.ts";
+import type { GenerateEvent, Request } from "./request.ts";
+import { startOf } from "./start.ts";
+
+/** The VAE runs once a picture: only a small one's transformed weights are worth their memory. */
+const VAE_TRANSFORMED_BYTES = 32 << 20;
+
+/** How a pipeline is loaded. */
+export interface PipelineOptions {
+  /** How weights are stored and whether nets may compute in float16; default `auto`: as the model's files are. */
+  readonly precision?: Precision;
+  /** Which of the paper's optimizations run; default {@link AUTO}. */
+  readonly kernels?: Optimizations;
+  /** How it is decided which of their kernels run; by default without a memory of earlier runs. */
+  readonly selection?: SelectionOptions;
+  /** The kernels to choose among; by default those that suit the GPU. */
+  readonly backends?: Pick<Backends, "exact" | "half">;
+}
 
 /** What {@link Pipeline.generate} does beside the picture. */
 export interface GenerateOptions {
@@ -31,11 +44,6 @@ export interface GenerateOptions {
   readonly latents?: boolean | number;
   /** Step events carry a preview after every so many steps and the last. Each costs two waits. */
   readonly previews?: number;
-}
-
-/** The VAE's decoder, recorded for the denoiser's size. */
-interface Decoding extends VaeProgram {
-  readonly tiling: VaeTiling;
 }
 
 /** The recorded programs of a request, for measurements. */
@@ -50,28 +58,27 @@ export interface Stages {
   readonly steps: number;
 }
 
-/** A request ready for its first step. */
-interface Prepared {
-  readonly denoiser: Denoiser;
-  readonly schedule: Schedule;
-  readonly noise: NoiseSource;
-  /** What the init image's encoding took in milliseconds. */
-  readonly encode?: number;
+/** What a pipeline works with: the model's weights on the GPU, and the operations that record with them. */
+interface Loaded {
+  readonly model: Model;
+  readonly net: Net;
+  readonly ops: Ops;
+  readonly decoder: Decoder;
+  /** Operations of the VAE in float32. */
+  readonly exactVaeOps: Ops;
+  /** The VAE's encoder, read when it is first asked for; the model must still be open then. */
+  readonly encoder: () => VaeWeights;
 }
 
 /** A model on a GPU. What it records for one size it keeps for the next request of that size. */
 export class Pipeline implements AsyncDisposable {
-  readonly #parts: Parts;
-  readonly #encoder: PictureEncoder;
-  #denoiser: Denoiser | undefined;
-  #decoding: Decoding | undefined;
-  /** The decoder's operations: {@link Parts.vaeOps} until a picture leaves their range. */
-  #vaeOps: Ops;
+  readonly #loaded: Loaded;
+  readonly #encoder: Encoder;
+  #loop: Loop | undefined;
 
-  private constructor(parts: Parts) {
-    this.#parts = parts;
-    this.#vaeOps = parts.vaeOps;
-    this.#encoder = new PictureEncoder(parts);
+  private constructor(loaded: Loaded) {
+    this.#loaded = loaded;
+    this.#encoder = new Encoder(loaded.exactVaeOps, loaded.encoder);
   }
 
   /**
@@ -80,61 +87,73 @@ export class Pipeline implements AsyncDisposable {
    * @throws {ModelFileError} when tensors are missing, misshapen or unknown, or the model is of a kind that is not supported.
    */
   static async load(gpu: Gpu, model: Model, options: PipelineOptions = {}): Promise<Pipeline> {
-    return new Pipeline(await loadParts(gpu, model, options));
+    checkModel(model);
+    const { precision, kernels: optimizations = AUTO } = options;
+    const backends = options.backends ?? await chooseBackends(gpu);
+    const backend = halfPrecision(model, precision) ? backends.half : backends.exact;
+    const recording = { optimizations, selection: new Selection(gpu.adapter, options.selection) };
+    const once = { ...recording, transformedBytes: VAE_TRANSFORMED_BYTES };
+    const ops = new Ops(gpu, backend, recording);
+    const exactVaeOps = new Ops(gpu, backends.exact, once);
+    const vaeOps = backend === backends.exact ? exactVaeOps : new Ops(gpu, backend, once);
+
+    const { config, parts } = model;
+    const net = model.family.read(byPart((part) => new Parameters(ops, parts[part], precision)), config);
+    const vae = readVaeConfig(config.vae);
+    const weights = readDecoder(new Parameters(vaeOps, parts.vae, precision), vae);
+    let encoder: VaeWeights | undefined;
+    gpu.check();
+    return new Pipeline({
+      model,
+      net,
+      ops,
+      decoder: new Decoder({ ops: vaeOps, exactOps: exactVaeOps, weights }),
+      exactVaeOps,
+      encoder: () => encoder ??= readEncoder(new Parameters(exactVaeOps, parts.vae, precision), vae),
+    });
   }
 
   /** The same model with other kernels: the weights are shared. */
   with(kernels: Optimizations): Pipeline {
     const again = ({ gpu, backend, ...rest }: Ops) => new Ops(gpu, backend, { ...rest, optimizations: kernels });
-    const { ops, vaeOps } = this.#parts;
-    const exactVaeOps = again(this.#parts.exactVaeOps);
-    const isExact = vaeOps === this.#parts.exactVaeOps;
+    const { ops, decoder } = this.#loaded;
+    const exactVaeOps = again(this.#loaded.exactVaeOps);
+    const vaeOps = decoder.exact ? exactVaeOps : again(decoder.ops);
     return new Pipeline({
-      ...this.#parts,
+      ...this.#loaded,
       ops: again(ops),
-      vaeOps: isExact ? exactVaeOps : again(vaeOps),
+      decoder: new Decoder({ ops: vaeOps, exactOps: exactVaeOps, weights: decoder.weights }),
       exactVaeOps,
     });
   }
 
   /**
-   * Draws a picture: a `step` event for each evaluation of the UNet, then one `image`; a `notice` where something did
+   * Draws a picture: a `step` event for each evaluation of the net, then one `image`; a `notice` where something did
    * not go as asked.
    *
-   * @throws {RangeError} when the size is not a multiple of the VAE's factor, the scheduler refuses its settings, or an
-   * init image's strength leaves no step.
+   * @throws {RequestError} when the model cannot draw what is asked for.
    * @throws {ModelFileError} when there is an init image and the model, which must still be open, has no encoder.
    * @throws {GpuFailedError | GpuMemoryError} when the GPU fails, or the picture is not made of numbers.
    */
   async *generate(
-    request: Request,
+    request: Request | CompleteRequest,
     options: GenerateOptions = {},
   ): AsyncGenerator<GenerateEvent & { readonly latent?: Float32Array }> {
     const started = performance.now();
-    const { gpu } = this.#parts.ops;
-    const { denoiser, schedule, noise, encode } = await this.#prepare(request);
+    const { model, ops: { gpu }, decoder } = this.#loaded;
+    const { loop, schedule, noise, encode } = await this.#prepare(await this.#complete(request));
     await gpu.finish();
     const denoising = performance.now();
 
     const { latents = 0, previews: previewEvery = 0 } = options;
-    const rgb = this.#parts.model.defaults.latentToRgb ?? STABLE_DIFFUSION_RGB;
-    yield* runSteps({ gpu, denoiser, schedule, noise, latentEvery: Number(latents), previewEvery, rgb });
+    const rgb = model.settings.latentToRgb ?? model.family.latent.rgb;
+    yield* runSteps({ gpu, loop, schedule, noise, latentEvery: Number(latents), previewEvery, rgb });
 
     const decoding = performance.now();
-    let values = await this.#decode(denoiser, request);
-    if (!values.every(Number.isFinite)) {
-      if (!(await denoiser.sample()).every(Number.isFinite)) {
-        throw new GpuFailedError("The UNet's latent holds values that are not numbers");
-      }
-      if (this.#vaeOps !== this.#parts.exactVaeOps) {
-        yield {
-          type: "notice",
-          message: "The VAE left the range of float16: pictures are decoded in float32 from now on",
-        };
-        this.#releaseDecoding();
-        this.#vaeOps = this.#parts.exactVaeOps;
-        values = await this.#decode(denoiser, request);
-      }
+    const { values, fellBack } = await decoder.decode(loop.latent, request.vaeTiling, () => loop.sample());
+    if (fellBack) {
+      const message = "The VAE left the range of float16: pictures are decoded in float32 from now on";
+      yield { type: "notice", message };
     }
     const image = toImage(values, request.width, request.height);
     const ended = performance.now();
@@ -156,102 +175,78 @@ export class Pipeline implements AsyncDisposable {
    * as the request has steps.
    */
   async stages(request: Request): Promise<Stages> {
-    const { denoiser, schedule } = await this.#prepare(request);
-    const { program: decode } = await this.#decoderOf(denoiser, request);
-    return { text: denoiser.preparation, step: denoiser.stepping, decode, steps: schedule.steps.length };
+    const { loop, schedule } = await this.#prepare(await this.#complete(request));
+    const { program: decode } = await this.#loaded.decoder.record(loop.latent, request.vaeTiling);
+    return { text: loop.conditions.programs, step: loop.stepping, decode, steps: schedule.steps.length };
   }
 
   /** How far the model's stages are from what another implementation computed with the same weights. */
   compare(reference: Reference): Promise<readonly Deviation[]> {
-    return compareStages(this.#parts, reference);
+    return compareStages(this.#loaded, reference);
   }
 
-  /** Prompts, timesteps and noise of a request to the GPU. */
-  async #prepare(request: Request): Promise<Prepared> {
-    const { model, tokenizer, decoder, weights } = this.#parts;
-    const { factor, scalingFactor } = decoder.config;
-    const { width, height, guidance, clipSkip = 1, init } = request;
-    if (width % factor !== 0 || height % factor !== 0) {
-      throw new RangeError(
-        `A picture of ${width}x${height} is not made of whole latents of ${factor}x${factor} pixels`,
-      );
-    }
-    checkClipSkip(clipSkip, weights.text.config);
-    const schedule = scheduleFor(model.config.scheduler, {
-      steps: request.steps,
-      name: request.scheduler,
-      eta: request.eta,
-      start: stepsLeftOut(request),
-    });
+  #complete(request: Request): CompleteRequest | Promise<CompleteRequest> {
+    return isComplete(request) ? request : complete(this.#loaded.model, request);
+  }
+
+  /** Prompts, timesteps and noise of a request to the GPU. `encode`: what its init image took in milliseconds. */
+  async #prepare(
+    request: CompleteRequest,
+  ): Promise<{ loop: Loop; schedule: Schedule; noise: NoiseSource; encode?: number }> {
+    const { model: { family }, decoder } = this.#loaded;
+    const { config: vae } = decoder.weights;
+    const { guidance, clipSkip = 1, init, schedule, prompts } = request;
     const encoding = performance.now();
-    // Before the denoiser is recorded: its memory and the encoder's need not be there at once.
-    const moments = await this.#encoder.encode(request);
+    // Before the loop is recorded: its memory and the encoder's need not be there at once.
+    const moments = await this.#encoder.encode(request, family.paints === true);
     const encode = performance.now() - encoding;
-    // As in diffusers: a scale of 1 or less is the conditional prediction alone.
-    const guided = guidance > 1;
-    const texts = guided ? [request.negativePrompt, request.prompt] : [request.prompt];
-    const prompts = await encodePrompts(tokenizer, texts, request);
-    const denoiser = await this.#denoise({
-      height: height / factor,
-      width: width / factor,
-      guided,
+    const loop = await this.#record({
+      channels: vae.latentChannels,
+      height: request.height / vae.factor,
+      width: request.width / vae.factor,
+      samples: prompts.length,
       evaluations: schedule.steps.length,
       slots: schedule.slots,
-      tokens: tokenizer.maxLength,
+      tokens: prompts[0]![0]!.ids.length,
       chunks: prompts[0]!.length,
       clipSkip,
-      masked: init?.mask !== undefined,
+      masked: init?.mask !== undefined && !family.paints,
     }, request);
-    await denoiser.prepare(prompts, schedule);
     const noise = createNoiseSource(request.rng, request.seed);
-    const start = startOf(request, { schedule, noise, vae: decoder.config, moments });
-    denoiser.start(schedule, { ...start, guidance, finalScale: 1 / scalingFactor });
-    return { denoiser, schedule, noise, ...(init && { encode }) };
+    const { kept, ...start } = startOf(request, { schedule, noise, vae, moments });
+    const timesteps = schedule.steps.map(({ timestep }) => timestep);
+    await loop.conditions.prepare({ prompts, timesteps, guidance, ...(kept && { kept }) });
+    loop.start(schedule, { ...start, guidance, finalScale: 1 / vae.scalingFactor });
+    return { loop, schedule, noise, ...(init && { encode }) };
   }
 
-  /** The recorded denoising loop of `shape`; the one before is given up when it was of another. */
-  async #denoise(shape: DenoiserShape, request: Request): Promise<Denoiser> {
-    if (JSON.stringify(this.#denoiser?.shape) !== JSON.stringify(shape)) {
-      this.#denoiser?.dispose();
-      this.#denoiser = undefined;
-      this.#releaseDecoding();
-      const { ops, weights } = this.#parts;
-      const latent = planLatent(ops, weights, shape);
-      // The decoder passes the largest values through memory: what is recorded behind it fits into that.
-      await this.#decoderOf({ latent: firstSample(latent) }, request);
-      this.#denoiser = await recordDenoiser(ops, weights, { shape, latent });
+  /** The recorded loop of `shape`, and the decoder for it; the one before is given up when it was of another. */
+  async #record(shape: LoopShape, { vaeTiling }: Request): Promise<Loop> {
+    const { ops, net, decoder } = this.#loaded;
+    if (JSON.stringify(this.#loop?.shape) !== JSON.stringify(shape)) {
+      this.#loop?.dispose();
+      this.#loop = undefined;
+      decoder.release();
+      this.#loop = await recordLoop(ops, net, shape);
     }
-    return this.#denoiser!;
-  }
-
-  /** The VAE's picture `[3, height, width]` of the denoiser's latent. */
-  async #decode(denoiser: Denoiser, request: Request): Promise<Float32Array> {
-    const { scalingFactor } = this.#parts.decoder.config;
-    const decoding = await this.#decoderOf(denoiser, request);
-    return decoding.run(async () => (await denoiser.sample()).map((value) => value / scalingFactor));
-  }
-
-  async #decoderOf({ latent }: Pick<Denoiser, "latent">, { vaeTiling: tiling = "auto" }: Request): Promise<Decoding> {
-    if (this.#decoding?.tiling !== tiling) {
-      this.#releaseDecoding();
-      this.#decoding = { ...await recordDecoder(this.#vaeOps, this.#parts.decoder, latent, tiling), tiling };
-    }
-    return this.#decoding!;
-  }
-
-  #releaseDecoding(): void {
-    this.#decoding?.dispose();
-    this.#decoding = undefined;
+    await decoder.record(this.#loop!.latent, vaeTiling);
+    return this.#loop!;
   }
 
   /** Gives back the memory of what it recorded; the weights go with the {@link Gpu}. */
   [Symbol.asyncDispose](): Promise<void> {
-    this.#denoiser?.dispose();
-    this.#denoiser = undefined;
-    this.#releaseDecoding();
-    this.#parts.ops.dispose();
-    this.#parts.vaeOps.dispose();
-    this.#parts.exactVaeOps.dispose();
+    const { ops, decoder, exactVaeOps } = this.#loaded;
+    this.#loop?.dispose();
+    this.#loop = undefined;
+    decoder.dispose();
+    ops.dispose();
+    exactVaeOps.dispose();
     return Promise.resolve();
   }
+}
+
+/** Whether float16 arithmetic is wanted: asked for, or what the UNet's weights are stored in. */
+function halfPrecision({ parts }: Model, precision: Precision = "auto"): boolean {
+  if (precision !== "auto") return precision === "f16";
+  return [...parts.unet.tensors.values()].every(({ dtype }) => dtype === "F16");
 }

@@ -6,18 +6,6 @@ import { toImage } from "./image.ts";
 import type { Image } from "./request.ts";
 import type { ScheduleStep } from "./schedulers/schedule.ts";
 
-/**
- * Rows of a linear map from a latent to red, green and blue, -1 to 1: one for each channel, then a constant. These are
- * what ComfyUI has for the VAE of Stable Diffusion 1.x (`latent_formats.py`).
- */
-export const STABLE_DIFFUSION_RGB: readonly (readonly number[])[] = [
-  [0.3512, 0.2297, 0.3227],
-  [0.3250, 0.4974, 0.2350],
-  [-0.2829, 0.1762, 0.2721],
-  [-0.2120, -0.2616, -0.7177],
-  [0, 0, 0],
-];
-
 /** The sampler's state around a step. */
 export interface StepStates {
   /** Slots before it, the sample first. */

@@ -3,6 +3,19 @@
  * @module
  */
 
+/** A request asks for what cannot be drawn: the setting that is to blame, and why. */
+export class RequestError extends RangeError {
+  override readonly name = "RequestError";
+  /** The setting. */
+  readonly setting: keyof Request;
+
+  /** Says `problem` of `setting`. */
+  constructor(setting: keyof Request, problem: string, options?: ErrorOptions) {
+    super(problem, options);
+    this.setting = setting;
+  }
+}
+
 /** Everything that decides a picture, complete and serialisable; the seed is drawn before a request exists. */
 export interface Request {
   /** What to draw. */
@@ -15,12 +28,19 @@ export interface Request {
   readonly steps: number;
   /** Classifier-free guidance scale; 1 runs the conditional branch alone. */
   readonly guidance: number;
+  /**
+   * How much of the guided prediction's spread is taken back to that of the conditional one (arXiv 2305.08891, section
+   * 3.4), 0, the default, to 1.
+   */
+  readonly guidanceRescale?: number;
   /** Width of the picture in pixels, a multiple of 8. */
   readonly width: number;
   /** Height of the picture in pixels, a multiple of 8. */
   readonly height: number;
   /** A name of the scheduler table; absent, the model's own scheduler config rules. */
   readonly scheduler?: string;
+  /** What the model predicts, noise or velocity; absent, what its scheduler config says. */
+  readonly prediction?: "epsilon" | "v";
   /** How much fresh noise DDIM adds each step, 0, the default, to 1; other schedulers have no such choice. */
   readonly eta?: number;
   /**
@@ -44,6 +64,11 @@ export interface Request {
   readonly init?: InitImage;
   /** Whether the VAE works on tiles, which need less memory and differ slightly; default `auto`: when it must. */
   readonly vaeTiling?: VaeTiling;
+}
+
+/** Whether an unconditional sample runs beside the conditional one. As in diffusers, not at a scale of 1 or less. */
+export function isGuided({ guidance }: Pick<Request, "guidance">): boolean {
+  return guidance > 1;
 }
 
 /** When the VAE works on tiles: `auto` where the whole picture would take too much memory. */

@@ -3,14 +3,22 @@
  * image-to-image and inpainting pipelines compute it.
  * @module
  */
-import type { VaeConfig } from "./config.ts";
-import type { Start } from "./denoiser.ts";
 import { toMask } from "./image.ts";
+import type { Start } from "./loop.ts";
+import type { VaeConfig } from "./nets/config.ts";
 import type { NoiseSource } from "./random/mod.ts";
-import type { Image, InitImage, Request } from "./request.ts";
+import type { Image, Request } from "./request.ts";
 import { resize } from "./resize.ts";
 import { skippedSteps } from "./schedulers/mod.ts";
 import type { Schedule } from "./schedulers/schedule.ts";
+
+/** Means, then log variances of latents, `[2 x channels, height, width]`. */
+export interface Moments {
+  /** Of the init image, if the run starts from it. */
+  readonly image?: Float32Array;
+  /** Of what the mask keeps of it, for a net that reads that. */
+  readonly kept?: Float32Array;
+}
 
 /** What a start is made of, beside the request. */
 export interface StartOptions {
@@ -20,8 +28,7 @@ export interface StartOptions {
   readonly noise: NoiseSource;
   /** Of the model. */
   readonly vae: Pick<VaeConfig, "latentChannels" | "factor" | "scalingFactor">;
-  /** Means, then log variances of the init image's latent `[2 x channels, height, width]`, if there is one. */
-  readonly moments: Float32Array | undefined;
+  readonly moments: Moments;
 }
 
 /** Steps that a request leaves out at the beginning; all of them where its strength is too small for one. */
@@ -34,39 +41,39 @@ export function fit(image: Image, { width, height }: Pick<Request, "width" | "he
   return image.width === width && image.height === height ? image : resize(image, width, height);
 }
 
-/** The sample that a request starts from, and with a mask what it keeps of the picture. */
-export function startOf(request: Request, options: StartOptions): Pick<Start, "sample" | "original"> {
-  const { schedule, noise, vae, moments } = options;
-  const { init, width, height } = request;
-  if (init && moments) return startAtImage(request, init, { ...options, moments });
-  const elements = vae.latentChannels * (height / vae.factor) * (width / vae.factor);
-  return { sample: pureNoise(schedule, noise.normal(elements)) };
-}
-
-function startAtImage(
+/**
+ * The sample that a request starts from. With a mask also what a net that does not know of it keeps of the picture, or
+ * what one that does reads: the mask, then the latent of what is kept.
+ */
+export function startOf(
   request: Request,
-  { mask, strength }: InitImage,
-  { schedule, noise, vae, moments }: StartOptions & { moments: Float32Array },
-): Pick<Start, "sample" | "original"> {
-  const elements = moments.length / 2;
-  const latent = samplePosterior(moments, noise.normal(elements)).map((value) => value * vae.scalingFactor);
+  { schedule, noise, vae, moments }: StartOptions,
+): Pick<Start, "sample" | "original"> & { readonly kept?: Float32Array } {
+  const { init, width, height } = request;
+  const elements = vae.latentChannels * (height / vae.factor) * (width / vae.factor);
+  const scaled = (moments: Float32Array) =>
+    samplePosterior(moments, noise.normal(elements)).map((value) => value * vae.scalingFactor);
+  const latent = moments.image && scaled(moments.image);
   const added = noise.normal(elements);
-  const { signal, noise: amount } = schedule.noiseLevels[0]!;
-  const noised = latent.map((value, i) => signal * value + amount * added[i]!);
-  if (!mask) return { sample: noised };
-  // diffusers encodes the masked picture, too, which only other UNets read; its draw moves the generator on.
+  const sample = latent && !(init?.mask && init.strength === 1)
+    ? withNoise(latent, added, schedule)
+    : added.map((value) => value * schedule.initNoiseSigma);
+  if (!init?.mask) return { sample };
+  const mask = toMask(fit(init.mask, request), vae.factor);
+  if (moments.kept) {
+    const kept = new Float32Array(mask.length + elements);
+    kept.set(mask);
+    kept.set(scaled(moments.kept), mask.length);
+    return { sample, kept };
+  }
+  // diffusers encodes what the mask keeps, too, which only other UNets read; its draw moves the generator on.
   noise.normal(elements);
-  const painted = toMask(fit(mask, request), vae.factor);
-  const original = {
-    mask: latent.map((_, i) => painted[i % painted.length]!),
-    sample: latent,
-    noise: added,
-  };
-  return { sample: strength === 1 ? pureNoise(schedule, added) : noised, original };
+  return { sample, original: { mask: latent!.map((_, i) => mask[i % mask.length]!), sample: latent!, noise: added } };
 }
 
-function pureNoise(schedule: Schedule, normal: Float32Array): Float32Array {
-  return normal.map((value) => value * schedule.initNoiseSigma);
+function withNoise(latent: Float32Array, added: Float32Array, { noiseLevels }: Schedule): Float32Array {
+  const { signal, noise } = noiseLevels[0]!;
+  return latent.map((value, i) => signal * value + noise * added[i]!);
 }
 
 /** A draw from the normal distributions that the encoder gives; log variances are clamped as in diffusers. */

@@ -8,7 +8,7 @@ import type { Program } from "../kernels/program.ts";
 import type { Tensor } from "../kernels/tensor.ts";
 import type { VaeTiling } from "./request.ts";
 import { type Field, type Grid, mapTiles, tileCount, tileGrid } from "./tiles.ts";
-import { decode, encode, type VaeWeights } from "./vae.ts";
+import { decode, encode, type VaeWeights } from "./nets/vae.ts";
 
 /**
  * The most bytes that a program passes values through before `auto` cuts the picture; with the float16 weights of

@@ -1,88 +1,117 @@
 /**
- * Opens a model in one file: a safetensors checkpoint of Stable Diffusion 1.x in the original naming.
+ * Opens a model in one file: a safetensors checkpoint in the original naming of Stable Diffusion 1.x or 2.x.
  * @module
  */
 import { basename, dirname, join } from "@std/path";
 import { otherKind } from "./checkpoint_kinds.ts";
 import { ModelFileError, ModelNotFoundError } from "./errors.ts";
 import { kindOf } from "./files.ts";
-import { isLdmPart, LDM_PREFIXES, ldmNaming } from "./ldm_names.ts";
-import type { Model, ModelConfig, ModelOptions } from "./model.ts";
+import type { JsonObject } from "./json.ts";
+import {
+  type ByPart,
+  byPart,
+  checkpointNaming,
+  isNeeded,
+  PART_NAMES,
+  partEntry,
+  renameOf,
+  TOKENIZER,
+} from "./manifest.ts";
+import type { ModelFiles, ModelOptions } from "./model.ts";
 import { renameTensors } from "./names.ts";
-import type { PartName } from "./part.ts";
 import { openSafetensors, type SafetensorsSource } from "./safetensors.ts";
-import { sd14Defaults } from "./sd14.ts";
-import { configOfShapes } from "./shape_config.ts";
+import { configOfShapes, contextWidth } from "./shape_config.ts";
 import type { TensorSource } from "./tensor_source.ts";
 import { readTokenizer, type TokenizerFiles } from "./tokenizer_files.ts";
-
-/** What the parts are called in errors. */
-const TITLES: Readonly<Record<PartName, string>> = { text_encoder: "text encoder", unet: "UNet", vae: "VAE" };
+import { toFloat32 } from "./values.ts";
 
 /**
  * Opens the checkpoint at `path`.
  * @throws {ModelNotFoundError} there is no tokenizer: neither given nor in a folder beside the file
- * @throws {ModelFileError} the file is damaged, no checkpoint, or one of another family
+ * @throws {ModelFileError} the file is damaged, not a checkpoint, or one of another family
  */
-export function openCheckpoint(path: string, options: ModelOptions = {}): Model {
+export function openCheckpoint(path: string, options: ModelOptions = {}): ModelFiles {
   using stack = new DisposableStack();
-  const file = stack.use(openSafetensors(path, { ignore: (name) => !isLdmPart(name) }));
-  const naming = ldmNaming(file.tensors.keys());
-  const open = (part: PartName): TensorSource => {
-    const source = renameTensors(file, naming[part]);
-    return { ...source, label: `${path} (${TITLES[part]})` };
-  };
-  const [textEncoder, unet, vae] = [open("text_encoder"), open("unet"), open("vae")];
-  checkKind(path, file, unet);
-  for (const [part, { tensors }] of [["text_encoder", textEncoder], ["unet", unet], ["vae", vae]] as const) {
-    if (tensors.size > 0) continue;
-    const names = `${LDM_PREFIXES[part]}*`;
-    throw new ModelFileError(
-      path,
-      `the file holds no ${TITLES[part]} (${names}), so it is no checkpoint of a whole model`,
-    );
-  }
-  const config = configOfShapes({ textEncoder: textEncoder.tensors, unet: unet.tensors, vae: vae.tensors });
-  const tokenizer = findTokenizer(path, options.tokenizer);
+  const file = stack.use(openSafetensors(path, { ignore: (name) => !isNeeded(name) }));
+  const parts = byPart((part): TensorSource => {
+    const naming = checkpointNaming(part, file.tensors.keys());
+    const source = renameTensors(file, naming ? renameOf(naming, file.tensors.keys()) : () => undefined);
+    return { ...source, label: `${path} (${partEntry(part).title})` };
+  });
+  checkKind(path, file, parts);
+  const config = configOfShapes(parts);
   const opened = stack.move();
   return {
     name: basename(path).replace(/\.safetensors$/i, ""),
     directory: dirname(path),
-    config: predictsVelocity(file) ? withVelocity(config) : config,
-    textEncoder,
-    unet,
-    vae,
-    tokenizer,
-    defaults: sd14Defaults,
+    config: { ...config, scheduler: { ...config.scheduler, ...trainingOf(file, parts.unet) } },
+    parts,
+    tokenizer: findTokenizer(path, options.tokenizer, isOpenClip(file)),
+    settings: {},
     [Symbol.dispose]: () => opened.dispose(),
   };
 }
 
-function checkKind(path: string, file: SafetensorsSource, unet: TensorSource): void {
-  const kind = otherKind([...file.tensors.keys(), ...file.ignored], unet.tensors);
+function checkKind(path: string, file: SafetensorsSource, parts: ByPart<TensorSource>): void {
+  const kind = otherKind([...file.tensors.keys(), ...file.ignored], parts.unet.tensors);
   if (kind !== undefined) {
-    const wanted = "and only whole text-to-image models of Stable Diffusion 1.x can be drawn with";
+    const wanted = "and only whole text-to-image models of Stable Diffusion 1.x and 2.x can be drawn with";
     throw new ModelFileError(path, `this is ${kind}, ${wanted}`);
   }
+  const absent = PART_NAMES.find((part) => parts[part].tensors.size === 0);
+  if (absent === undefined) return;
+  const { title, checkpoint } = partEntry(absent);
+  const names = checkpoint.map(({ prefix }) => `${prefix}*`).join(" or ");
+  throw new ModelFileError(path, `the file holds no ${title} (${names}), so it is not a checkpoint of a whole model`);
+}
+
+/** Where the norm before the last transformer's biases spread further than this, a UNet of version 2 predicts velocities. */
+const VELOCITY_SPREAD = 0.09;
+
+/**
+ * How a UNet was trained where its shapes do not tell: whether it predicts velocities (arXiv 2202.00512), and whether
+ * its last timestep is pure noise (arXiv 2305.08891). Files say so in their metadata (Stability-AI/ModelSpec) or by
+ * tensors of these names; of version 2, whose own files say nothing, the weights tell the two kinds apart.
+ */
+function trainingOf({ metadata, ignored }: SafetensorsSource, unet: TensorSource): JsonObject {
+  const said = metadata.get("modelspec.prediction_type");
+  const terminal = ignored.includes("ztsnr");
+  const velocity = said === undefined
+    ? terminal || ignored.includes("v_pred") || (contextWidth(unet.tensors) === 1024 && spreadsLikeVelocity(unet))
+    : /^v/i.test(said);
+  return {
+    ...(velocity && { prediction_type: "v_prediction" }),
+    // Made for trailing steps, which begin at the last timestep; PNDM would divide by its signal of 0.
+    ...(terminal && { _class_name: "DDIMScheduler", rescale_betas_zero_snr: true, timestep_spacing: "trailing" }),
+  };
+}
+
+function spreadsLikeVelocity(unet: TensorSource): boolean {
+  const last = [...unet.tensors.values()].findLast(({ name }) =>
+    /^up_blocks\..*transformer_blocks\.0\.norm1\.bias$/.test(name)
+  );
+  if (last === undefined) return false;
+  const values = toFloat32(last, unet.read(last.name));
+  const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
+  return Math.sqrt(values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / values.length) > VELOCITY_SPREAD;
+}
+
+function isOpenClip({ tensors }: SafetensorsSource): boolean {
+  return [...tensors.keys()].some((name) => name.startsWith("cond_stage_model.model."));
 }
 
 /**
- * Whether the UNet predicts velocities (arXiv 2202.00512): its shapes are those of one that predicts noise. Files say
- * so in their metadata (Stability-AI/ModelSpec) or by a tensor of that name.
+ * The tokenizer in `folder`, or in a folder `tokenizer` beside the file: the file itself has none. All of CLIP's have
+ * the same vocabulary, but OpenCLIP fills up with token 0, which is "!".
  */
-function predictsVelocity({ metadata, ignored }: SafetensorsSource): boolean {
-  return /^v/i.test(metadata.get("modelspec.prediction_type") ?? "") || ignored.includes("v_pred");
-}
-
-function withVelocity(config: ModelConfig): ModelConfig {
-  return { ...config, scheduler: { ...config.scheduler, prediction_type: "v_prediction" } };
-}
-
-/** The tokenizer in `folder`, or in a folder `tokenizer` beside the file: the file itself has none. */
-function findTokenizer(path: string, folder: string = join(dirname(path), "tokenizer")): TokenizerFiles {
-  if (kindOf(folder) === "folder") return readTokenizer(folder);
+function findTokenizer(path: string, given: string | undefined, openClip: boolean): TokenizerFiles {
+  const folder = given ?? join(dirname(path), TOKENIZER);
+  if (kindOf(folder) === "folder") {
+    const files = readTokenizer(folder);
+    return openClip ? { ...files, specialTokens: { ...files.specialTokens, pad_token: "!" } } : files;
+  }
   throw new ModelNotFoundError(
     `${path} holds no tokenizer, and there is no folder ${folder}: give it CLIP's with --tokenizer DIR, the folder ` +
-      "tokenizer of any Stable Diffusion 1.x model (vocab.json and merges.txt, or tokenizer.json)",
+      "tokenizer of any Stable Diffusion model (vocab.json and merges.txt, or tokenizer.json)",
   );
 }

@@ -1,5 +1,5 @@
 /**
- * What a safetensors file is when it is no checkpoint of Stable Diffusion 1.x, told by its names and shapes.
+ * What a safetensors file is when no supported model is in it, told by its names and shapes.
  * @module
  */
 import { contextWidth } from "./shape_config.ts";
@@ -24,8 +24,6 @@ const KINDS: readonly (readonly [kind: string, is: (contents: Contents) => boole
   ["Flux", ({ has }) => has(/^(?:model\.diffusion_model\.)?double_blocks\./)],
   ["the refiner of Stable Diffusion XL", ({ context }) => context === 1280],
   ["Stable Diffusion XL", ({ has, context }) => context === 2048 || has(/^conditioner\.embedders\./)],
-  ["Stable Diffusion 2", ({ has, context }) => context === 1024 || has(/^cond_stage_model\.model\./)],
-  ["a model for inpainting", ({ channels }) => channels === 9],
   ["InstructPix2Pix", ({ channels }) => channels === 8],
   ["the UNet alone, as diffusers saves it", ({ has }) => has(/^down_blocks\./)],
   ["the VAE alone", ({ has }) => has(/^decoder\./)],
@@ -33,7 +31,7 @@ const KINDS: readonly (readonly [kind: string, is: (contents: Contents) => boole
 ];
 
 /**
- * The kind of file that these are the tensors of, in words; undefined for none of those that are known.
+ * The kind of file that these tensors are from, in words; undefined for none of the known ones.
  * @param names every name in the file
  * @param unet its UNet's tensors by canonical name
  */

@@ -3,55 +3,57 @@
  * `ldm/modules`) writes them, to canonical ones.
  * @module
  */
-import { type Rename, textEncoderName } from "./names.ts";
-import type { PartName } from "./part.ts";
+import type { Rename } from "./names.ts";
 
-/** What the names of each part begin with; everything else in a checkpoint belongs to its training. */
-export const LDM_PREFIXES: Readonly<Record<PartName, string>> = {
-  text_encoder: "cond_stage_model.transformer.",
-  unet: "model.diffusion_model.",
-  vae: "first_stage_model.",
-};
-
-/** Tensors within a part that its training leaves behind: the loss's own networks, and averaged weights. */
-const STRAYS = /^first_stage_model\.(?:loss|model_ema)\./;
-
-/** Whether a checkpoint's tensor may belong to a part of the model. */
-export function isLdmPart(name: string): boolean {
-  if (name.startsWith(LDM_PREFIXES.text_encoder)) return textEncoderLdmName(name) !== undefined;
-  return Object.values(LDM_PREFIXES).some((prefix) => name.startsWith(prefix)) && !STRAYS.test(name);
+/** UNet: which numbers its blocks have follows from how many layers each has. What nobody knows stays as it is. */
+export function unetNames(names: readonly string[]): Rename {
+  const layers = blockLayers(names);
+  return (name) => unetName(name, layers) ?? name;
 }
 
-/**
- * The naming of the checkpoint that has these tensors: which numbers its blocks have follows from how many there are.
- * A name within a part that the original code does not know stays as it is.
- */
-export function ldmNaming(names: Iterable<string>): Readonly<Record<PartName, Rename>> {
-  const known = [...names].filter(isLdmPart);
-  const within = (part: PartName, rename: Rename): Rename => (name) => {
-    if (!name.startsWith(LDM_PREFIXES[part]) || !isLdmPart(name)) return undefined;
-    return rename(name.slice(LDM_PREFIXES[part].length)) ?? name;
-  };
-  const layers = blockLayers(known);
-  const levels = new Set(known.flatMap((name) => name.match(/^first_stage_model\.decoder\.up\.(\d+)\./)?.[1] ?? []));
-  return {
-    text_encoder: textEncoderLdmName,
-    unet: within("unet", (name) => unetLdmName(name, layers)),
-    vae: within("vae", (name) => vaeLdmName(name, levels.size)),
-  };
+/** VAE: the decoder's levels are numbered backwards, so their count decides. */
+export function vaeNames(names: readonly string[]): Rename {
+  const levels = new Set(names.flatMap((name) => name.match(/^decoder\.up\.(\d+)\./)?.[1] ?? [])).size;
+  return (name) => vaeName(name, levels) ?? name;
 }
 
-function textEncoderLdmName(name: string): string | undefined {
-  const prefix = LDM_PREFIXES.text_encoder;
-  return name.startsWith(prefix) ? textEncoderName(name.slice(prefix.length)) : undefined;
-}
-
-/** Residual blocks of a down block: they are numbered on through all blocks, a downsampler behind those of each. */
+/** Residual blocks of a down block: they are numbered on through all blocks, a downsampler after those of each. */
 function blockLayers(names: readonly string[]): number {
   const numbers = (pattern: RegExp) => names.flatMap((name) => name.match(pattern)?.[1] ?? []).map(Number);
-  const downsamplers = numbers(/^model\.diffusion_model\.input_blocks\.(\d+)\.0\.op\./);
-  const all = numbers(/^model\.diffusion_model\.input_blocks\.(\d+)\./);
+  const downsamplers = numbers(/^input_blocks\.(\d+)\.0\.op\./);
+  const all = numbers(/^input_blocks\.(\d+)\./);
   return downsamplers.length > 0 ? Math.min(...downsamplers) - 1 : Math.max(1, ...all);
+}
+
+const OPEN_CLIP: Readonly<Record<string, string>> = {
+  "token_embedding.weight": "embeddings.token_embedding.weight",
+  "positional_embedding": "embeddings.position_embedding.weight",
+  "ln_final.weight": "final_layer_norm.weight",
+  "ln_final.bias": "final_layer_norm.bias",
+};
+
+const OPEN_CLIP_LAYER: Readonly<Record<string, string>> = {
+  "ln_1": "layer_norm1",
+  "ln_2": "layer_norm2",
+  "attn.out_proj": "self_attn.out_proj",
+  "mlp.c_fc": "mlp.fc1",
+  "mlp.c_proj": "mlp.fc2",
+};
+
+/** OpenCLIP's text encoder, whose queries, keys and values are one tensor. */
+export function openClipNames(): Rename {
+  return (name) => {
+    const outside = OPEN_CLIP[name];
+    if (outside !== undefined) return outside;
+    const [, number, rest] = name.match(/^transformer\.resblocks\.(\d+)\.(.+)$/) ?? [];
+    if (rest === undefined) return name;
+    const layer = `encoder.layers.${number}`;
+    const joined = rest.match(/^attn\.in_proj_(weight|bias)$/)?.[1];
+    if (joined) return ["q", "k", "v"].map((part) => `${layer}.self_attn.${part}_proj.${joined}`);
+    const { module, kind } = split(rest);
+    const known = OPEN_CLIP_LAYER[module];
+    return known === undefined ? name : `${layer}.${known}.${kind}`;
+  };
 }
 
 /** Layers outside the blocks, and the middle. */
@@ -73,7 +75,7 @@ const UNET_RESNET: Readonly<Record<string, string>> = {
 };
 
 /** `input_blocks`, `middle_block` and `output_blocks` of `layers` residual blocks each, an output block one more. */
-function unetLdmName(name: string, layers: number): string | undefined {
+function unetName(name: string, layers: number): string | undefined {
   const { module, kind } = split(name);
   const outside = UNET_MODULES[module];
   if (outside !== undefined) return `${outside}.${kind}`;
@@ -109,7 +111,7 @@ const VAE_ATTENTION: Readonly<Record<string, string>> = {
 };
 
 /** Encoder and decoder of `levels` resolutions; the original numbers the decoder's from the picture's to the latent's. */
-function vaeLdmName(name: string, levels: number): string | undefined {
+function vaeName(name: string, levels: number): string | undefined {
   if (!/^(?:encoder|decoder|quant_conv|post_quant_conv)\./.test(name)) return undefined;
   return name
     .replace(/^decoder\.up\.(\d+)/, (_, level) => `decoder.up_blocks.${levels - 1 - Number(level)}`)

@@ -3,7 +3,6 @@
  * @module
  */
 export { cacheFolder, type ReadVariable } from "./cache_folder.ts";
-export type { ModelDefaults } from "./defaults.ts";
 export { type CacheSize, cacheSizes } from "./cache_sizes.ts";
 export { CacheError, ModelFileError, ModelNotFoundError } from "./errors.ts";
 export { readJson } from "./files.ts";
@@ -15,9 +14,11 @@ export { parseRepository, type Repository, showRepository } from "./hub/reposito
 export type { Wait } from "./hub/request.ts";
 export type { JsonObject } from "./json.ts";
 export { type ListedModel, listModels } from "./model_list.ts";
-export { listEmbedded, type Model, type ModelConfig, type ModelOptions, openModel, readConfig } from "./model.ts";
+export { type ByPart, byPart, PART_NAMES, type PartName } from "./manifest.ts";
+export type { ModelConfig, ModelFiles, ModelOptions, ModelSettings } from "./model.ts";
+export { listEmbedded, openFiles, readConfig } from "./open.ts";
+export { VERSION_1 as sd14Config } from "./shape_config.ts";
 export { openSafetensors, type SafetensorsOptions, type SafetensorsSource } from "./safetensors.ts";
-export { sd14Config, sd14Defaults, sd14Tokenizer } from "./sd14.ts";
 export {
   BYTES_PER_ELEMENT,
   type DType,

@@ -7,7 +7,7 @@ import type { ReadVariable } from "./cache_folder.ts";
 import { isFile, kindOf, readText } from "./files.ts";
 import { type Cache, filesBelow, findWhole, INCOMPLETE, modelCaches, whatLacks } from "./hub/cache.ts";
 import { type Repository, repositoryName, showRepository } from "./hub/repository.ts";
-import { findEmbedded, listEmbedded } from "./model.ts";
+import { findEmbedded, listEmbedded } from "./open.ts";
 
 /** A model on this machine. */
 export interface ListedModel {

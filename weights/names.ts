@@ -1,31 +1,29 @@
 /**
- * Canonical tensor names: those of today's diffusers and transformers, whatever age the checkpoint has.
- * A naming is a {@link Rename} for each part, so another one (such as that of single-file checkpoints) is another
- * set of functions here.
+ * Canonical tensor names: those of today's diffusers and transformers, however old the file is.
  * @module
  */
 import { ModelFileError } from "./errors.ts";
 import { shown } from "./json.ts";
-import { lookUp, type TensorInfo, type TensorSource } from "./tensor_source.ts";
+import { lookUp, type ReadOptions, readTarget, type TensorInfo, type TensorSource } from "./tensor_source.ts";
 
-/** Maps a checkpoint's name to the canonical one; undefined for a tensor that no model needs. */
-export type Rename = (name: string) => string | undefined;
-
-/**
- * Tensors beside a text encoder's own: a table of 0, 1, 2, ... that old exporters wrote, and what else CLIP consists of,
- * where the whole of it was saved.
- */
-const STRAYS = /^(?:embeddings\.position_ids$|logit_scale$|text_projection\b|visual_projection\.|vision_model\.)/;
-
-/** Text encoder: transformers 5 dropped the prefix `text_model.`. */
-export function textEncoderName(name: string): string | undefined {
-  const bare = name.replace(/^text_model\./, "");
-  return STRAYS.test(bare) ? undefined : bare;
+/** A run of rows of a canonical tensor that a file stores as a tensor of its own. */
+export interface Rows {
+  readonly name: string;
+  /** Which of the runs, from 0. */
+  readonly index: number;
+  /** How many runs of equal length make the tensor. */
+  readonly of: number;
 }
 
-/** UNet: its names never changed. */
-export function unetName(name: string): string {
-  return name;
+/**
+ * Maps a file's name to the canonical one: to several where the file stores them as one, each the next of equally many
+ * rows; to {@link Rows} where it stores them apart. Undefined for a tensor that no model needs.
+ */
+export type Rename = (name: string) => string | readonly string[] | Rows | undefined;
+
+/** Text encoder: transformers 5 dropped the prefix `text_model.`. */
+export function textEncoderName(name: string): string {
+  return name.replace(/^text_model\./, "");
 }
 
 const VAE_ATTENTION: Readonly<Record<string, string>> = {
@@ -43,36 +41,95 @@ export function vaeName(name: string): string {
   );
 }
 
+/** Where a canonical tensor's bytes are, one run of rows after the other. */
+interface Piece {
+  /** The file's tensor. */
+  readonly old: TensorInfo;
+  /** The first byte in it. */
+  readonly begin: number;
+  readonly bytes: number;
+}
+
 /**
  * The same tensors under canonical names. An attention's linear layer that was stored as a 1x1 convolution,
  * `[out, in, 1, 1]`, is seen as the matrix that it is. Disposing of the result disposes of `source`.
- * @throws {ModelFileError} two tensors have one canonical name
+ * @throws {ModelFileError} two tensors have one canonical name, or rows cannot be split or joined
  */
 export function renameTensors(source: TensorSource, rename: Rename): TensorSource {
-  const tensors = new Map<string, TensorInfo>();
-  const oldNames = new Map<string, string>();
-  for (const [oldName, info] of source.tensors) {
-    const name = rename(oldName);
-    if (name === undefined) continue;
-    if (tensors.has(name)) {
+  const { label } = source;
+  const pieces = new Map<string, Piece[]>();
+  const wanted = new Map<string, number>();
+  const place = (name: string, piece: Piece, { index, of }: Omit<Rows, "name"> = { index: 0, of: 1 }) => {
+    const all = pieces.get(name) ?? [];
+    const other = all[index]?.old.name;
+    if (other !== undefined) {
       throw new ModelFileError(
-        source.label,
-        `tensors ${shown(oldNames.get(name))} and ${shown(oldName)} are two names of one weight`,
+        label,
+        `tensors ${shown(other)} and ${shown(piece.old.name)} are two names of one weight`,
       );
     }
-    tensors.set(name, { ...info, name, shape: canonicalShape(name, info) });
-    oldNames.set(name, oldName);
+    all[index] = piece;
+    pieces.set(name, all);
+    wanted.set(name, of);
+  };
+  for (const [oldName, info] of source.tensors) {
+    const target = rename(oldName);
+    const old = { ...info, name: oldName };
+    if (target === undefined) continue;
+    else if (typeof target === "string") place(target, { old, begin: 0, bytes: info.bytes });
+    else if ("name" in target) place(target.name, { old, begin: 0, bytes: info.bytes }, target);
+    else {
+      const rows = info.shape[0] ?? 0;
+      if (rows % target.length !== 0) {
+        throw new ModelFileError(
+          label,
+          `tensor ${shown(oldName)} has ${rows} rows, which ${target.length} cannot share`,
+        );
+      }
+      const bytes = info.bytes / target.length;
+      target.forEach((name, i) => place(name, { old, begin: i * bytes, bytes }));
+    }
   }
+  const tensors = new Map(
+    Array.from(pieces, ([name, all]) => [name, canonicalInfo(label, name, all, wanted.get(name)!)]),
+  );
   return {
-    label: source.label,
+    label,
     tensors,
-    read: (name, options) => source.read(lookUp(source.label, oldNames, name), options),
+    read: (name, options) => readPieces(source, lookUp(label, tensors, name), lookUp(label, pieces, name), options),
     [Symbol.dispose]: () => source[Symbol.dispose](),
   };
 }
 
-function canonicalShape(name: string, info: TensorInfo): readonly number[] {
-  const [rows, columns, ...kernel] = info.shape;
+/** What is known of a tensor that is made of `pieces`. */
+function canonicalInfo(label: string, name: string, pieces: readonly Piece[], of: number): TensorInfo {
+  const [{ old }] = pieces as [Piece];
+  const rest = (info: TensorInfo) => `${info.dtype} ${info.shape.slice(1)}`;
+  const whole = Array.from({ length: of }, (_, i) => pieces[i]);
+  if (!whole.every((piece) => piece && rest(piece.old) === rest(old))) {
+    throw new ModelFileError(label, `tensor ${name} is stored in ${of} parts, and not all are there or fit together`);
+  }
+  const bytes = pieces.reduce((sum, piece) => sum + piece.bytes, 0);
+  const stored = old.shape.length === 0 ? [] : [old.shape[0]! * bytes / old.bytes, ...old.shape.slice(1)];
+  return { name, dtype: old.dtype, shape: canonicalShape(name, stored), bytes };
+}
+
+function readPieces(source: TensorSource, info: TensorInfo, pieces: readonly Piece[], options?: ReadOptions) {
+  const { begin, into } = readTarget(info, options);
+  let start = 0;
+  for (const { old, begin: offset, bytes } of pieces) {
+    const from = Math.max(begin, start);
+    const to = Math.min(begin + into.length, start + bytes);
+    if (from < to) {
+      source.read(old.name, { begin: offset + from - start, into: into.subarray(from - begin, to - begin) });
+    }
+    start += bytes;
+  }
+  return into;
+}
+
+function canonicalShape(name: string, shape: readonly number[]): readonly number[] {
+  const [rows, columns, ...kernel] = shape;
   const isAttention = /\.to_(?:q|k|v|out\.0)\.weight$/.test(name);
-  return isAttention && kernel.join() === "1,1" ? [rows!, columns!] : info.shape;
+  return isAttention && kernel.join() === "1,1" ? [rows!, columns!] : shape;
 }

@@ -1,33 +1,92 @@
 /**
- * The configuration of a Stable Diffusion 1.x whose files hold none: its shapes tell how wide and deep it is, the rest
- * is what all of Stable Diffusion 1.x have in common.
+ * The configuration of a model whose file holds none: its shapes tell how wide and deep it is, the rest is what all
+ * models of the same context have in common.
  * @module
  */
 import type { JsonObject } from "./json.ts";
+import type { ByPart } from "./manifest.ts";
 import type { ModelConfig } from "./model.ts";
-import { sd14Config } from "./sd14.ts";
 import type { TensorInfo } from "./tensor_source.ts";
 
-/** Tensors of one part by canonical name. */
 type Tensors = ReadonlyMap<string, TensorInfo>;
+
+/** Stable Diffusion 1.4, with OpenAI's CLIP; its sizes stand where a tensor that tells is missing. */
+export const VERSION_1: ModelConfig = {
+  text_encoder: {
+    hidden_act: "quick_gelu",
+    hidden_size: 768,
+    intermediate_size: 3072,
+    layer_norm_eps: 1e-5,
+    max_position_embeddings: 77,
+    num_attention_heads: 12,
+    num_hidden_layers: 12,
+    vocab_size: 49408,
+  },
+  unet: {
+    attention_head_dim: 8,
+    block_out_channels: [320, 640, 1280, 1280],
+    cross_attention_dim: 768,
+    down_block_types: ["CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"],
+    in_channels: 4,
+    layers_per_block: 2,
+    mid_block_type: "UNetMidBlock2DCrossAttn",
+    out_channels: 4,
+    sample_size: 64,
+    up_block_types: ["UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"],
+  },
+  vae: {
+    block_out_channels: [128, 256, 512, 512],
+    latent_channels: 4,
+    layers_per_block: 2,
+    out_channels: 3,
+    scaling_factor: 0.18215,
+  },
+  scheduler: {
+    _class_name: "PNDMScheduler",
+    beta_end: 0.012,
+    beta_schedule: "scaled_linear",
+    beta_start: 0.00085,
+    num_train_timesteps: 1000,
+    skip_prk_steps: true,
+    steps_offset: 1,
+  },
+};
+
+/** Version 2, with OpenCLIP's ViT-H: 64 channels a head, attention in float32. */
+const VERSION_2: ModelConfig = {
+  ...VERSION_1,
+  text_encoder: {
+    ...VERSION_1.text_encoder,
+    hidden_act: "gelu",
+    hidden_size: 1024,
+    intermediate_size: 4096,
+    num_attention_heads: 16,
+    num_hidden_layers: 23,
+  },
+  unet: {
+    ...VERSION_1.unet,
+    attention_head_dim: [5, 10, 20, 20],
+    cross_attention_dim: 1024,
+    upcast_attention: true,
+    use_linear_projection: true,
+  },
+};
 
 /**
  * The configuration behind tensors under canonical names. Widths, numbers of blocks and layers, and where the
- * attention is are read off them; heads, groups and the scheduler (PNDM that predicts noise) are those of Stable
- * Diffusion 1.x.
+ * attention is are read off them; heads, groups and the scheduler are those of the version that has such a context.
  */
-export function configOfShapes(
-  parts: { readonly textEncoder: Tensors; readonly unet: Tensors; readonly vae: Tensors },
-): ModelConfig {
+export function configOfShapes(parts: ByPart<{ readonly tensors: Tensors }>): ModelConfig {
+  const { text_encoder: text, unet, vae } = parts;
+  const base = contextWidth(unet.tensors) === 1024 ? VERSION_2 : VERSION_1;
   return {
-    textEncoder: { ...sd14Config.textEncoder, ...found(textEncoderSizes(parts.textEncoder)) },
-    unet: { ...sd14Config.unet, ...found(unetSizes(parts.unet)) },
-    vae: { ...sd14Config.vae, ...found(vaeSizes(parts.vae)) },
-    scheduler: sd14Config.scheduler,
+    text_encoder: { ...base.text_encoder, ...found(textEncoderSizes(text.tensors)) },
+    unet: { ...base.unet, ...found(unetSizes(unet.tensors)) },
+    vae: { ...base.vae, ...found(vaeSizes(vae.tensors)) },
+    scheduler: base.scheduler,
   };
 }
-
-/** Without the sizes whose tensors are missing: with those of Stable Diffusion 1.4 the tensors can be asked for. */
+/** Without the sizes whose tensors are missing: with those of the version they can be asked for by name. */
 function found(sizes: JsonObject): JsonObject {
   return Object.fromEntries(Object.entries(sizes).filter(([, size]) => size !== undefined));
 }
@@ -62,6 +121,7 @@ function unetSizes(tensors: Tensors) {
     down_block_types: types("Down"),
     in_channels: size(tensors, 1, ["conv_in.weight"]),
     layers_per_block: count(tensors, "down_blocks.0.resnets."),
+    ...(!names.some((name) => name.startsWith("mid_block.")) && { mid_block_type: null }),
     out_channels: size(tensors, 0, ["conv_out.weight", "conv_out.bias"]),
     up_block_types: types("Up"),
   };
@@ -89,7 +149,7 @@ function size(tensors: Tensors, axis: number, names: readonly string[]): number 
   return names.map((name) => tensors.get(name)?.shape[axis]).find((size) => size !== undefined);
 }
 
-/** How many things are numbered from 0 behind `prefix`; that one of their tensors is missing changes nothing. */
+/** How many things are numbered from 0 after `prefix`; that one of their tensors is missing changes nothing. */
 function count(tensors: Tensors, prefix: string): number {
   const numbers = [...tensors.keys()].flatMap((name) =>
     name.startsWith(prefix) ? Number.parseInt(name.slice(prefix.length)) : []

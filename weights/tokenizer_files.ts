@@ -7,6 +7,15 @@ import { ModelNotFoundError } from "./errors.ts";
 import { isFile, readJson, readText } from "./files.ts";
 import type { JsonObject } from "./json.ts";
 
+/** Names of the files that a tokenizer's folder may have. */
+export const TOKENIZER_FILES = [
+  "tokenizer_config.json",
+  "special_tokens_map.json",
+  "tokenizer.json",
+  "vocab.json",
+  "merges.txt",
+] as const;
+
 /** The contents of a model's `tokenizer` folder: `json`, or `vocab` and `merges`, or all three. */
 export interface TokenizerFiles {
   /** Text of `tokenizer.json`. */

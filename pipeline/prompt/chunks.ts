@@ -35,7 +35,7 @@ export interface EncodedPrompt {
 /** How a prompt is read, see {@link Request}. */
 export type PromptReading = Pick<Request, "promptSyntax" | "longPrompt">;
 
-/** Of a chunk's last tokens, how many move to the next one so that it begins behind a comma: A1111's default. */
+/** Of a chunk's last tokens, how many move to the next one so that it begins after a comma: A1111's default. */
 const COMMA_REACH = 20;
 
 /**
@@ -62,15 +62,13 @@ export async function encodePrompt(
   };
 }
 
-/** Reads the prompts of one batch, and gives all as many chunks as the longest has: the rest are empty. */
-export async function encodePrompts(
+/** The chunks of prompts that are encoded side by side: all get as many as the longest has, the rest are empty. */
+export function inEqualChunks(
   tokenizer: Tokenizer,
-  prompts: readonly string[],
-  reading: PromptReading,
-): Promise<readonly (readonly PromptChunk[])[]> {
-  const encoded = await Promise.all(prompts.map((prompt) => encodePrompt(tokenizer, prompt, reading)));
-  const most = Math.max(...encoded.map(({ chunks }) => chunks.length));
-  return encoded.map(({ chunks }) => [
+  prompts: readonly EncodedPrompt[],
+): readonly (readonly PromptChunk[])[] {
+  const most = Math.max(...prompts.map(({ chunks }) => chunks.length));
+  return prompts.map(({ chunks }) => [
     ...chunks,
     ...Array.from({ length: most - chunks.length }, () => createChunk([], tokenizer)),
   ]);

@@ -4,7 +4,9 @@
  */
 import { ModelFileError } from "../errors.ts";
 import { isObject, type JsonObject, shown } from "../json.ts";
-import { isPickle } from "../part.ts";
+import { PART_NAMES, partEntry, TOKENIZER } from "../manifest.ts";
+import { isPickle } from "../pickle.ts";
+import { TOKENIZER_FILES } from "../tokenizer_files.ts";
 import { isCommit, type Repository, showRepository } from "./repository.ts";
 import { type Answer, type Hub, request, retrying, unlessSilent } from "./request.ts";
 
@@ -25,22 +27,14 @@ export function neededFiles(paths: readonly string[]): Needed<string> & {
   const required = [
     "model_index.json",
     "scheduler/scheduler_config.json",
-    "text_encoder/config.json",
-    "unet/config.json",
-    "vae/config.json",
+    ...PART_NAMES.map((part) => `${part}/config.json`),
   ];
-  const optional = [
-    "denoise.json",
-    "tokenizer/tokenizer_config.json",
-    "tokenizer/special_tokens_map.json",
-    "tokenizer/tokenizer.json",
-    "tokenizer/vocab.json",
-    "tokenizer/merges.txt",
-  ];
-  const stems = ["text_encoder/model", "unet/diffusion_pytorch_model", "vae/diffusion_pytorch_model"];
+  const stems = PART_NAMES.map((part) => `${part}/${partEntry(part).stem}`);
+  const inTokenizer = (name: string) => `${TOKENIZER}/${name}`;
+  const optional = ["denoise.json", ...TOKENIZER_FILES.map(inTokenizer)];
   const there = new Set(paths);
-  const tokenizer = there.has("tokenizer/tokenizer.json") ||
-    (there.has("tokenizer/vocab.json") && there.has("tokenizer/merges.txt"));
+  const tokenizer = there.has(inTokenizer("tokenizer.json")) ||
+    (there.has(inTokenizer("vocab.json")) && there.has(inTokenizer("merges.txt")));
   const parts = stems.map((stem) => ({
     stem,
     half: findWeights(paths, stem, true),
@@ -52,7 +46,7 @@ export function neededFiles(paths: readonly string[]): Needed<string> & {
     half: parts.some(({ half, full }) => half !== undefined && full !== undefined),
     missing: [
       ...required.filter((path) => !there.has(path)),
-      ...(tokenizer ? [] : ["tokenizer/vocab.json and merges.txt"]),
+      ...(tokenizer ? [] : [`${inTokenizer("vocab.json")} and merges.txt`]),
       ...parts.filter(({ half, full }) => half === undefined && full === undefined)
         .map(({ stem }) => `${stem}.safetensors`),
     ],

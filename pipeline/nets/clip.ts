@@ -2,8 +2,8 @@
  * CLIP's text encoder (arXiv 2103.00020): token ids in, context out.
  * @module
  */
-import type { Affine, Layer, Ops } from "../kernels/ops.ts";
-import { channelsOf, type Tensor } from "../kernels/tensor.ts";
+import type { Affine, Layer, Ops } from "../../kernels/ops.ts";
+import { channelsOf, type Tensor } from "../../kernels/tensor.ts";
 import type { TextConfig } from "./config.ts";
 import type { Parameters } from "./parameters.ts";
 
@@ -79,7 +79,7 @@ export function embedTokens(weights: TextWeights, ids: readonly (readonly number
 }
 
 /**
- * Refuses a layer that the text encoder has not.
+ * Rejects a `clipSkip` outside of 1 to the number of layers.
  *
  * @throws {RangeError} when `clipSkip` is not one of its layers, counted from the last.
  */
@@ -90,7 +90,7 @@ export function checkClipSkip(clipSkip: number, { layers }: TextConfig): void {
 
 /** See {@link textEncoder}. */
 export interface TextEncoderOptions {
-  /** Which layer, counted from the last, is the context; default 1. The ones behind it do not run. */
+  /** Which layer, counted from the last, is the context; default 1. The ones after it do not run. */
   readonly clipSkip?: number;
   /** Called with what each layer returns, before the final normalisation. */
   readonly onLayer?: (index: number, hidden: Tensor) => void;

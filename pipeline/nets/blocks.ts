@@ -2,8 +2,8 @@
  * The blocks that the UNet and the VAE are made of.
  * @module
  */
-import type { Affine, Layer, Ops, StepBias } from "../kernels/ops.ts";
-import { channelsOf, type Tensor } from "../kernels/tensor.ts";
+import type { Affine, Layer, Ops, StepBias } from "../../kernels/ops.ts";
+import { channelsOf, type Tensor } from "../../kernels/tensor.ts";
 import type { Parameters } from "./parameters.ts";
 
 /** Group normalisation as a model configures it. */
@@ -40,7 +40,7 @@ export function readResnet(parameters: Parameters, name: string, inputs: number,
  * the first convolution's bias with the projected timestep already added.
  */
 export function resnetBlock(ops: Ops, w: ResnetWeights, x: Tensor, norm: GroupNormConfig, time?: StepBias): Tensor {
-  // First: then the larger input is not needed any more behind the first normalisation.
+  // First: then the larger input is not needed any more after the first normalisation.
   const plus = w.shortcut ? ops.convolve(x, w.shortcut) : x;
   let h = ops.groupNorm(x, w.norm1, { ...norm, silu: true });
   h = ops.convolve(h, w.conv1, time && { stepBias: time });
@@ -95,26 +95,28 @@ export interface TransformerWeights {
   readonly layers: readonly TransformerLayer[];
   readonly projectOut: Layer;
   readonly heads: number;
+  /** Whether queries, keys and values are float32 even where activations are float16. */
+  readonly exact: boolean;
 }
 
 /** Reads a transformer of `channels` that attends to a context of `contextWidth`. */
 export function readTransformer(
   parameters: Parameters,
   name: string,
-  shape: { channels: number; contextWidth: number; heads: number; depth: number },
+  shape: { channels: number; contextWidth: number; heads: number; depth: number; exact: boolean },
 ): TransformerWeights {
-  const { channels, contextWidth, heads, depth } = shape;
+  const { channels, contextWidth, heads, depth, exact } = shape;
   const square = { in: channels, out: channels };
   const layer = (i: number): TransformerLayer => {
     const block = `${name}.transformer_blocks.${i}`;
     const named = (attention: string, parts: string) => [...parts].map((part) => `${block}.${attention}.to_${part}`);
     return {
       norm1: parameters.affine(`${block}.norm1`, channels),
-      qkv: parameters.stacked(named("attn1", "qkv"), square),
+      qkv: parameters.stacked(named("attn1", "qkv"), { ...square, bias: false }),
       out1: parameters.layer(`${block}.attn1.to_out.0`, square),
       norm2: parameters.affine(`${block}.norm2`, channels),
-      q: parameters.layer(`${block}.attn2.to_q`, square),
-      contextKv: parameters.stacked(named("attn2", "kv"), { in: contextWidth, out: channels }),
+      q: parameters.layer(`${block}.attn2.to_q`, { ...square, bias: false }),
+      contextKv: parameters.stacked(named("attn2", "kv"), { in: contextWidth, out: channels, bias: false }),
       out2: parameters.layer(`${block}.attn2.to_out.0`, square),
       norm3: parameters.affine(`${block}.norm3`, channels),
       gate: parameters.layer(`${block}.ff.net.0.proj`, { in: channels, out: 8 * channels }),
@@ -127,6 +129,7 @@ export function readTransformer(
     layers: Array.from({ length: depth }, (_, i) => layer(i)),
     projectOut: parameters.layer(`${name}.proj_out`, square),
     heads,
+    exact,
   };
 }
 
@@ -152,13 +155,13 @@ export function transformer(
   visit?: Visit,
 ): Tensor {
   const { channels } = x;
-  const { heads } = w;
+  const { heads, exact } = w;
   let h = ops.linear(ops.groupNorm(x, w.norm, { groups, epsilon: TRANSFORMER_EPSILON }), w.projectIn);
   w.layers.forEach((layer, i) => {
-    const qkv = ops.linear(ops.layerNorm(h, layer.norm1, LAYER_NORM), layer.qkv);
+    const qkv = ops.linear(ops.layerNorm(h, layer.norm1, LAYER_NORM), layer.qkv, { exact });
     const [q, k, v] = [0, 1, 2].map((i) => channelsOf(qkv, i * channels, channels)) as [Tensor, Tensor, Tensor];
     h = ops.linear(ops.attention(q, k, v, { heads }), layer.out1, { plus: h });
-    const query = ops.linear(ops.layerNorm(h, layer.norm2, LAYER_NORM), layer.q);
+    const query = ops.linear(ops.layerNorm(h, layer.norm2, LAYER_NORM), layer.q, { exact });
     const kv = contextKv[i]!;
     const [key, value] = [channelsOf(kv, 0, channels), channelsOf(kv, channels, channels)];
     h = ops.linear(ops.attention(query, key, value, { heads }), layer.out2, { plus: h });

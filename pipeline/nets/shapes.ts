@@ -2,9 +2,9 @@
  * Which tensors a model must have: what its readers ask for, held against what its files hold.
  * @module
  */
-import type { Affine, Layer } from "../kernels/ops.ts";
-import { ModelFileError, openFormula, type TensorSource } from "../weights/mod.ts";
-import { type LayerShape, Parameters } from "./parameters.ts";
+import type { Affine, Layer } from "../../kernels/ops.ts";
+import { ModelFileError, openFormula, type TensorSource } from "../../weights/mod.ts";
+import { type LayerShape, Parameters, sameShape } from "./parameters.ts";
 
 /** Names and row-major dimensions of tensors. */
 export type Shapes = ReadonlyMap<string, readonly number[]>;
@@ -16,8 +16,7 @@ const MOST_NAMED = 10;
 const UNREAD = {} as Layer & Affine;
 
 /**
- * Holds a part's tensors against those that its configuration asks for, every one: shapes may differ in trailing ones,
- * since a linear layer is a 1x1 convolution.
+ * Holds a part's tensors against those that its configuration asks for, every one.
  *
  * @throws {ModelFileError} naming the tensors that are missing, of another shape, or not asked for.
  */
@@ -27,7 +26,7 @@ export function checkTensors({ label, tensors }: TensorSource, wanted: Shapes): 
   for (const [name, shape] of wanted) {
     const info = tensors.get(name);
     if (!info) missing.push(`${name} ${dimensions(shape)}`);
-    else if (plain(info.shape) !== plain(shape)) {
+    else if (!sameShape(info.shape, shape)) {
       misshapen.push(`${name} is ${dimensions(info.shape)}, not ${dimensions(shape)}`);
     }
   }
@@ -54,27 +53,12 @@ function dimensions(shape: readonly number[]): string {
   return `[${shape.join(", ")}]`;
 }
 
-function plain(shape: readonly number[]): string {
-  return shape.join().replace(/(,1)+$/, "");
-}
-
-/** Shapes of the tensors that `read` asks for, by name. Attention in the UNet has no biases of queries, keys, values. */
-export function recordShapes(read: (parameters: Parameters) => unknown): Shapes {
-  const recorder = new ShapeRecorder();
-  read(recorder);
-  return recorder.shapes;
-}
-
-/** Notes what it is asked for and returns layers without weights. */
-class ShapeRecorder extends Parameters {
+/** Notes the shapes of the tensors that it is asked for, by name, and returns layers without weights. */
+export class ShapeRecorder extends Parameters {
   readonly shapes = new Map<string, readonly number[]>();
 
   constructor() {
     super({ layer: () => UNREAD, affine: () => UNREAD }, openFormula("no weights", new Map()));
-  }
-
-  override has(name: string): boolean {
-    return !/attn[12]\.to_[qkv]\.bias$/.test(name);
   }
 
   override values(name: string, shape: readonly number[]): Float32Array<ArrayBuffer> {
@@ -94,7 +78,7 @@ class ShapeRecorder extends Parameters {
   ): Layer {
     const taps = shape.window === undefined ? [] : [shape.window, shape.window];
     for (const { name, out } of layers) this.shapes.set(`${name}.weight`, [out, shape.in, ...taps]);
-    if (!bias) this.biases(layers);
+    if (!bias && shape.bias !== false) this.biases(layers);
     return UNREAD;
   }
 }

@@ -2,8 +2,8 @@
  * The variational autoencoder between pictures and latents (arXiv 2112.10752), driven by its configuration.
  * @module
  */
-import type { Affine, Layer, Ops } from "../kernels/ops.ts";
-import type { Tensor } from "../kernels/tensor.ts";
+import type { Affine, Layer, Ops } from "../../kernels/ops.ts";
+import type { Tensor } from "../../kernels/tensor.ts";
 import {
   type GroupNormConfig,
   imageAttention,
@@ -22,7 +22,7 @@ const EPSILON = 1e-6;
 /** One resolution. */
 interface VaeBlock {
   readonly resnets: readonly ResnetWeights[];
-  /** The convolution that halves or doubles the resolution behind the residual blocks. */
+  /** The convolution that halves or doubles the resolution after the residual blocks. */
   readonly resample?: Layer;
 }
 
@@ -41,7 +41,7 @@ export interface VaeWeights {
   readonly middle: VaeMiddle;
   readonly normOut: Affine;
   readonly convOut: Layer;
-  /** 1x1: before the decoder, behind the encoder. */
+  /** 1x1: before the decoder, after the encoder. */
   readonly quant?: Layer;
 }
 

@@ -2,8 +2,8 @@
  * A model's tensors as layers on the GPU: read by name, checked against the shape the configuration asks for, packed.
  * @module
  */
-import type { Affine, Layer, Ops } from "../kernels/ops.ts";
-import { ModelFileError, readValues, type TensorSource, toFloat32 } from "../weights/mod.ts";
+import type { Affine, Layer, Ops } from "../../kernels/ops.ts";
+import { ModelFileError, readValues, type TensorSource, toFloat32 } from "../../weights/mod.ts";
 
 /** How weights are stored on the GPU: as the file has them, or all in one type. Sums are float32 in any case. */
 export type Precision = "auto" | "f16" | "f32";
@@ -14,6 +14,8 @@ export interface LayerShape {
   readonly out: number;
   /** Taps along one side, 1 or 3; default 1. */
   readonly window?: number;
+  /** Whether it has biases; default yes. */
+  readonly bias?: boolean;
 }
 
 /** Memory that is taken again and again, so that what is dropped does not pile up until it is collected. */
@@ -43,11 +45,6 @@ export class Parameters {
     this.#precision = precision;
   }
 
-  /** Whether the model has a tensor of this name. */
-  has(name: string): boolean {
-    return this.#source.tensors.has(name);
-  }
-
   /**
    * A tensor's values; shapes may differ in trailing ones, since a linear layer is a 1x1 convolution.
    *
@@ -72,8 +69,7 @@ export class Parameters {
   #info(name: string, shape: readonly number[]) {
     const info = this.#source.tensors.get(name);
     if (!info) throw new ModelFileError(this.#source.label, `has no tensor ${name} [${shape.join(", ")}]`);
-    const plain = (shape: readonly number[]) => shape.join().replace(/(,1)+$/, "");
-    if (plain(info.shape) !== plain(shape)) {
+    if (!sameShape(info.shape, shape)) {
       throw new ModelFileError(
         this.#source.label,
         `tensor ${name} is [${info.shape.join(", ")}], and the configuration asks for [${shape.join(", ")}]`,
@@ -87,7 +83,7 @@ export class Parameters {
     return this.#precision === "auto" ? this.#source.tensors.get(name)?.dtype === "F16" : this.#precision === "f16";
   }
 
-  /** A linear layer or convolution `name.weight`, `name.bias` (optional). */
+  /** A linear layer or convolution `name.weight` and `name.bias`. */
   layer(name: string, shape: LayerShape): Layer {
     return this.stacked([name], shape);
   }
@@ -118,24 +114,25 @@ export class Parameters {
       const info = this.#info(`${name}.weight`, [out, shape.in, window, window]);
       readValues(this.#source, info.name, data.subarray(end, end += out * shape.in * taps));
     }
-    const own = layers.some(({ name }) => this.has(`${name}.bias`));
-    const biases = bias ?? (own ? this.biases(layers) : undefined);
+    const biases = bias ?? (shape.bias === false ? undefined : this.biases(layers));
     return this.#ops.layer({ out, in: shape.in, taps, data, room: (bytes) => this.#packed.take(bytes) }, biases);
   }
 
-  /** The biases of several layers, one after the other; zeros where a layer has none. */
+  /** The biases of several layers, one after the other. */
   biases(layers: readonly { readonly name: string; readonly out: number }[]): Float32Array<ArrayBuffer> {
-    return joined(
-      layers.map(({ name, out }) =>
-        this.has(`${name}.bias`) ? this.values(`${name}.bias`, [out]) : new Float32Array(out)
-      ),
-    );
+    return joined(layers.map(({ name, out }) => this.values(`${name}.bias`, [out])));
   }
 
   /** Weights and biases of a normalisation over `channels`. */
   affine(name: string, channels: number): Affine {
     return this.#ops.affine(this.values(`${name}.weight`, [channels]), this.values(`${name}.bias`, [channels]));
   }
+}
+
+/** Whether shapes are equal but for trailing ones, since a linear layer is a 1x1 convolution. */
+export function sameShape(a: readonly number[], b: readonly number[]): boolean {
+  const plain = (shape: readonly number[]) => shape.join().replace(/(,1)+$/, "");
+  return plain(a) === plain(b);
 }
 
 function joined(parts: readonly Float32Array[]): Float32Array<ArrayBuffer> {

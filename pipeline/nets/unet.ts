@@ -1,9 +1,9 @@
 /**
- * The denoising UNet of Stable Diffusion 1.x (arXiv 2112.10752), driven by its configuration.
+ * The denoising UNet of Stable Diffusion (arXiv 2112.10752), driven by its configuration.
  * @module
  */
-import type { Affine, Layer, Ops, StepBias } from "../kernels/ops.ts";
-import { channelsOf, type Memory, type Tensor } from "../kernels/tensor.ts";
+import type { Affine, Layer, Ops, StepBias } from "../../kernels/ops.ts";
+import { channelsOf, type Memory, type Tensor } from "../../kernels/tensor.ts";
 import {
   type GroupNormConfig,
   readResnet,
@@ -17,7 +17,7 @@ import {
 import type { UnetBlockConfig, UnetConfig } from "./config.ts";
 import type { Parameters } from "./parameters.ts";
 
-/** A residual block, where its timestep lies among all projections, and the transformer behind it. */
+/** A residual block, where its timestep lies among all projections, and the transformer after it. */
 interface UnetLayer {
   readonly resnet: ResnetWeights;
   readonly timeRow: number;
@@ -27,13 +27,15 @@ interface UnetLayer {
 /** One resolution on the way down or up. */
 interface UnetBlock {
   readonly layers: readonly UnetLayer[];
-  /** The convolution that halves or doubles the resolution behind the layers. */
+  /** The convolution that halves or doubles the resolution after the layers. */
   readonly resample?: Layer;
 }
 
 /** The UNet's weights. */
 export interface UnetWeights {
   readonly config: UnetConfig;
+  /** The embedded guidance scale's projection, which is added to the embedded timestep. */
+  readonly guidance?: Layer;
   readonly timeIn: Layer;
   readonly timeOut: Layer;
   /** The timestep's projections into all residual blocks as one layer, the first convolutions' biases added. */
@@ -70,6 +72,7 @@ class LayerReader {
         transformer: readTransformer(this.parameters, `${block}.attentions.${index}`, {
           ...config,
           contextWidth: this.#config.contextWidth,
+          exact: this.#config.upcastAttention,
         }),
       }),
     };
@@ -117,8 +120,12 @@ export function readUnet(parameters: Parameters, config: UnetConfig): UnetWeight
   const convolutions = parameters.biases(
     reader.projections.map(({ resnet, out }) => ({ name: `${resnet}.conv1`, out })),
   );
+  const { guidanceWidth } = config;
   return {
     config,
+    ...(guidanceWidth !== undefined && {
+      guidance: parameters.layer("time_embedding.cond_proj", { in: guidanceWidth, out: first, bias: false }),
+    }),
     timeIn: parameters.layer("time_embedding.linear_1", { in: first, out: timeWidth }),
     timeOut: parameters.layer("time_embedding.linear_2", { in: timeWidth, out: timeWidth }),
     timeProjections: parameters.stackedOf(
@@ -139,16 +146,29 @@ export function readUnet(parameters: Parameters, config: UnetConfig): UnetWeight
  * Sinusoidal embeddings `[1, channels, timesteps]` (arXiv 1706.03762, section 3.5), as float32 computes them.
  */
 export function embedTimesteps(config: UnetConfig, timesteps: readonly number[]): Float32Array {
-  const channels = config.down[0]!.channels;
+  const { flipSineToCosine: cosineFirst, frequencyShift: shift } = config;
+  return embed(timesteps, { channels: config.down[0]!.channels, shift, cosineFirst });
+}
+
+/** Embeddings `[1, guidanceWidth, steps]` of a guidance scale, the same for all steps, as diffusers' `w` of LCM. */
+export function embedGuidance({ guidanceWidth = 0 }: UnetConfig, guidance: number, steps: number): Float32Array {
+  const scale = 1000 * (guidance - 1);
+  return embed(new Array<number>(steps).fill(scale), { channels: guidanceWidth, shift: 1, cosineFirst: false });
+}
+
+function embed(
+  values: readonly number[],
+  { channels, shift, cosineFirst }: { channels: number; shift: number; cosineFirst: boolean },
+): Float32Array {
   const half = channels >> 1;
-  const embedded = new Float32Array(channels * timesteps.length);
+  const embedded = new Float32Array(channels * values.length);
   for (let i = 0; i < half; i++) {
-    const frequency = Math.fround(Math.exp(Math.fround(-Math.log(10000) * i / (half - config.frequencyShift))));
-    timesteps.forEach((timestep, column) => {
-      const angle = Math.fround(timestep * frequency);
-      const [sine, cosine] = config.flipSineToCosine ? [half + i, i] : [i, half + i];
-      embedded[sine * timesteps.length + column] = Math.sin(angle);
-      embedded[cosine * timesteps.length + column] = Math.cos(angle);
+    const frequency = Math.fround(Math.exp(Math.fround(-Math.log(10000) * i / (half - shift))));
+    values.forEach((value, column) => {
+      const angle = Math.fround(value * frequency);
+      const [sine, cosine] = cosineFirst ? [half + i, i] : [i, half + i];
+      embedded[sine * values.length + column] = Math.sin(angle);
+      embedded[cosine * values.length + column] = Math.cos(angle);
     });
   }
   return embedded;
@@ -158,7 +178,6 @@ export function embedTimesteps(config: UnetConfig, timesteps: readonly number[])
 export interface UnetConditions {
   /** Projected timesteps of all steps, `[1, all residual blocks' channels, steps]`. */
   readonly time: Tensor;
-  /** One `u32`: the index of the running step. */
   readonly step: Memory;
   /** Keys and values of the context, one tensor for each transformer layer in order of use. */
   readonly contextKv: readonly Tensor[];
@@ -170,25 +189,30 @@ function transformers(w: UnetWeights): readonly TransformerWeights[] {
   return layers.flatMap((layer) => layer.transformer ?? []);
 }
 
-/**
- * Computes what all steps share, into kept memory: the projections of all `timesteps [1, channels, steps]`, and the
- * keys and values of `context [batch, width, tokens]`.
- */
-export function prepareUnet(
-  ops: Ops,
-  w: UnetWeights,
-  inputs: { readonly timesteps: Tensor; readonly step: Memory; readonly context: Tensor },
-): UnetConditions {
-  const { timesteps, step, context } = inputs;
-  const embedding = ops.linear(ops.linear(timesteps, w.timeIn, { activation: "silu" }), w.timeOut, {
-    activation: "silu",
-  });
+/** What {@link prepareUnet} is given. */
+export interface UnetInputs {
+  /** Embedded timesteps of all steps, `[1, channels, steps]`. */
+  readonly timesteps: Tensor;
+  /** The embedded guidance scale of all steps, `[1, guidanceWidth, steps]`, for a UNet that takes one. */
+  readonly guidance?: Tensor | undefined;
+  /** One `u32`: the index of the running step. */
+  readonly step: Memory;
+  /** `[batch, width, tokens]`. */
+  readonly context: Tensor;
+}
+
+/** Computes what all steps share, into kept memory. */
+export function prepareUnet(ops: Ops, w: UnetWeights, inputs: UnetInputs): UnetConditions {
+  const { timesteps, guidance, step, context } = inputs;
+  const time = w.guidance && guidance ? ops.linear(guidance, w.guidance, { plus: timesteps }) : timesteps;
+  const embedding = ops.linear(ops.linear(time, w.timeIn, { activation: "silu" }), w.timeOut, { activation: "silu" });
   const keep = (x: Tensor, layer: Layer, exact: boolean) =>
     ops.linear(x, layer, { into: ops.keep({ ...x, channels: layer.out }, "conditions", { exact }) });
+  const { upcastAttention: exact } = w.config;
   return {
     time: keep(embedding, w.timeProjections, true),
     step,
-    contextKv: transformers(w).flatMap((t) => t.layers.map((layer) => keep(context, layer.contextKv, false))),
+    contextKv: transformers(w).flatMap((t) => t.layers.map((layer) => keep(context, layer.contextKv, exact))),
   };
 }
 

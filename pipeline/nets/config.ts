@@ -2,7 +2,7 @@
  * A model's JSON as typed configurations: every number that decides a shape, with diffusers' defaults.
  * @module
  */
-import { type JsonObject, ModelFileError } from "../weights/mod.ts";
+import { type JsonObject, ModelFileError } from "../../weights/mod.ts";
 
 /** The CLIP text encoder (arXiv 2103.00020). */
 export interface TextConfig {
@@ -43,6 +43,10 @@ export interface UnetConfig {
   readonly epsilon: number;
   readonly flipSineToCosine: boolean;
   readonly frequencyShift: number;
+  /** Width of the embedded guidance scale that comes with the timestep (arXiv 2310.04378, section 4.1), if it has one. */
+  readonly guidanceWidth?: number;
+  /** Whether queries and keys of attention must be float32: their products leave float16's range. */
+  readonly upcastAttention: boolean;
 }
 
 /** The autoencoder between pictures and latents. */
@@ -159,7 +163,7 @@ const UP_BLOCKS = ["UpBlock2D", "CrossAttnUpBlock2D"];
 const MIDDLE_BLOCKS = ["UNetMidBlock2DCrossAttn", "UNetMidBlock2D", null];
 
 /**
- * Reads `unet/config.json`. `attention_head_dim` means the number of heads, as in all of Stable Diffusion 1.x, unless
+ * Reads `unet/config.json`. `attention_head_dim` means the number of heads, as in all of Stable Diffusion, unless
  * `num_attention_heads` says it.
  *
  * @throws {ModelFileError} when a value is missing, no number or not supported.
@@ -177,7 +181,7 @@ export function readUnetConfig(json: JsonObject): UnetConfig {
   ) {
     read.only(key, [false, null]);
   }
-  for (const key of ["class_embed_type", "addition_embed_type", "encoder_hid_dim_type", "time_cond_proj_dim"]) {
+  for (const key of ["class_embed_type", "addition_embed_type", "encoder_hid_dim_type"]) {
     read.only(key, [null]);
   }
   read.only("time_embedding_type", ["positional"]);
@@ -213,6 +217,8 @@ export function readUnetConfig(json: JsonObject): UnetConfig {
     epsilon: read.number("norm_eps", 1e-5),
     flipSineToCosine: read.flag("flip_sin_to_cos", true),
     frequencyShift: read.number("freq_shift", 0),
+    ...(json.time_cond_proj_dim != null && { guidanceWidth: read.count("time_cond_proj_dim") }),
+    upcastAttention: read.flag("upcast_attention", false),
   };
 }
 

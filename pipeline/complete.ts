@@ -1,0 +1,111 @@
+/**
+ * A request completed: everything that follows from it and its model without a GPU, each once.
+ * @module
+ */
+import { ModelFileError } from "../weights/mod.ts";
+import { type Model, tokenizerOf } from "./model.ts";
+import { readVaeConfig } from "./nets/config.ts";
+import { type EncodedPrompt, encodePrompt, inEqualChunks, type PromptChunk } from "./prompt/chunks.ts";
+import { isGuided, type Request, RequestError } from "./request.ts";
+import { scheduleFor } from "./schedulers/mod.ts";
+import type { Schedule } from "./schedulers/schedule.ts";
+import { stepsLeftOut } from "./start.ts";
+
+/** A request that can be drawn as it is. */
+export interface CompleteRequest extends Request {
+  /** What each step does to the latent. */
+  readonly schedule: Schedule;
+  /** The chunks of each sample's prompt, equally many of each. */
+  readonly prompts: readonly (readonly PromptChunk[])[];
+  /** What of it will not be heeded, a sentence each. */
+  readonly notices: readonly string[];
+}
+
+/**
+ * Completes a request.
+ *
+ * @throws {RequestError} when a setting is out of range, or the model cannot do what it asks for.
+ * @throws {ModelFileError} when the model's own scheduler is not supported, or there is an init image and its VAE has no
+ * encoder.
+ */
+export async function complete(model: Model, request: Request): Promise<CompleteRequest> {
+  checkSize(model, request);
+  model.family.check(request, model.config);
+  if (request.init) checkEncoder(model);
+  const schedule = createSchedule(model, request);
+  const tokenizer = await tokenizerOf(model);
+  const prompts: EncodedPrompt[] = [];
+  const notices = describeStretch(request);
+  const texts = model.family.prompts(request);
+  if (request.negativePrompt !== "" && !texts.includes(request.negativePrompt)) {
+    const { name } = model.family;
+    const why = isGuided(request) ? `models of the family ${name} have none` : `guidance is ${request.guidance}`;
+    notices.push(`The negative prompt has no effect: ${why}`);
+  }
+  for (const text of texts) {
+    const [setting, what] = text === request.prompt
+      ? ["prompt", "prompt"] as const
+      : ["negativePrompt", "negative prompt"] as const;
+    try {
+      const encoded = await encodePrompt(tokenizer, text, request);
+      prompts.push(encoded);
+      notices.push(...describeCut(what, encoded));
+    } catch (cause) {
+      if (!(cause instanceof RangeError)) throw cause;
+      throw new RequestError(setting, cause.message, { cause });
+    }
+  }
+  return { ...request, schedule, prompts: inEqualChunks(tokenizer, prompts), notices };
+}
+
+/** Whether a request was completed. */
+export function isComplete(request: Request): request is CompleteRequest {
+  return "schedule" in request;
+}
+
+function checkSize({ config }: Model, { width, height }: Request): void {
+  const { factor } = readVaeConfig(config.vae);
+  for (const [setting, side] of [["width", width], ["height", height]] as const) {
+    if (side % factor !== 0 || side < factor) {
+      throw new RequestError(setting, `a picture of ${width}x${height}: ${setting} must be a multiple of ${factor}`);
+    }
+  }
+}
+
+function checkEncoder({ parts: { vae } }: Model): void {
+  if (vae.tensors.has("encoder.conv_in.weight")) return;
+  throw new ModelFileError(vae.label, "has no encoder, so this model cannot start from a picture");
+}
+
+function createSchedule({ config }: Model, request: Request): Schedule {
+  const { steps, init, eta, prediction, scheduler: name } = request;
+  const start = stepsLeftOut(request);
+  if (init && start >= steps) {
+    const least = Math.ceil(1000 / steps) / 1000;
+    throw new RequestError("init", `strength ${init.strength} runs no step of ${steps}; use at least ${least}`);
+  }
+  try {
+    return scheduleFor(config.scheduler, { steps, name, eta, start, prediction });
+  } catch (cause) {
+    const { message } = cause as Error;
+    if (eta) throw new RequestError("eta", message, { cause });
+    if (name !== undefined) throw new RequestError("scheduler", message, { cause });
+    throw new ModelFileError("scheduler_config.json", message, { cause });
+  }
+}
+
+/** A line that says so where the init image loses its shape. */
+function describeStretch({ init, width, height }: Request): string[] {
+  if (init === undefined) return [];
+  const { image } = init;
+  const stretch = width / height / (image.width / image.height);
+  if (Math.max(stretch, 1 / stretch) < 1.05) return [];
+  return [`The init image of ${image.width}x${image.height} is stretched to ${width}x${height}`];
+}
+
+/** A line that says so where the model reads a part of a text only. */
+function describeCut(name: string, { chunks, count, cut }: EncodedPrompt): string[] {
+  if (cut === "") return [];
+  const read = chunks.reduce((sum, { tokens }) => sum + tokens.length, 0);
+  return [`The ${name} has ${count} tokens and the model reads ${read}; cut off: ${JSON.stringify(cut)}`];
+}

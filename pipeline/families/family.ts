@@ -1,0 +1,103 @@
+/**
+ * A family of models as a value: how it is recognised, what it reads from its files and how its net is run. Everything
+ * else, the loop, the VAE, the command line, is the same for all.
+ * @module
+ */
+import type { Memory, Ops, Program, Tensor } from "../../kernels/mod.ts";
+import type { ByPart, ModelConfig } from "../../weights/mod.ts";
+import type { Parameters } from "../nets/parameters.ts";
+import type { PromptChunk } from "../prompt/chunks.ts";
+import type { Request } from "../request.ts";
+
+/** The latents that a family's net and VAE share. */
+export interface LatentFormat {
+  /**
+   * Rows of a linear map from a latent to red, green and blue, -1 to 1, for previews: one for each channel, then a
+   * constant.
+   */
+  readonly rgb: readonly (readonly number[])[];
+}
+
+/** What a family's models want when neither they nor the user say otherwise. */
+export interface FamilyDefaults {
+  readonly steps: number;
+  readonly guidance: number;
+  readonly longPrompt: "chunk" | "truncate";
+}
+
+/** A family of models. */
+export interface Family {
+  /** What people call it. */
+  readonly name: string;
+  readonly latent: LatentFormat;
+  readonly defaults: FamilyDefaults;
+  /**
+   * Whether the net paints into a picture: it reads a mask and the latent of what is kept beside the sample, and every
+   * request needs both.
+   */
+  readonly paints?: boolean;
+  /** Whether a model of this configuration is of this family. */
+  matches(config: ModelConfig): boolean;
+  /**
+   * Rejects what the family's models cannot do.
+   *
+   * @throws {RequestError} naming the setting.
+   */
+  check(request: Request, config: ModelConfig): void;
+  /** The prompts of the samples that are predicted side by side, the unconditional one first where there is one. */
+  prompts(request: Request): readonly string[];
+  /**
+   * Reads the weights of everything but the VAE.
+   *
+   * @throws {ModelFileError} when parts do not fit together, or a configuration or tensor is not supported.
+   */
+  read(parameters: ByPart<Parameters>, config: ModelConfig): Net;
+}
+
+/** What a net is recorded for; requests that agree in it share one recording. */
+export interface Run {
+  /** Size of the latent. */
+  readonly height: number;
+  readonly width: number;
+  /** Samples side by side: 2 with classifier-free guidance. */
+  readonly samples: number;
+  /** Evaluations of the net. */
+  readonly evaluations: number;
+  /** Tokens of one chunk of a prompt. */
+  readonly tokens: number;
+  /** Chunks of a prompt. */
+  readonly chunks: number;
+  /** The text encoder's layer that is the context, 1 for the last. */
+  readonly clipSkip: number;
+}
+
+/** What one picture is conditioned on. */
+export interface Inputs {
+  /** The chunks of each sample's prompt. */
+  readonly prompts: readonly (readonly PromptChunk[])[];
+  /** Timestep of each evaluation. */
+  readonly timesteps: readonly number[];
+  readonly guidance: number;
+  /** For a family that paints: the mask, then the latent of what is kept, `[1 + channels, height, width]`. */
+  readonly kept?: Float32Array;
+}
+
+/** A net with its weights on the GPU. */
+export interface Net {
+  /** Records what all evaluations of a run share; `step` is one `u32`, the index of the running one. */
+  condition(ops: Ops, run: Run, step: Memory): Promise<Conditions>;
+}
+
+/** What all evaluations of a run share. */
+export interface Conditions {
+  /** The programs that compute it, in the order in which they run. */
+  readonly programs: readonly Program[];
+  /** What the text encoder returns, `[samples x chunks, width, tokens]`. */
+  readonly encoded: Tensor;
+  /** Computes it for a picture. Waits for the GPU only when a context must be put together on the host. */
+  prepare(inputs: Inputs): Promise<void>;
+  /** Records the net's output for the latents `x [samples, channels, height, width]`. */
+  predict(x: Tensor): Tensor;
+  /** Gives its memory back. */
+  dispose(): void;
+}

@@ -1,0 +1,19 @@
+/**
+ * The families.
+ * @module
+ */
+import type { ModelConfig } from "../../weights/mod.ts";
+import type { Family } from "./family.ts";
+import { inpainting } from "./inpainting.ts";
+import { lcm } from "./lcm.ts";
+import { sd1 } from "./sd1.ts";
+import { sd2 } from "./sd2.ts";
+import { turbo } from "./turbo.ts";
+
+/** Every family. A model is of the first one that matches; the last matches all. */
+export const families: readonly Family[] = [lcm, inpainting, turbo, sd2, sd1];
+
+/** The family of a model. */
+export function familyOf(config: ModelConfig): Family {
+  return families.find((family) => family.matches(config))!;
+}

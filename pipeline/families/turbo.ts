@@ -1,0 +1,17 @@
+/**
+ * SD-Turbo (arXiv 2311.17042): Stable Diffusion 2.1 distilled to 1 to 4 steps from the last timestep, unguided.
+ * @module
+ */
+import type { Family } from "./family.ts";
+import { sd2 } from "./sd2.ts";
+
+export const turbo: Family = {
+  ...sd2,
+  name: "SD-Turbo",
+  defaults: { ...sd2.defaults, steps: 1, guidance: 1 },
+  // Its files say no more of it than that its sampler begins at the last timestep and that it predicts noise.
+  matches: (config) => {
+    const { timestep_spacing, prediction_type = "epsilon" } = config.scheduler;
+    return sd2.matches(config) && timestep_spacing === "trailing" && prediction_type === "epsilon";
+  },
+};

@@ -1,0 +1,233 @@
+/**
+ * The denoising loop: a net's step and the sampler's recorded once and replayed, which steps are submitted when, when
+ * they are waited for, and what is looked at between. It knows no net.
+ * @module
+ */
+import { advance } from "../kernels/advance.ts";
+import { firstSample, type Gpu, type Ops, type Program, type Tensor } from "../kernels/mod.ts";
+import type { Conditions, Net, Run } from "./families/family.ts";
+import { drawLatent, estimateImage } from "./preview.ts";
+import type { NoiseSource } from "./random/mod.ts";
+import type { StepEvent } from "./request.ts";
+import type { Schedule } from "./schedulers/schedule.ts";
+
+/** What a loop is recorded for; requests that agree in it share one. */
+export interface LoopShape extends Run {
+  /** Channels of the latent. */
+  readonly channels: number;
+  /** Slots of the sampler's state. */
+  readonly slots: number;
+  /** Whether steps keep parts of an original. */
+  readonly masked: boolean;
+}
+
+/** What a masked loop keeps; each `[channels, height, width]`. */
+export interface Original {
+  /** 1 where the picture is made, 0 where it is kept. */
+  readonly mask: Float32Array;
+  /** The clean latent. */
+  readonly sample: Float32Array;
+  /** The noise that is added to it, the same in each step. */
+  readonly noise: Float32Array;
+}
+
+/** What a run starts from. */
+export interface Start {
+  /** `[channels, height, width]`. */
+  readonly sample: Float32Array;
+  /** Classifier-free guidance scale. */
+  readonly guidance: number;
+  /** Multiplies the last latent. */
+  readonly finalScale: number;
+  /** For a masked loop. */
+  readonly original?: Original;
+}
+
+/** A recorded denoising loop. */
+export interface Loop {
+  readonly shape: LoopShape;
+  /** After the last step the latent, scaled as {@link Start.finalScale} asks. */
+  readonly latent: Tensor;
+  /** Values of a latent. */
+  readonly elements: number;
+  readonly conditions: Conditions;
+  /** One step. */
+  readonly stepping: Program;
+  /** Sets the sampler's start. */
+  start(schedule: Schedule, start: Start): void;
+  /** Submits the next step, with its fresh noise if it uses any. */
+  step(noise?: Float32Array): void;
+  /** The sampler's current sample `[channels, height, width]`. */
+  sample(): Promise<Float32Array>;
+  /** All slots of the sampler's current state, the sample first. */
+  state(): Promise<readonly Float32Array[]>;
+  dispose(): void;
+}
+
+/** Records the loop of `shape` around `net`, after timing which kernels suit it where that is not known. */
+export async function recordLoop(ops: Ops, net: Net, shape: LoopShape): Promise<Loop> {
+  const { samples: batch, channels, height, width, evaluations, slots, masked } = shape;
+  const input = ops.keep({ batch, channels, height, width }, "latent");
+  const step = ops.buffer(1, "step", "u32");
+  const layout = ops.backend.layout(channels, 1, height * width, true);
+  const matrix = { layout, rows: channels, batch: 1, pixels: height * width };
+  const encode = (values: Float32Array) => ops.backend.encode(matrix, values);
+  const elements = channels * height * width;
+  const padded = encode(new Float32Array(elements)).length;
+  const state = ops.buffer(slots * padded, "sampler state");
+  const noise = ops.buffer(padded, "noise");
+  const original = masked ? ops.buffer(3 * padded, "original") : undefined;
+  const stride = 2 + slots * (slots + 2) + (masked ? 2 : 0);
+  const coefficients = ops.buffer(evaluations * stride, "sampler coefficients");
+
+  const conditions = await net.condition(ops, shape, step);
+  await ops.tune(() => conditions.predict(input));
+  const stepping = ops.record(() => {
+    const prediction = conditions.predict(input);
+    const sampler = { prediction, input, state, noise, coefficients, step, slots };
+    ops.launch(ops.backend.sample({ ...sampler, ...(original && { original }) }));
+    ops.launch(advance(step));
+  });
+
+  const readSlots = async (count: number) => {
+    const values = await ops.gpu.read(state);
+    return Array.from({ length: count }, (_, i) => {
+      return ops.backend.decode(matrix, values.subarray(i * padded, (i + 1) * padded));
+    });
+  };
+
+  return {
+    shape,
+    latent: firstSample(input),
+    elements,
+    conditions,
+    stepping,
+    start(schedule, { sample, guidance, finalScale, original: kept }) {
+      ops.gpu.write(coefficients, coefficientTable(schedule, { guidance, finalScale, masked }));
+      if (original && kept) {
+        const latents = new Float32Array(3 * padded);
+        [kept.mask, kept.sample, kept.noise].forEach((values, i) => latents.set(encode(values), i * padded));
+        ops.gpu.write(original, latents);
+      }
+      ops.gpu.write(step, new Uint32Array(1));
+      const start = new Float32Array(slots * padded);
+      start.set(encode(sample));
+      ops.gpu.write(state, start);
+      const scaled = sample.map((value) => value * schedule.steps[0]!.inputScale);
+      const inputs = new Float32Array(batch * elements);
+      for (let i = 0; i < batch; i++) inputs.set(scaled, i * elements);
+      ops.write(input, inputs);
+    },
+    step(values) {
+      if (values) ops.gpu.write(noise, encode(values));
+      stepping.run();
+    },
+    async sample() {
+      return (await readSlots(1))[0]!;
+    },
+    state: () => readSlots(slots),
+    dispose() {
+      conditions.dispose();
+      stepping.dispose();
+      for (const memory of [input.memory, step, state, noise, coefficients, original]) if (memory) ops.gpu.free(memory);
+    },
+  };
+}
+
+/** The table that the sampler's kernel reads, see {@link SamplerSpec.coefficients} and {@link SamplerSpec.original}. */
+function coefficientTable(
+  schedule: Schedule,
+  { guidance, finalScale, masked }: { guidance: number; finalScale: number; masked: boolean },
+): Float32Array<ArrayBuffer> {
+  return Float32Array.from(
+    schedule.steps.flatMap(({ transition }, i) => {
+      // What is kept is as noisy as what the next step takes, and clean after the last.
+      const { signal, noise } = schedule.noiseLevels[i + 1] ?? { signal: 1, noise: 0 };
+      return [
+        schedule.steps[i + 1]?.inputScale ?? finalScale,
+        guidance,
+        ...transition.flat(),
+        ...(masked ? [signal, noise] : []),
+      ];
+    }),
+  );
+}
+
+/** What {@link runSteps} runs, and how it is watched. */
+export interface Steps {
+  readonly gpu: Gpu;
+  /** At the sampler's start. */
+  readonly loop: Loop;
+  readonly schedule: Schedule;
+  /** Where fresh noise comes from. */
+  readonly noise: NoiseSource;
+  /** Steps from one latent to the next, which are shown after the last step, too; 0 shows none. */
+  readonly latentEvery: number;
+  /** The same of previews. */
+  readonly previewEvery: number;
+  /** Colours of previews, see {@link drawLatent}. */
+  readonly rgb: readonly (readonly number[])[];
+}
+
+/**
+ * Milliseconds of steps that are submitted before they are waited for: while Deno wakes up from a wait and the next step
+ * is encoded, the GPU stands still (4 ms of 42 on an H100), and nobody needs to see more than five steps a second.
+ */
+const UNSEEN_MILLISECONDS = 200;
+
+/**
+ * Runs all steps of a schedule; an event for each, several at once where steps are short, with the latent
+ * `[channels, height, width]` and the preview where they were asked for.
+ *
+ * @throws {GpuFailedError | GpuMemoryError} when the GPU fails.
+ */
+export async function* runSteps(run: Steps): AsyncGenerator<StepEvent & { readonly latent?: Float32Array }> {
+  const { gpu, loop, schedule, noise, latentEvery, previewEvery, rgb } = run;
+  const steps = schedule.steps.length;
+  const isDue = (done: number, every: number) => every > 0 && done > 0 && (done % every === 0 || done === steps);
+  // A preview is made of the states before and after its step.
+  const isRead = (done: number) =>
+    isDue(done, latentEvery) || isDue(done, previewEvery) || isDue(done + 1, previewEvery);
+  let submitted = 0;
+  /** What the step that was submitted last draws. */
+  let fresh: Float32Array | undefined;
+  /** Submits steps of about {@link UNSEEN_MILLISECONDS}, up to where the state is read; returns how many. */
+  const submit = (milliseconds: number): number => {
+    const first = submitted;
+    const end = Math.min(steps, first + Math.max(1, Math.floor(UNSEEN_MILLISECONDS / milliseconds)));
+    while (submitted < end && (submitted === first || !isRead(submitted))) {
+      fresh = schedule.steps[submitted++]!.usesNoise ? noise.normal(loop.elements) : undefined;
+      loop.step(fresh);
+    }
+    return submitted - first;
+  };
+  const preview = (before: readonly Float32Array[], after: Float32Array) => {
+    const latent = estimateImage(schedule.steps[submitted - 1]!, { before, after, noise: fresh });
+    return drawLatent(latent, { ...loop.shape, rgb });
+  };
+
+  let state = isRead(0) ? await loop.state() : [];
+  let previous = performance.now();
+  for (let running = submit(Infinity), done = 0; running > 0;) {
+    // Deno waits for the GPU inside the call and sleeps 10 ms inside the await: the next steps are submitted between.
+    const finished = gpu.finish();
+    const now = performance.now();
+    const milliseconds = (now - previous) / running;
+    const shown = isRead(submitted);
+    let next = shown ? 0 : submit(milliseconds);
+    await finished;
+    done += running;
+    const before = state;
+    if (shown) state = await loop.state();
+    const last = {
+      ...(isDue(done, latentEvery) && { latent: state[0]! }),
+      ...(isDue(done, previewEvery) && { preview: preview(before, state[0]!) }),
+    };
+    for (let step = done - running + 1; step <= done; step++) {
+      yield { type: "step", step, steps, milliseconds, ...(step === done && last) };
+    }
+    previous = now;
+    if (shown) next = submit(milliseconds);
+    running = next;
+  }
+}

@@ -1,0 +1,71 @@
+/**
+ * A model that can be drawn with: its files, its family, and what it wants when nobody says otherwise.
+ * @module
+ */
+import { ModelFileError, type ModelFiles, type ModelOptions, openFiles, type TokenizerFiles } from "../weights/mod.ts";
+import type { Family } from "./families/family.ts";
+import { familyOf } from "./families/table.ts";
+import { readVaeConfig } from "./nets/config.ts";
+import { loadTokenizer, type Tokenizer } from "./tokenizer.ts";
+
+/** The settings that a model wants. */
+export interface ModelDefaults {
+  /** Denoising steps. */
+  readonly steps: number;
+  /** Classifier-free guidance scale. */
+  readonly guidance: number;
+  /** Width of a picture in pixels. */
+  readonly width: number;
+  /** Height of a picture in pixels. */
+  readonly height: number;
+  /** Whether prompts that the text encoder cannot hold are read in chunks, or cut. */
+  readonly longPrompt: "chunk" | "truncate";
+  /** What the model can draw, in one line, when it says so. */
+  readonly knows?: string;
+}
+
+/** An opened model; disposing of it closes its files. */
+export interface Model extends ModelFiles {
+  /** The family that it is of. */
+  readonly family: Family;
+  /** The settings it wants: its own, then its family's. */
+  readonly defaults: ModelDefaults;
+}
+
+/**
+ * Opens an embedded model by its name, a diffusers folder or a safetensors checkpoint by its path, or a downloaded
+ * repository by its name, `organisation/name` or `organisation/name@revision`; the first that is there is meant, so
+ * `./name` is always a path.
+ * @throws {ModelNotFoundError} there is no such model, or a part of it is absent
+ * @throws {ModelFileError} a file of it is damaged or of an unsupported kind
+ */
+export function openModel(name: string, options: ModelOptions = {}): Model {
+  using stack = new DisposableStack();
+  const model = describeFiles(stack.use(openFiles(name, options)));
+  stack.move();
+  return model;
+}
+
+/** The model in these files. */
+export function describeFiles(files: ModelFiles): Model {
+  const { config, settings } = files;
+  const family = familyOf(config);
+  const { width = nativeSize(files), height = nativeSize(files), latentToRgb: _, ...own } = settings;
+  return { ...files, family, defaults: { ...family.defaults, ...own, width, height } };
+}
+
+/** Pixels along a side of the pictures that the UNet was trained with. */
+function nativeSize({ config: { unet, vae } }: ModelFiles): number {
+  const { sample_size: side } = unet;
+  if (Number.isSafeInteger(side) && side as number > 0) return side as number * readVaeConfig(vae).factor;
+  throw new ModelFileError("unet/config.json", `sample_size is ${JSON.stringify(side)}, not a whole number above 0`);
+}
+
+const tokenizers = new WeakMap<TokenizerFiles, Promise<Tokenizer>>();
+
+/** A model's tokenizer, which is made once. */
+export function tokenizerOf({ tokenizer }: Pick<ModelFiles, "tokenizer">): Promise<Tokenizer> {
+  let made = tokenizers.get(tokenizer);
+  if (!made) tokenizers.set(tokenizer, made = loadTokenizer(tokenizer));
+  return made;
+}

@@ -40,13 +40,14 @@ export function openCheckpoint(path: string, options: ModelOptions = {}): ModelF
   });
   checkKind(path, file, parts);
   const config = configOfShapes(parts);
+  const tokenizer = findTokenizer(path, options.tokenizer, isOpenClip(file));
   const opened = stack.move();
   return {
     name: basename(path).replace(/\.safetensors$/i, ""),
     directory: dirname(path),
     config: { ...config, scheduler: { ...config.scheduler, ...trainingOf(file, parts.unet) } },
     parts,
-    tokenizer: findTokenizer(path, options.tokenizer, isOpenClip(file)),
+    tokenizer,
     settings: {},
     [Symbol.dispose]: () => opened.dispose(),
   };

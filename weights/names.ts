@@ -103,7 +103,7 @@ export function renameTensors(source: TensorSource, rename: Rename): TensorSourc
 
 /** What is known of a tensor that is made of `pieces`. */
 function canonicalInfo(label: string, name: string, pieces: readonly Piece[], of: number): TensorInfo {
-  const [{ old }] = pieces as [Piece];
+  const { old } = pieces.find((piece) => piece !== undefined)!;
   const rest = (info: TensorInfo) => `${info.dtype} ${info.shape.slice(1)}`;
   const whole = Array.from({ length: of }, (_, i) => pieces[i]);
   if (!whole.every((piece) => piece && rest(piece.old) === rest(old))) {

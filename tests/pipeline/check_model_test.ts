@@ -1,27 +1,33 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { checkModel } from "../../pipeline/check_model.ts";
-import { readUnetConfig, readVaeConfig } from "../../pipeline/config.ts";
-import { recordShapes } from "../../pipeline/tensor_shapes.ts";
-import { readUnet } from "../../pipeline/unet.ts";
-import { readDecoder, readEncoder } from "../../pipeline/vae.ts";
-import { type Model, ModelFileError, openModel, type TensorInfo, type TensorSource } from "../../weights/mod.ts";
-import { ldmNaming } from "../../weights/ldm_names.ts";
-import { type Rename, renameTensors, textEncoderName, unetName, vaeName } from "../../weights/names.ts";
-import type { PartName } from "../../weights/part.ts";
+import { readVaeConfig } from "../../pipeline/nets/config.ts";
+import { ShapeRecorder } from "../../pipeline/nets/shapes.ts";
+import { type Model, openModel } from "../../pipeline/model.ts";
+import { readDecoder, readEncoder } from "../../pipeline/nets/vae.ts";
+import { ModelFileError, type TensorInfo } from "../../weights/mod.ts";
+import {
+  type ByPart,
+  byPart,
+  checkpointNaming,
+  type Naming as FileNaming,
+  PART_NAMES,
+  partEntry,
+  type PartName,
+  renameOf,
+} from "../../weights/manifest.ts";
+import { renameTensors } from "../../weights/names.ts";
 import { configOfShapes } from "../../weights/shape_config.ts";
 import { openTinyModel } from "../tiny_model.ts";
-import { LDM_NAMES, PARTS } from "../weights/ldm_checkpoint.ts";
-
-const FIELDS = { text_encoder: "textEncoder", unet: "unet", vae: "vae" } as const;
+import { LDM_NAMES } from "../weights/ldm_checkpoint.ts";
 
 /** How files name tensors, and how names are read back. */
 interface Naming {
-  readonly write: Readonly<Record<PartName, (canonical: string) => string>>;
-  readonly read: (names: readonly string[]) => Readonly<Record<PartName, Rename>>;
+  readonly write: ByPart<(canonical: string) => string>;
+  readonly read: (part: PartName, names: readonly string[]) => FileNaming;
 }
 
 const same = (name: string) => name;
-const folder = () => ({ text_encoder: textEncoderName, unet: unetName, vae: vaeName });
+const folder = (part: PartName) => partEntry(part).folder;
 const oldLayers: Readonly<Record<string, string>> = {
   to_q: "query",
   to_k: "key",
@@ -39,28 +45,24 @@ const NAMINGS: Readonly<Record<string, Naming>> = {
     },
     read: folder,
   },
-  "single files": { write: LDM_NAMES, read: ldmNaming },
+  "single files": { write: LDM_NAMES, read: (part, names) => checkpointNaming(part, names)! },
 };
 
 /** The tiny model from files of a naming, tensors of one part changed. */
 function openTiny(naming: Naming, changed?: PartName, change?: (tensors: Map<string, TensorInfo>) => void): Model {
   const tiny = openTinyModel();
-  const stored = new Map(PARTS.map((part) => {
-    const infos = [...tiny[FIELDS[part]].tensors.values()];
+  const parts = byPart((part) => {
+    const infos = [...tiny.parts[part].tensors.values()];
     const tensors = new Map(infos.map((info) => [naming.write[part](info.name), info]));
     if (part === changed) change!(tensors);
-    return [part, tensors];
-  }));
-  const renames = naming.read([...stored.values()].flatMap((tensors) => [...tensors.keys()]));
-  const part = (part: PartName): TensorSource => {
-    const source = { ...tiny[FIELDS[part]], label: part, tensors: stored.get(part)! };
-    return renameTensors(source, renames[part]);
-  };
-  return { ...tiny, textEncoder: part("text_encoder"), unet: part("unet"), vae: part("vae") };
+    const names = [...tensors.keys()];
+    return renameTensors({ ...tiny.parts[part], label: part, tensors }, renameOf(naming.read(part, names), names));
+  });
+  return { ...tiny, parts };
 }
 
 /** A tensor of each part, and one that no part has. */
-const TENSORS: Readonly<Record<PartName, readonly [canonical: string, shape: string, surplus: string]>> = {
+const TENSORS: ByPart<readonly [canonical: string, shape: string, surplus: string]> = {
   text_encoder: ["encoder.layers.1.mlp.fc1.weight", "[128, 32]", "encoder.layers.1.mlp.fc1.scale"],
   unet: ["up_blocks.1.upsamplers.0.conv.weight", "[96, 96, 3, 3]", "down_blocks.2.resnets.1.conv1.scale"],
   vae: ["encoder.mid_block.attentions.0.to_q.weight", "[64, 64]", "decoder.conv_in.scale"],
@@ -69,7 +71,7 @@ const TENSORS: Readonly<Record<PartName, readonly [canonical: string, shape: str
 for (const [title, naming] of Object.entries(NAMINGS)) {
   Deno.test(`names of ${title}: all are found, and one that is missing, misshapen or unknown is named`, () => {
     checkModel(openTiny(naming));
-    for (const part of PARTS) {
+    for (const part of PART_NAMES) {
       const [canonical, shape, surplus] = TENSORS[part];
       const name = naming.write[part](canonical);
       const refusals: readonly (readonly [(tensors: Map<string, TensorInfo>) => void, string])[] = [
@@ -93,14 +95,13 @@ for (const [title, naming] of Object.entries(NAMINGS)) {
 
 Deno.test("whichever tensor a file without a configuration lacks, it is that one which is named", () => {
   using tiny = openTinyModel();
-  for (const part of ["textEncoder", "unet", "vae"] as const) {
-    for (const name of tiny[part].tensors.keys()) {
-      const tensors = new Map(tiny[part].tensors);
+  for (const part of PART_NAMES) {
+    for (const name of tiny.parts[part].tensors.keys()) {
+      const tensors = new Map(tiny.parts[part].tensors);
       tensors.delete(name);
-      const model = { ...tiny, [part]: { ...tiny[part], tensors } };
-      const { textEncoder, unet, vae } = model;
-      const config = configOfShapes({ textEncoder: textEncoder.tensors, unet: unet.tensors, vae: vae.tensors });
-      assertThrows(() => checkModel({ ...model, config }), ModelFileError, `1 tensor is missing: ${name} [`);
+      const parts = { ...tiny.parts, [part]: { ...tiny.parts[part], tensors } };
+      const config = configOfShapes(parts);
+      assertThrows(() => checkModel({ ...tiny, parts, config }), ModelFileError, `1 tensor is missing: ${name} [`);
     }
   }
 });
@@ -144,12 +145,13 @@ Deno.test("a VAE may come without its encoder, not with a part of it", () => {
 
 Deno.test("the embedded model and the readers agree on every tensor", () => {
   using model = openModel("emoji");
-  const { unet, vae } = checkModel(model);
-  assertEquals(unet, readUnetConfig(model.config.unet));
-  assertEquals(vae, readVaeConfig(model.config.vae));
-  const shapes = [
-    recordShapes((parameters) => readUnet(parameters, unet)),
-    recordShapes((parameters) => [readDecoder(parameters, vae), readEncoder(parameters, vae)]),
-  ];
-  assertEquals(shapes.map(({ size }) => size), [model.unet.tensors.size, model.vae.tensors.size]);
+  checkModel(model);
+  const recorders = byPart(() => new ShapeRecorder());
+  model.family.read(recorders, model.config);
+  const vae = readVaeConfig(model.config.vae);
+  readDecoder(recorders.vae, vae);
+  readEncoder(recorders.vae, vae);
+  for (const part of PART_NAMES) {
+    assertEquals([...recorders[part].shapes.keys()].sort(), [...model.parts[part].tensors.keys()].sort());
+  }
 });

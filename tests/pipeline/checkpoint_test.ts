@@ -1,9 +1,9 @@
 import { assertEquals } from "@std/assert";
 import { Gpu } from "../../kernels/mod.ts";
-import { openModel, Pipeline, type Request } from "../../pipeline/mod.ts";
-import { type Model, toFloat32 } from "../../weights/mod.ts";
+import { type Model, openModel, Pipeline, type Request } from "../../pipeline/mod.ts";
+import { PART_NAMES, toFloat32 } from "../../weights/mod.ts";
 import { openTinyModel, openTinyPart, TOKENIZER } from "../tiny_model.ts";
-import { PARTS, tinyCheckpoint } from "../weights/ldm_checkpoint.ts";
+import { tinyCheckpoint } from "../weights/ldm_checkpoint.ts";
 import { type StoredTensor, storeTensors } from "../weights/safetensors_bytes.ts";
 
 const REQUEST: Request = {
@@ -25,15 +25,17 @@ async function draw(gpu: Gpu, model: Model): Promise<Uint8Array> {
   throw new Error("There was no picture");
 }
 
-/** The tiny model in one file; no shape tells that it has fewer heads and groups than Stable Diffusion 1.x. */
-function openTinyCheckpoint(path: string): Model {
+/** A tiny model in one file; no shape tells that it has fewer heads and groups than a full-size one. */
+function openTinyCheckpoint(path: string, tiny: Model = openTinyModel()): Model {
   const model = openModel(path, { tokenizer: TOKENIZER });
-  const { textEncoder, unet, vae, scheduler } = model.config;
+  const { text_encoder, unet, vae, scheduler } = model.config;
+  const { attention_head_dim, norm_num_groups } = tiny.config.unet;
+  const { hidden_act, num_attention_heads } = tiny.config.text_encoder;
   const config = {
-    textEncoder: { ...textEncoder, num_attention_heads: 4 },
-    unet: { ...unet, attention_head_dim: 4, norm_num_groups: 16 },
-    vae: { ...vae, norm_num_groups: 16 },
-    scheduler,
+    text_encoder: { ...text_encoder, num_attention_heads, hidden_act },
+    unet: { ...unet, attention_head_dim, norm_num_groups },
+    vae: { ...vae, norm_num_groups: tiny.config.vae.norm_num_groups },
+    scheduler: { ...tiny.config.scheduler, ...scheduler },
   };
   return { ...model, config };
 }
@@ -50,14 +52,14 @@ function writeShardedFolder(folder: string): void {
     const path of [
       "model_index.json",
       "scheduler/scheduler_config.json",
-      ...PARTS.map((part) => `${part}/config.json`),
+      ...PART_NAMES.map((part) => `${part}/config.json`),
     ]
   ) {
     const target = `${folder}/${path}`;
     Deno.mkdirSync(target.slice(0, target.lastIndexOf("/")), { recursive: true });
     Deno.copyFileSync(new URL(path, FIXTURE), target);
   }
-  for (const part of PARTS) {
+  for (const part of PART_NAMES) {
     const source = openTinyPart(part);
     const shards = [new Map<string, StoredTensor>(), new Map<string, StoredTensor>()] as const;
     const weightMap: Record<string, string> = {};
@@ -97,9 +99,23 @@ Deno.test("a checkpoint in BF16 draws the picture of a folder of shards that hol
   inFolder(async (folder) => {
     await using gpu = await Gpu.open();
     const path = `${folder}/tiny.safetensors`;
-    Deno.writeFileSync(path, tinyCheckpoint((name, tensor) => [name, toBfloat16(tensor)]));
+    Deno.writeFileSync(path, tinyCheckpoint({ change: (name, tensor) => [name, toBfloat16(tensor)] }));
     writeShardedFolder(folder);
     using checkpoint = openTinyCheckpoint(path);
     using sharded = openModel(folder, { tokenizer: TOKENIZER });
     assertEquals(await draw(gpu, checkpoint), await draw(gpu, sharded));
+  }));
+
+Deno.test("a checkpoint in OpenCLIP's naming draws the picture of the folder that fills up prompts as it does", () =>
+  inFolder(async (folder) => {
+    await using gpu = await Gpu.open();
+    const path = `${folder}/tiny.safetensors`;
+    Deno.writeFileSync(path, tinyCheckpoint({ model: "tiny-sd2" }));
+    using tiny = openTinyModel("tiny-sd2");
+    using checkpoint = openTinyCheckpoint(path, tiny);
+    const { tokenizer } = tiny;
+    const padded = { ...tokenizer, specialTokens: { ...tokenizer.specialTokens, pad_token: "!" } };
+    const { scheduler } = checkpoint.config;
+    const same = { ...tiny, tokenizer: padded, config: { ...tiny.config, scheduler } };
+    assertEquals(await draw(gpu, checkpoint), await draw(gpu, same));
   }));

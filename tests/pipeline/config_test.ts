@@ -1,10 +1,10 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { readTextConfig, readUnetConfig, readVaeConfig } from "../../pipeline/config.ts";
+import { readTextConfig, readUnetConfig, readVaeConfig } from "../../pipeline/nets/config.ts";
 import { type JsonObject, ModelFileError } from "../../weights/mod.ts";
 import { openTinyModel } from "../tiny_model.ts";
 
 using model = openTinyModel();
-const { textEncoder, unet, vae } = model.config;
+const { text_encoder: textEncoder, unet, vae } = model.config;
 
 /** A change to a configuration, and what is said about it. */
 type Refusal = readonly [change: JsonObject, message: string];

@@ -9,12 +9,13 @@ import { type Affine, type ConvolutionOptions, type Layer, Ops, type Shape } fro
 import { BASELINE } from "../../kernels/optimizations.ts";
 import { planTensor } from "../../kernels/planned.ts";
 import { pixels, type Tensor } from "../../kernels/tensor.ts";
-import { readTextConfig, readUnetConfig, readVaeConfig } from "../../pipeline/config.ts";
-import { type LayerShape, Parameters } from "../../pipeline/parameters.ts";
-import { readTextEncoder, textEncoder } from "../../pipeline/text_encoder.ts";
-import { prepareUnet, readUnet, unet } from "../../pipeline/unet.ts";
-import { decode, encode, readDecoder, readEncoder } from "../../pipeline/vae.ts";
-import { type Model, openFormula } from "../../weights/mod.ts";
+import { readTextConfig, readUnetConfig, readVaeConfig } from "../../pipeline/nets/config.ts";
+import { type LayerShape, Parameters } from "../../pipeline/nets/parameters.ts";
+import { readTextEncoder, textEncoder } from "../../pipeline/nets/clip.ts";
+import { prepareUnet, readUnet, unet } from "../../pipeline/nets/unet.ts";
+import { decode, encode, readDecoder, readEncoder } from "../../pipeline/nets/vae.ts";
+import type { Model } from "../../pipeline/model.ts";
+import { openFormula } from "../../weights/mod.ts";
 
 /** What every call has. */
 interface AnyCall {
@@ -132,14 +133,10 @@ function shapeOf({ batch, channels, height, width }: Tensor): Shape {
   return { batch, channels, height, width };
 }
 
-/** Layers without weights. Attention in the UNet has no biases of queries, keys, values. */
+/** Layers without weights. */
 class PlannedParameters extends Parameters {
   constructor() {
     super({ layer: () => ({}) as Layer, affine: () => ({}) as Affine }, openFormula("no weights", new Map()));
-  }
-
-  override has(name: string): boolean {
-    return !/attn[12]\.to_[qkv]\.bias$/.test(name);
   }
 
   override values(): Float32Array<ArrayBuffer> {
@@ -156,17 +153,15 @@ class PlannedParameters extends Parameters {
 
   override stackedOf(
     layers: readonly { readonly name: string; readonly out: number }[],
-    { in: inputs, window = 1 }: Omit<LayerShape, "out">,
-    bias?: Float32Array,
+    { in: inputs, window = 1, bias = true }: Omit<LayerShape, "out">,
   ): Layer {
     const out = layers.reduce((sum, layer) => sum + layer.out, 0);
-    const biased = bias !== undefined || layers.some(({ name }) => this.has(`${name}.bias`));
     return {
       weights: plan(window * window * inputs, out),
       in: inputs,
       out,
       window,
-      ...(biased && { bias: plan(out, 1) }),
+      ...(bias && { bias: plan(out, 1) }),
     };
   }
 }
@@ -180,7 +175,7 @@ export function modelCalls(model: Pick<Model, "config" | "defaults">, tokens: nu
   const ops = new CallRecorder();
   const { config, defaults } = model;
   const parameters = new PlannedParameters();
-  const text = readTextConfig(config.textEncoder);
+  const text = readTextConfig(config.text_encoder);
   const vae = readVaeConfig(config.vae);
   const unetWeights = readUnet(parameters, readUnetConfig(config.unet));
   const size = { height: defaults.height / vae.factor, width: defaults.width / vae.factor };

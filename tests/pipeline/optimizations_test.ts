@@ -3,9 +3,9 @@ import type { Backend } from "../../kernels/backend.ts";
 import { Gpu } from "../../kernels/mod.ts";
 import { AUTO, BASELINE, OPTIMIZATIONS, type Optimizations, PAPER } from "../../kernels/optimizations.ts";
 import { Ops } from "../../kernels/ops.ts";
-import { readUnetConfig } from "../../pipeline/config.ts";
-import { Parameters } from "../../pipeline/parameters.ts";
-import { embedTimesteps, prepareUnet, readUnet, unet } from "../../pipeline/unet.ts";
+import { readUnetConfig } from "../../pipeline/nets/config.ts";
+import { Parameters } from "../../pipeline/nets/parameters.ts";
+import { embedTimesteps, prepareUnet, readUnet, unet } from "../../pipeline/nets/unet.ts";
 import { BACKENDS } from "../kernels/harness.ts";
 import { openTinyModel } from "../tiny_model.ts";
 import { assertStage, channelMajor, readStages } from "./stages.ts";
@@ -22,7 +22,7 @@ const CASES: readonly (readonly [name: string, on: Optimizations])[] = [
 async function testBackend(t: Deno.TestContext, gpu: Gpu, backend: Backend): Promise<void> {
   const golden = readStages();
   using model = openTinyModel();
-  const weights = readUnet(new Parameters(new Ops(gpu, backend), model.unet), readUnetConfig(model.config.unet));
+  const weights = readUnet(new Parameters(new Ops(gpu, backend), model.parts.unet), readUnetConfig(model.config.unet));
   const seen = new Map<string, readonly string[]>();
   for (const [name, on] of CASES) {
     await t.step(`${backend.name}: ${name}`, async () => {

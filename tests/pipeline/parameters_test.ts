@@ -1,17 +1,17 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import type { RawWeights } from "../../kernels/backend.ts";
 import type { Ops } from "../../kernels/ops.ts";
-import { readTextConfig, readUnetConfig } from "../../pipeline/config.ts";
-import { Gpu, Pipeline } from "../../pipeline/mod.ts";
-import { Parameters } from "../../pipeline/parameters.ts";
-import { recordShapes } from "../../pipeline/tensor_shapes.ts";
-import { readTextEncoder } from "../../pipeline/text_encoder.ts";
-import { readUnet } from "../../pipeline/unet.ts";
+import { readTextConfig, readUnetConfig } from "../../pipeline/nets/config.ts";
+import { Gpu, type Model, Pipeline } from "../../pipeline/mod.ts";
+import { Parameters } from "../../pipeline/nets/parameters.ts";
+import { ShapeRecorder } from "../../pipeline/nets/shapes.ts";
+import { readTextEncoder } from "../../pipeline/nets/clip.ts";
+import { readUnet } from "../../pipeline/nets/unet.ts";
 import {
   type JsonObject,
-  type Model,
   ModelFileError,
   openFormula,
+  type PartName,
   sd14Config,
   type TensorSource,
 } from "../../weights/mod.ts";
@@ -29,18 +29,19 @@ function reshaped(source: TensorSource, name: string, shape?: readonly number[])
 
 Deno.test("a model that does not fit its configuration is refused with the tensor's name", async () => {
   using model = openTinyModel();
-  const { unet, vae, textEncoder, config } = model;
+  const { parts: { unet, vae, text_encoder: text }, config } = model;
+  const of = (part: PartName, source: TensorSource) => ({ parts: { ...model.parts, [part]: source } });
   const configured = (part: keyof typeof config, change: JsonObject) => ({
     config: { ...config, [part]: { ...config[part], ...change } },
   });
   const refusals: readonly (readonly [Partial<Model>, string])[] = [
-    [{ unet: reshaped(unet, "conv_in.weight") }, "1 tensor is missing: conv_in.weight [32, 4, 3, 3]"],
+    [of("unet", reshaped(unet, "conv_in.weight")), "1 tensor is missing: conv_in.weight [32, 4, 3, 3]"],
     [
-      { unet: reshaped(unet, "conv_in.weight", [32, 5, 3, 3]) },
+      of("unet", reshaped(unet, "conv_in.weight", [32, 5, 3, 3])),
       "conv_in.weight is [32, 5, 3, 3], not [32, 4, 3, 3]",
     ],
-    [{ vae: reshaped(vae, "decoder.conv_norm_out.bias") }, "1 tensor is missing: decoder.conv_norm_out.bias [32]"],
-    [{ textEncoder: reshaped(textEncoder, "final_layer_norm.weight", [31]) }, "final_layer_norm.weight is [31]"],
+    [of("vae", reshaped(vae, "decoder.conv_norm_out.bias")), "1 tensor is missing: decoder.conv_norm_out.bias [32]"],
+    [of("text_encoder", reshaped(text, "final_layer_norm.weight", [31])), "final_layer_norm.weight is [31]"],
     [configured("unet", { in_channels: 9 }), "maps 9 channels to 4, but the VAE's latents have 4"],
     [configured("unet", { cross_attention_dim: 64 }), "reads a context of width 64, and the text encoder writes 32"],
     [configured("unet", { mid_block_type: "Other" }), 'mid_block_type is "Other"'],
@@ -52,7 +53,7 @@ Deno.test("a model that does not fit its configuration is refused with the tenso
 });
 
 Deno.test("loading holds the weights of one layer at a time, and the token table as it is stored", () => {
-  const { unet, textEncoder } = sd14Config;
+  const { unet, text_encoder: textEncoder } = sd14Config;
   const read = (source: TensorSource, read: (parameters: Parameters) => unknown) => {
     const [into, packed] = [new Set<ArrayBuffer>(), new Set<ArrayBuffer>()];
     let own = 0;
@@ -74,8 +75,12 @@ Deno.test("loading holds the weights of one layer at a time, and the token table
     const largest = (buffers: Set<ArrayBuffer>) => Math.max(...[...buffers].map(({ byteLength }) => byteLength));
     return { own, buffers: into.size, read: largest(into), packed: largest(packed) };
   };
-  const model = (part: string, read: (parameters: Parameters) => unknown) =>
-    openFormula(part, recordShapes(read), "F32");
+  const shapesOf = (read: (parameters: Parameters) => unknown) => {
+    const recorder = new ShapeRecorder();
+    read(recorder);
+    return recorder.shapes;
+  };
+  const model = (part: string, read: (parameters: Parameters) => unknown) => openFormula(part, shapesOf(read), "F32");
 
   const readUnetOf = (parameters: Parameters) => readUnet(parameters, readUnetConfig(unet));
   const held = read(model("unet", readUnetOf), readUnetOf);
@@ -87,6 +92,6 @@ Deno.test("loading holds the weights of one layer at a time, and the token table
 
   const readTextOf = (parameters: Parameters) => readTextEncoder(parameters, readTextConfig(textEncoder));
   const table = 2 * 49408 * 768;
-  const text = read(openFormula("text", recordShapes(readTextOf), "F16"), readTextOf);
+  const text = read(openFormula("text", shapesOf(readTextOf), "F16"), readTextOf);
   assert(text.own >= table && text.own < table + 2 ** 20, `${text.own} bytes`);
 });

@@ -1,24 +1,28 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { Gpu, GpuFailedError } from "../../kernels/mod.ts";
-import { type GenerateEvent, type Image, Pipeline, type PipelineOptions, type Request } from "../../pipeline/mod.ts";
-import type { Model, TensorSource } from "../../weights/mod.ts";
+import {
+  type GenerateEvent,
+  type Image,
+  type Model,
+  Pipeline,
+  type PipelineOptions,
+  type Request,
+} from "../../pipeline/mod.ts";
+import type { PartName, TensorSource } from "../../weights/mod.ts";
 import { BACKENDS, HALF_BACKEND } from "../kernels/harness.ts";
 import { openTinyModel } from "../tiny_model.ts";
+import { goldenInit, type InitCase } from "./golden_init.ts";
 import { ALLOWED, assertStage, psnr, readStages, toPixels } from "./stages.ts";
 
 const golden = readStages();
 
-interface Case {
-  readonly kind: "txt2img" | "img2img" | "inpaint";
+interface Case extends InitCase {
   readonly scheduler: string;
   readonly seed: number;
   readonly prompt: string;
   readonly negative_prompt?: string;
   readonly num_inference_steps: number;
   readonly guidance_scale: number;
-  readonly width: number;
-  readonly height: number;
-  readonly strength?: number;
 }
 
 const cases = Object.entries<Case>(
@@ -38,25 +42,6 @@ const REQUEST: Request = {
   height: 64,
   rng: "cpu",
 };
-
-/** The picture that the golden runs with one start from, and the mask of the one that inpaints. */
-function initOf({ kind, width, height, strength = 1 }: Case): Pick<Request, "init"> {
-  if (kind === "txt2img") return {};
-  const picture = (colour: (x: number, y: number) => readonly number[]): Image => ({
-    width,
-    height,
-    pixels: Uint8Array.from(
-      Array.from({ length: width * height }, (_, i) => colour(i % width, Math.floor(i / width))).flat(),
-    ),
-  });
-  const image = picture((x, y) => [
-    Math.floor(255 * x / (width - 1)),
-    Math.floor(255 * y / (height - 1)),
-    255 * ((Math.floor(x / 8) + Math.floor(y / 8)) % 2),
-  ]);
-  const mask = picture((x, y) => Array(3).fill(y < height / 2 && x >= width / 4 ? 255 : 0));
-  return { init: { image, strength, ...(kind === "inpaint" && { mask }) } };
-}
 
 /** Runs `test` with the tiny model, changed or as it is. */
 async function withPipeline(
@@ -89,6 +74,7 @@ Deno.test("whole runs equal diffusers, latent by latent", (t) =>
     assertEquals(cases.length, 7);
     for (const [name, c] of cases) {
       await t.step(name, async () => {
+        const init = goldenInit(c);
         const request: Request = {
           prompt: c.prompt,
           negativePrompt: c.negative_prompt ?? "",
@@ -99,7 +85,7 @@ Deno.test("whole runs equal diffusers, latent by latent", (t) =>
           height: c.height,
           scheduler: c.scheduler,
           rng: "cpu",
-          ...initOf(c),
+          ...(init && { init }),
         };
         const { image, steps } = await draw(pipeline, request, true);
         const { shape, data } = golden.get(`${name}.latents`)!;
@@ -205,9 +191,10 @@ Deno.test("what cannot be drawn is refused before the GPU works", () =>
     assertEquals(gpu.bytes, bytes);
   }));
 
-/** The same source with all values of one tensor replaced. */
-function filled(source: TensorSource, name: string, value: number): TensorSource {
-  return {
+/** A change to the tiny model: all values of one tensor are replaced. */
+function filled(model: Model, part: PartName, [name, value]: readonly [string, number]): Partial<Model> {
+  const source = model.parts[part];
+  const changed: TensorSource = {
     ...source,
     read(wanted, options) {
       const bytes = source.read(wanted, options);
@@ -217,13 +204,13 @@ function filled(source: TensorSource, name: string, value: number): TensorSource
       return bytes;
     },
   };
+  return { parts: { ...model.parts, [part]: changed } };
 }
 
 Deno.test("a VAE that leaves float16's range is decoded in float32 from then on, and that is said", async () => {
   const [, exact] = BACKENDS;
   using model = openTinyModel();
-  // What convolutions behind it sum up is more than float16 holds, and nothing to float32.
-  const vae = filled(model.vae, "post_quant_conv.bias", 6e4);
+  // What convolutions after it sum up is more than float16 holds, and nothing to float32.
   const notices = ({ steps }: { readonly steps: readonly GenerateEvent[] }) =>
     steps.filter(({ type }) => type === "notice").length;
   await withPipeline(
@@ -235,20 +222,22 @@ Deno.test("a VAE that leaves float16's range is decoded in float32 from then on,
       assertEquals(notices(second), 0);
       assertEquals(second.image.pixels, first.image.pixels);
     },
-    { vae },
+    filled(model, "vae", ["post_quant_conv.bias", 6e4]),
     { precision: "f16", backends: { exact: exact!, half: HALF_BACKEND } },
   );
 });
 
 Deno.test("numbers that are none become an error, never a picture", async (t) => {
   using model = openTinyModel();
-  const unet = (value: number) => ({ unet: filled(model.unet, "conv_out.bias", value) });
-  const vae = { vae: filled(model.vae, "decoder.conv_out.bias", NaN) };
-  const encoder = { vae: filled(model.vae, "encoder.conv_out.bias", NaN) };
+  const unet = (value: number) => filled(model, "unet", ["conv_out.bias", value]);
+  const decoder = (value: number) => filled(model, "vae", ["decoder.conv_out.bias", value]);
+  const encoder = filled(model, "vae", ["encoder.conv_out.bias", NaN]);
   const failures: readonly (readonly [string, Partial<Model>, string])[] = [
     ["NaN from the UNet", unet(NaN), "The UNet's latent holds values that are not numbers"],
     ["infinity from the UNet", unet(Infinity), "values that are not numbers"],
-    ["NaN from the VAE", vae, "The VAE's picture holds values that are not numbers"],
+    ["NaN from the VAE", decoder(NaN), "The VAE's picture holds values that are not numbers"],
+    ["infinity from the VAE", decoder(Infinity), "The VAE's picture holds values that are not numbers"],
+    ["minus infinity from the VAE", decoder(-Infinity), "The VAE's picture holds values that are not numbers"],
     ["NaN from the encoder", encoder, "The init image's latent holds values that are not numbers"],
   ];
   for (const [name, change, message] of failures) {

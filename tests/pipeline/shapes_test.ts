@@ -3,7 +3,8 @@ import { GpuMemoryError } from "../../kernels/errors.ts";
 import type { Backend, Operation } from "../../kernels/backend.ts";
 import { Gpu } from "../../kernels/gpu.ts";
 import type { Recipe } from "../../kernels/recorder.ts";
-import { openModel, sd14Config, sd14Defaults } from "../../weights/mod.ts";
+import { openRandomModel } from "../../pipeline/bench/sd14.ts";
+import { openModel } from "../../pipeline/model.ts";
 import { BACKENDS, type Bench, createBench, HALF_BACKEND, TakenOps } from "../kernels/harness.ts";
 import { openTinyModel } from "../tiny_model.ts";
 import { type Call, modelCalls } from "./model_calls.ts";
@@ -49,7 +50,7 @@ function everyCall(): readonly Call[] {
   const all = [
     ...modelCalls(emoji, 32),
     ...modelCalls(tiny, 77),
-    ...modelCalls({ config: sd14Config, defaults: sd14Defaults }, 77),
+    ...modelCalls(openRandomModel(), 77),
   ];
   return [...new Map(all.map((call) => [JSON.stringify(call), call])).values()];
 }

@@ -24,7 +24,7 @@ function picture(width: number, height: number, level: (x: number) => number): I
   return { width, height, pixels: Uint8Array.from({ length: 3 * width * height }, (_, i) => level(i / 3 % width)) };
 }
 
-function start(scheduler: string, init?: InitImage, moments?: Float32Array) {
+function start(scheduler: string, init?: InitImage, image?: Float32Array, kept?: Float32Array) {
   const request: Request = {
     prompt: "",
     negativePrompt: "",
@@ -38,6 +38,7 @@ function start(scheduler: string, init?: InitImage, moments?: Float32Array) {
   };
   const schedule = scheduleFor(TRAINING, { steps: 10, name: scheduler, start: stepsLeftOut(request) });
   const noise = powersOfTen();
+  const moments = { ...(image && { image }), ...(kept && { kept }) };
   return { ...startOf(request, { schedule, noise, vae: VAE, moments }), schedule, draws: noise.draws };
 }
 
@@ -78,4 +79,18 @@ Deno.test("a mask keeps the latent and its noise, and starts from nothing else a
 
   const full = start("euler", { image, mask, strength: 1 }, MOMENTS);
   assertEquals(full.sample, new Float32Array(ELEMENTS).fill(Math.fround(10 * full.schedule.initNoiseSigma)));
+});
+
+Deno.test("a net that paints reads the mask and what it keeps; at full strength it starts from noise alone", () => {
+  const mask = picture(12, 8, (x) => x < 6 ? 0 : 255);
+  const { sample, kept, original, schedule, draws } = start("ddim", { image, mask, strength: 1 }, undefined, MOMENTS);
+  assertEquals([draws, original], [2, undefined]);
+  assertEquals(sample, new Float32Array(ELEMENTS).fill(schedule.initNoiseSigma));
+  // The second draw is tens.
+  const latent = Array.from(MOMENTS.subarray(0, ELEMENTS), (mean, i) => {
+    return VAE.scalingFactor * (mean + 10 * Math.exp(MOMENTS[ELEMENTS + i]! / 2));
+  });
+  assertEquals([...kept!], [0, 0, 1, 0, 0, 1, ...latent.map(Math.fround)]);
+  const some = start("ddim", { image, mask, strength: 0.5 }, MOMENTS, MOMENTS);
+  assertEquals([some.draws, some.sample], [3, noised(some.schedule.noiseLevels[0]!)]);
 });

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import type { Ops } from "../../kernels/ops.ts";
-import { readTextConfig } from "../../pipeline/config.ts";
-import { Parameters } from "../../pipeline/parameters.ts";
+import { readTextConfig } from "../../pipeline/nets/config.ts";
+import { Parameters } from "../../pipeline/nets/parameters.ts";
 import {
   checkClipSkip,
   embedTokens,
@@ -9,7 +9,7 @@ import {
   textEncoder,
   type TextEncoderOptions,
   type TextWeights,
-} from "../../pipeline/text_encoder.ts";
+} from "../../pipeline/nets/clip.ts";
 import type { Golden } from "../golden.ts";
 import { openTinyModel } from "../tiny_model.ts";
 import { assertStage, channelMajor, readStages, relativeError, withOps } from "./stages.ts";
@@ -21,7 +21,7 @@ const { "text.input_ids": IDS } = JSON.parse(
 
 function readWeights(ops: Ops): TextWeights {
   using model = openTinyModel();
-  return readTextEncoder(new Parameters(ops, model.textEncoder), readTextConfig(model.config.textEncoder));
+  return readTextEncoder(new Parameters(ops, model.parts.text_encoder), readTextConfig(model.config.text_encoder));
 }
 
 /** The context and what the last layer but one returns. */
@@ -56,10 +56,10 @@ Deno.test("the text encoder equals PyTorch", () =>
 /** Layer normalisation over the channels of `hidden [tokens, width]`, with the text encoder's last weights. */
 function normalised({ shape, data }: Golden): Golden {
   using model = openTinyModel();
-  const parameters = new Parameters({} as Ops, model.textEncoder);
+  const parameters = new Parameters({} as Ops, model.parts.text_encoder);
   const width = shape.at(-1)!;
   const [weight, bias] = ["weight", "bias"].map((name) => parameters.values(`final_layer_norm.${name}`, [width]));
-  const { epsilon } = readTextConfig(model.config.textEncoder);
+  const { epsilon } = readTextConfig(model.config.text_encoder);
   const values = new Float32Array(data.length);
   for (let start = 0; start < data.length; start += width) {
     const column = [...data.subarray(start, start + width)];

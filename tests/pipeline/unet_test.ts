@@ -1,9 +1,9 @@
 import { assert, assertEquals } from "@std/assert";
 import type { Ops } from "../../kernels/ops.ts";
 import type { Memory, Tensor } from "../../kernels/tensor.ts";
-import type { Visit } from "../../pipeline/blocks.ts";
-import { readUnetConfig } from "../../pipeline/config.ts";
-import { Parameters } from "../../pipeline/parameters.ts";
+import type { Visit } from "../../pipeline/nets/blocks.ts";
+import { readUnetConfig } from "../../pipeline/nets/config.ts";
+import { Parameters } from "../../pipeline/nets/parameters.ts";
 import {
   embedTimesteps,
   prepareUnet,
@@ -11,7 +11,7 @@ import {
   unet,
   type UnetConditions,
   type UnetWeights,
-} from "../../pipeline/unet.ts";
+} from "../../pipeline/nets/unet.ts";
 import type { Golden } from "../golden.ts";
 import { openTinyModel } from "../tiny_model.ts";
 import { ALLOWED, assertStage, channelMajor, readStages, withOps } from "./stages.ts";
@@ -22,7 +22,7 @@ const BLOCK = "unet.block.";
 
 function readWeights(ops: Ops): UnetWeights {
   using model = openTinyModel();
-  return readUnet(new Parameters(ops, model.unet), readUnetConfig(model.config.unet));
+  return readUnet(new Parameters(ops, model.parts.unet), readUnetConfig(model.config.unet));
 }
 
 /** Conditions for the timesteps and `context [batch, tokens, width]`, and the index of the running step. */

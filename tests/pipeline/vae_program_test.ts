@@ -1,12 +1,12 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { GpuMemoryError } from "../../kernels/mod.ts";
 import { Ops } from "../../kernels/ops.ts";
-import { readVaeConfig } from "../../pipeline/config.ts";
-import { Parameters } from "../../pipeline/parameters.ts";
-import { readDecoder, readEncoder, type VaeWeights } from "../../pipeline/vae.ts";
+import { readVaeConfig } from "../../pipeline/nets/config.ts";
+import { Parameters } from "../../pipeline/nets/parameters.ts";
+import { readDecoder, readEncoder, type VaeWeights } from "../../pipeline/nets/vae.ts";
 import type { VaeTiling } from "../../pipeline/request.ts";
 import { recordDecoder, recordEncoder, type VaeProgram } from "../../pipeline/vae_program.ts";
-import { openModel } from "../../weights/mod.ts";
+import { openModel } from "../../pipeline/model.ts";
 import { withOps } from "./stages.ts";
 
 /** The embedded model's VAE, whose tiles are 32x32 pixels of a latent. */
@@ -19,7 +19,7 @@ interface Vae {
 function withVae(test: (vae: Vae) => Promise<void>): Promise<void> {
   return withOps(async (ops) => {
     using model = openModel("emoji");
-    const parameters = new Parameters(ops, model.vae);
+    const parameters = new Parameters(ops, model.parts.vae);
     const config = readVaeConfig(model.config.vae);
     await test({ ops, decoder: readDecoder(parameters, config), encoder: readEncoder(parameters, config) });
   });

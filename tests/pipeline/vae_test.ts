@@ -1,9 +1,9 @@
 import type { Ops } from "../../kernels/ops.ts";
 import type { Shape } from "../../kernels/planned.ts";
 import type { Tensor } from "../../kernels/tensor.ts";
-import { readVaeConfig } from "../../pipeline/config.ts";
-import { Parameters } from "../../pipeline/parameters.ts";
-import { decode, encode, readDecoder, readEncoder } from "../../pipeline/vae.ts";
+import { readVaeConfig } from "../../pipeline/nets/config.ts";
+import { Parameters } from "../../pipeline/nets/parameters.ts";
+import { decode, encode, readDecoder, readEncoder } from "../../pipeline/nets/vae.ts";
 import { openTinyModel } from "../tiny_model.ts";
 import { assertStage, readStages, withOps } from "./stages.ts";
 
@@ -26,7 +26,7 @@ async function run(ops: Ops, [from, to]: [Shape, Shape], values: Float32Array, b
 Deno.test("the decoder and the encoder equal PyTorch", () =>
   withOps(async (ops) => {
     using model = openTinyModel();
-    const parameters = new Parameters(ops, model.vae);
+    const parameters = new Parameters(ops, model.parts.vae);
     const config = readVaeConfig(model.config.vae);
     const [decoder, encoder] = [readDecoder(parameters, config), readEncoder(parameters, config)];
 

@@ -1,57 +1,60 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { openModel } from "../../weights/mod.ts";
+import { openFiles, sd14Config } from "../../weights/mod.ts";
 import { ModelFileError, ModelNotFoundError } from "../../weights/errors.ts";
-import type { Model } from "../../weights/model.ts";
-import { sd14Config } from "../../weights/sd14.ts";
+import { PART_NAMES } from "../../weights/manifest.ts";
+import type { ModelFiles } from "../../weights/model.ts";
 import type { TensorSource } from "../../weights/tensor_source.ts";
-import { openTinyModel, TOKENIZER } from "../tiny_model.ts";
+
 import { type Change, tinyCheckpoint } from "./ldm_checkpoint.ts";
 import { type StoredTensor, storeTensors, withFile } from "./safetensors_bytes.ts";
+import { openTinyFiles, TOKENIZER } from "./tiny_files.ts";
 
 /** Opens a file of these bytes with CLIP's tokenizer. */
-function withCheckpoint(bytes: Uint8Array, use: (model: Model, path: string) => void): void {
+function withCheckpoint(bytes: Uint8Array, use: (model: ModelFiles, path: string) => void): void {
   withFile(bytes, (path) => {
-    using model = openModel(path, { tokenizer: TOKENIZER });
+    using model = openFiles(path, { tokenizer: TOKENIZER });
     use(model, path);
   });
 }
 
 function assertRefused(bytes: Uint8Array, words: string): void {
   withFile(bytes, (path) => {
-    const error = assertThrows(() => openModel(path, { tokenizer: TOKENIZER }), ModelFileError, words);
+    const error = assertThrows(() => openFiles(path, { tokenizer: TOKENIZER }), ModelFileError, words);
     assertEquals(error.file, path);
   });
 }
 
 /** Same tensors under the same names, with the same bytes. */
-function assertSameWeights(got: Model, want: Model): void {
-  for (const part of ["textEncoder", "unet", "vae"] as const) {
+function assertSameWeights(got: ModelFiles, want: ModelFiles): void {
+  for (const part of PART_NAMES) {
     const known = ({ tensors }: TensorSource) =>
       [...tensors.values()].map(({ name, dtype, shape }) => [name, dtype, shape]);
-    assertEquals(known(got[part]), known(want[part]));
-    for (const name of want[part].tensors.keys()) assertEquals(got[part].read(name), want[part].read(name), name);
+    assertEquals(known(got.parts[part]), known(want.parts[part]));
+    for (const name of want.parts[part].tensors.keys()) {
+      assertEquals(got.parts[part].read(name), want.parts[part].read(name), name);
+    }
   }
 }
 
 Deno.test("a checkpoint has the weights of the model it was made from, and nothing of its training", () => {
-  using tiny = openTinyModel();
+  using tiny = openTinyFiles();
   withCheckpoint(tinyCheckpoint(), (model) => assertSameWeights(model, tiny));
 });
 
 Deno.test("a text encoder without text_model is the same", () => {
-  using tiny = openTinyModel();
+  using tiny = openTinyFiles();
   const bare: Change = (name, tensor) => [name.replace("transformer.text_model.", "transformer."), tensor];
-  withCheckpoint(tinyCheckpoint(bare), (model) => assertSameWeights(model, tiny));
+  withCheckpoint(tinyCheckpoint({ change: bare }), (model) => assertSameWeights(model, tiny));
 });
 
 Deno.test("shapes tell the configuration, Stable Diffusion 1.x the rest", () => {
-  using tiny = openTinyModel();
-  withCheckpoint(tinyCheckpoint(), ({ name, config, defaults }, path) => {
+  using tiny = openTinyFiles();
+  withCheckpoint(tinyCheckpoint(), ({ name, config, settings }, path) => {
     assertEquals(name, path.split("/").at(-1)!.replace(".safetensors", ""));
-    assertEquals(defaults, { steps: 20, guidance: 7.5, longPrompt: "chunk", width: 512, height: 512 });
+    assertEquals(settings, {});
     // What no shape tells has the value of the full-size model.
     const untold = ["attention_head_dim", "num_attention_heads", "sample_size", "scaling_factor", "hidden_act"];
-    for (const part of ["textEncoder", "unet", "vae"] as const) {
+    for (const part of PART_NAMES) {
       for (const [key, value] of Object.entries(config[part])) {
         const from = untold.includes(key) ? sd14Config : tiny.config;
         assertEquals([key, value], [key, from[part][key]]);
@@ -68,28 +71,83 @@ Deno.test("a checkpoint that predicts velocities says so in its metadata or by a
     return type;
   };
   const metadata = (value: string) => ({ "modelspec.prediction_type": value });
-  assertEquals(scheduler(tinyCheckpoint(undefined, metadata("v"))), "v_prediction");
-  assertEquals(scheduler(tinyCheckpoint(undefined, metadata("epsilon"))), undefined);
+  assertEquals(scheduler(tinyCheckpoint({ metadata: metadata("v") })), "v_prediction");
+  assertEquals(scheduler(tinyCheckpoint({ metadata: metadata("epsilon") })), undefined);
   const marked: Change = (name, tensor) => [name.endsWith("time_embed.0.bias") ? "v_pred" : name, tensor];
-  assertEquals(scheduler(tinyCheckpoint(marked)), "v_prediction");
+  assertEquals(scheduler(tinyCheckpoint({ change: marked })), "v_prediction");
+});
+
+Deno.test("a checkpoint whose last timestep is pure noise says so by a tensor, and is sampled from it", () => {
+  const marked: Change = (name, tensor) => [name.endsWith("time_embed.0.bias") ? "ztsnr" : name, tensor];
+  withCheckpoint(tinyCheckpoint({ change: marked }), ({ config: { scheduler } }) => {
+    const { _class_name, prediction_type, rescale_betas_zero_snr, timestep_spacing } = scheduler;
+    assertEquals([_class_name, prediction_type], ["DDIMScheduler", "v_prediction"]);
+    assertEquals([rescale_betas_zero_snr, timestep_spacing], [true, "trailing"]);
+  });
+});
+
+Deno.test("OpenCLIP's names and joined projections are the text encoder's, its last layer left out", () => {
+  using tiny = openTinyFiles("tiny-sd2");
+  withCheckpoint(tinyCheckpoint({ model: "tiny-sd2" }), (model) => {
+    const names = (files: ModelFiles) => [...files.parts.text_encoder.tensors.keys()].sort();
+    assertEquals(names(model), names(tiny));
+    for (const name of names(tiny)) {
+      assertEquals(model.parts.text_encoder.read(name), tiny.parts.text_encoder.read(name), name);
+    }
+    // It fills up with its first token, whatever the tokenizer's own files say.
+    assertEquals(model.tokenizer.specialTokens.pad_token, "!");
+  });
+});
+
+/** A checkpoint of version 2's context width in which the norm that tells the prediction has biases of `spread`. */
+function versionTwo(spread: number): Uint8Array<ArrayBuffer> {
+  const biases = Float16Array.from({ length: 96 }, (_, i) => i % 2 ? spread : -spread);
+  return tinyCheckpoint({
+    change: (name, tensor) => {
+      if (/attn2\.to_[kv]\.weight$/.test(name)) {
+        const [rows] = tensor.shape as [number];
+        return [name, { ...tensor, shape: [rows, 1024], bytes: new Uint8Array(2 * 1024 * rows) }];
+      }
+      if (/^model\.diffusion_model\.output_blocks\.11\.1\.transformer_blocks\.0\.norm1\.bias$/.test(name)) {
+        return [name, { ...tensor, bytes: new Uint8Array(biases.buffer).subarray(0, tensor.bytes.length) }];
+      }
+      return [name, tensor];
+    },
+  });
+}
+
+Deno.test("a checkpoint of version 2 has its configuration, and its weights tell what it predicts", () => {
+  for (const [spread, prediction] of [[0.05, undefined], [0.2, "v_prediction"]] as const) {
+    withCheckpoint(versionTwo(spread), ({ config }) => {
+      assertEquals(config.scheduler.prediction_type, prediction);
+      const { attention_head_dim, upcast_attention, use_linear_projection, cross_attention_dim } = config.unet;
+      assertEquals([attention_head_dim, cross_attention_dim], [[5, 10, 20, 20], 1024]);
+      assertEquals([upcast_attention, use_linear_projection], [true, true]);
+      assertEquals(config.text_encoder.hidden_act, "gelu");
+    });
+  }
+});
+
+Deno.test("an inpainting checkpoint is told by its channels", () => {
+  withCheckpoint(tinyCheckpoint({ model: "tiny-inpaint" }), ({ config }) => assertEquals(config.unet.in_channels, 9));
 });
 
 Deno.test("a checkpoint's tokenizer lies beside it or is given", () => {
   withFile(tinyCheckpoint(), (path) => {
     const beside = `${path.slice(0, path.lastIndexOf("/"))}/tokenizer`;
     const words = `there is no folder ${beside}: give it CLIP's with --tokenizer DIR`;
-    assertThrows(() => openModel(path), ModelNotFoundError, words);
-    assertThrows(() => openModel(path, { tokenizer: "/nowhere" }), ModelNotFoundError, "no folder /nowhere");
+    assertThrows(() => openFiles(path), ModelNotFoundError, words);
+    assertThrows(() => openFiles(path, { tokenizer: "/nowhere" }), ModelNotFoundError, "no folder /nowhere");
     Deno.mkdirSync(beside);
-    assertThrows(() => openModel(path), ModelNotFoundError, `There is no tokenizer in ${beside}`);
+    assertThrows(() => openFiles(path), ModelNotFoundError, `There is no tokenizer in ${beside}`);
     for (const name of ["vocab.json", "merges.txt"]) Deno.copyFileSync(`${TOKENIZER}/${name}`, `${beside}/${name}`);
-    using model = openModel(path);
+    using model = openFiles(path);
     assertEquals(model.tokenizer.vocab, Deno.readTextFileSync(`${TOKENIZER}/vocab.json`));
   });
 });
 
 Deno.test("a tokenizer that is given goes before an embedded model's own", () => {
-  using model = openModel("emoji", { tokenizer: TOKENIZER });
+  using model = openFiles("emoji", { tokenizer: TOKENIZER });
   assertEquals(model.tokenizer.json, undefined);
 });
 
@@ -106,10 +164,7 @@ const UNET = "model.diffusion_model.";
 const KEYS = `${UNET}middle_block.1.transformer_blocks.0.attn2.to_k.weight`;
 
 const OTHERS: readonly (readonly [kind: string, shapes: Readonly<Record<string, readonly number[]>>])[] = [
-  ["a model for inpainting", { [`${UNET}input_blocks.0.0.weight`]: [320, 9, 3, 3], [KEYS]: [1280, 768] }],
   ["InstructPix2Pix", { [`${UNET}input_blocks.0.0.weight`]: [320, 8, 3, 3] }],
-  ["Stable Diffusion 2", { [KEYS]: [1280, 1024], [`${UNET}input_blocks.0.0.weight`]: [320, 9, 3, 3] }],
-  ["Stable Diffusion 2", { "cond_stage_model.model.ln_final.bias": [1024] }],
   ["Stable Diffusion XL", { [KEYS]: [1280, 2048] }],
   ["Stable Diffusion XL", { "conditioner.embedders.0.transformer.text_model.final_layer_norm.bias": [768] }],
   ["the refiner of Stable Diffusion XL", { [KEYS]: [1280, 1280] }],
@@ -137,8 +192,10 @@ Deno.test("a checkpoint without a part is refused", () => {
       ["text encoder", "cond_stage_model.transformer."],
     ]
   ) {
-    const without = tinyCheckpoint((name, tensor) => name.startsWith(prefix!) ? undefined : [name, tensor]);
-    assertRefused(without, `the file holds no ${title} (${prefix}*), so it is no checkpoint of a whole model`);
+    const without = tinyCheckpoint({
+      change: (name, tensor) => name.startsWith(prefix!) ? undefined : [name, tensor],
+    });
+    assertRefused(without, `the file holds no ${title} (${prefix}*`);
   }
   assertRefused(fileOf({ something: [1] }), "the file holds no text encoder");
 });

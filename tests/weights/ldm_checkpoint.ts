@@ -2,10 +2,10 @@
  * The tiny model as a single file in the original naming: the reverse of what the loader does, written on its own.
  * @module
  */
-import type { PartName } from "../../weights/part.ts";
+import { PART_NAMES, type PartName } from "../../weights/manifest.ts";
 import type { TensorSource } from "../../weights/tensor_source.ts";
-import { openTinyPart } from "../tiny_model.ts";
 import { type StoredTensor, storeTensors } from "./safetensors_bytes.ts";
+import { openTinyPart, type TinyName } from "./tiny_files.ts";
 
 /** Layers of an input block of the tiny model, as in Stable Diffusion 1.x; an output block has one more. */
 const LAYERS = 2;
@@ -81,15 +81,31 @@ function vaeName(name: string): string {
   return name.replace("conv_norm_out", "norm_out");
 }
 
+const OPEN_CLIP: Readonly<Record<string, string>> = {
+  "embeddings.token_embedding.weight": "token_embedding.weight",
+  "embeddings.position_embedding.weight": "positional_embedding",
+  "final_layer_norm.weight": "ln_final.weight",
+  "final_layer_norm.bias": "ln_final.bias",
+  layer_norm1: "ln_1",
+  layer_norm2: "ln_2",
+  "self_attn.out_proj": "attn.out_proj",
+  "mlp.fc1": "mlp.c_fc",
+  "mlp.fc2": "mlp.c_proj",
+};
+
+/** OpenCLIP's name of a text encoder's tensor; queries, keys and values have none of their own. */
+function openClipName(name: string): string {
+  const [, layer, module, kind] = name.match(/^encoder\.layers\.(\d+)\.(.+)\.(weight|bias)$/) ?? [];
+  const own = layer === undefined ? OPEN_CLIP[name] : `transformer.resblocks.${layer}.${OPEN_CLIP[module!]}.${kind}`;
+  return `cond_stage_model.model.${own}`;
+}
+
 /** How a part's canonical names are written in a checkpoint. */
 export const LDM_NAMES: Readonly<Record<PartName, (name: string) => string>> = {
   text_encoder: (name) => `cond_stage_model.transformer.text_model.${name}`,
   unet: (name) => `model.diffusion_model.${unetName(name)}`,
   vae: (name) => `first_stage_model.${vaeName(name)}`,
 };
-
-/** The parts of a model. */
-export const PARTS: readonly PartName[] = ["text_encoder", "unet", "vae"];
 
 /** The shape in which the original stores a tensor: the VAE's attention is made of 1x1 convolutions. */
 function storedShape(name: string, shape: readonly number[]): readonly number[] {
@@ -115,19 +131,53 @@ const TRAINING: ReadonlyMap<string, StoredTensor> = new Map(
 /** A change to a tensor on its way into the file: another name, other bytes; undefined leaves it out. */
 export type Change = (name: string, tensor: StoredTensor) => readonly [string, StoredTensor] | undefined;
 
-/** The bytes of the tiny model as a checkpoint, its training's tensors among them. */
-export function tinyCheckpoint(
-  change: Change = (name, tensor) => [name, tensor],
-  metadata: Readonly<Record<string, string>> = {},
-): Uint8Array<ArrayBuffer> {
+/** What a checkpoint is made of. */
+export interface CheckpointOptions {
+  readonly change?: Change;
+  readonly metadata?: Readonly<Record<string, string>>;
+  readonly model?: TinyName;
+}
+
+/** The bytes of a tiny model as a checkpoint, its training's tensors among them; tiny-sd2 in OpenCLIP's naming. */
+export function tinyCheckpoint(options: CheckpointOptions = {}): Uint8Array<ArrayBuffer> {
+  const { change = (name, tensor) => [name, tensor], metadata = {}, model } = options;
   const tensors = new Map(TRAINING);
-  for (const part of PARTS) {
-    const source: TensorSource = openTinyPart(part);
-    for (const [canonical, { dtype, shape }] of source.tensors) {
-      const name = LDM_NAMES[part](canonical);
-      const changed = change(name, { dtype, shape: storedShape(name, shape), bytes: source.read(canonical) });
+  for (const part of PART_NAMES) {
+    const openClip = part === "text_encoder" && model === "tiny-sd2";
+    const source: TensorSource = openTinyPart(part, model);
+    for (const [name, tensor] of openClip ? openClipTensors(source) : storedTensors(part, source)) {
+      const changed = change(name, tensor);
       if (changed) tensors.set(...changed);
     }
   }
   return storeTensors(tensors, metadata);
+}
+
+function storedTensors(part: PartName, source: TensorSource): readonly (readonly [string, StoredTensor])[] {
+  return Array.from(source.tensors, ([canonical, { dtype, shape }]) => {
+    const name = LDM_NAMES[part](canonical);
+    return [name, { dtype, shape: storedShape(name, shape), bytes: source.read(canonical) }];
+  });
+}
+
+/** The text encoder as OpenCLIP saves it, with the last layer that Stable Diffusion 2 never runs and a projection. */
+function openClipTensors(source: TensorSource): readonly (readonly [string, StoredTensor])[] {
+  const stored = new Map<string, StoredTensor>();
+  for (const [canonical, { dtype, shape }] of source.tensors) {
+    const [, layer, part, kind] = canonical.match(/^encoder\.layers\.(\d+)\.self_attn\.([qkv])_proj\.(.+)$/) ?? [];
+    const bytes = source.read(canonical);
+    if (part === undefined) {
+      stored.set(openClipName(canonical), { dtype, shape, bytes });
+      continue;
+    }
+    const name = `cond_stage_model.model.transformer.resblocks.${layer}.attn.in_proj_${kind}`;
+    const joined = stored.get(name) ??
+      { dtype, shape: [3 * shape[0]!, ...shape.slice(1)], bytes: new Uint8Array(3 * bytes.length) };
+    joined.bytes.set(bytes, "qkv".indexOf(part) * bytes.length);
+    stored.set(name, joined);
+  }
+  const extra: StoredTensor = { dtype: "F16", shape: [32], bytes: new Uint8Array(64) };
+  stored.set("cond_stage_model.model.transformer.resblocks.23.ln_1.weight", extra);
+  stored.set("cond_stage_model.model.text_projection", extra);
+  return [...stored];
 }

@@ -1,14 +1,15 @@
 import { assertEquals } from "@std/assert";
-import { isLdmPart, ldmNaming } from "../../weights/ldm_names.ts";
-import { openTinyPart } from "../tiny_model.ts";
-import { LDM_NAMES, PARTS } from "./ldm_checkpoint.ts";
+import { byPart, checkpointNaming, isNeeded, PART_NAMES, renameOf } from "../../weights/manifest.ts";
+import type { Rename } from "../../weights/names.ts";
+import { LDM_NAMES } from "./ldm_checkpoint.ts";
+import { openTinyPart } from "./tiny_files.ts";
 
-const tiny = new Map(PARTS.map((part) => [part, [...openTinyPart(part).tensors.keys()]]));
-const stored = PARTS.flatMap((part) => tiny.get(part)!.map(LDM_NAMES[part]));
+const tiny = new Map(PART_NAMES.map((part) => [part, [...openTinyPart(part).tensors.keys()]]));
+const stored = PART_NAMES.flatMap((part) => tiny.get(part)!.map(LDM_NAMES[part]));
+const naming = byPart((part): Rename => renameOf(checkpointNaming(part, stored)!, stored));
 
 Deno.test("every name of a checkpoint becomes the canonical one, in its part and in no other", () => {
-  const naming = ldmNaming(stored);
-  for (const part of PARTS) {
+  for (const part of PART_NAMES) {
     const renamed = stored.map(naming[part]).filter((name) => name !== undefined);
     assertEquals(renamed, tiny.get(part));
   }
@@ -46,13 +47,11 @@ const KNOWN_VAE: readonly (readonly [stored: string, canonical: string])[] = [
 ];
 
 Deno.test("names of Stable Diffusion 1.x are those of diffusers", () => {
-  const naming = ldmNaming(stored);
   for (const [name, canonical] of KNOWN) assertEquals(naming.unet(`model.diffusion_model.${name}`), canonical);
   for (const [name, canonical] of KNOWN_VAE) assertEquals(naming.vae(`first_stage_model.${name}`), canonical);
 });
 
 Deno.test("a text encoder loses both of its prefixes, or the only one it has", () => {
-  const naming = ldmNaming(stored);
   for (const prefix of ["cond_stage_model.transformer.", "cond_stage_model.transformer.text_model."]) {
     assertEquals(naming.text_encoder(`${prefix}final_layer_norm.bias`), "final_layer_norm.bias");
     assertEquals(naming.text_encoder(`${prefix}embeddings.position_ids`), undefined);
@@ -61,19 +60,13 @@ Deno.test("a text encoder loses both of its prefixes, or the only one it has", (
 
 Deno.test("what training leaves behind belongs to no part", () => {
   const names = ["betas", "model_ema.decay", "model_ema.diffusion_modelout2weight", "first_stage_model.loss.logvar"];
-  assertEquals(names.filter(isLdmPart), []);
-  assertEquals(stored.every(isLdmPart), true);
+  assertEquals(names.filter(isNeeded), []);
+  assertEquals(stored.every(isNeeded), true);
 });
 
 Deno.test("names within a part that nobody knows stay as they are", () => {
-  const naming = ldmNaming(stored);
-  const names = [
-    "model.diffusion_model.input_blocks.1.0.in_layers.7.weight",
-    "model.diffusion_model.label_emb.0.0.weight",
-  ];
-  assertEquals(names.map(naming.unet), names);
-  assertEquals(
-    naming.vae("first_stage_model.quantize.embedding.weight"),
-    "first_stage_model.quantize.embedding.weight",
-  );
+  for (const name of ["input_blocks.1.0.in_layers.7.weight", "label_emb.0.0.weight"]) {
+    assertEquals(naming.unet(`model.diffusion_model.${name}`), name);
+  }
+  assertEquals(naming.vae("first_stage_model.quantize.embedding.weight"), "quantize.embedding.weight");
 });

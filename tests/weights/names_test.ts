@@ -1,6 +1,7 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { ModelFileError } from "../../weights/errors.ts";
 import { openFormula } from "../../weights/formula.ts";
+import { belongs, PARTS } from "../../weights/manifest.ts";
 import { renameTensors, textEncoderName, vaeName } from "../../weights/names.ts";
 
 Deno.test("text encoder names lose their prefix and their strays", () => {
@@ -10,7 +11,7 @@ Deno.test("text encoder names lose their prefix and their strays", () => {
   }
   const strays = ["embeddings.position_ids", "logit_scale", "text_projection.weight", "visual_projection.weight"];
   for (const name of ["text_model.embeddings.position_ids", "vision_model.embeddings.class_embedding", ...strays]) {
-    assertEquals(textEncoderName(name), undefined);
+    assertEquals(belongs(PARTS.text_encoder.folder, name), false);
   }
 });
 
@@ -51,4 +52,49 @@ Deno.test("a renamed source reads the old tensor, and sees a 1x1 attention convo
 Deno.test("two names of one weight are refused", () => {
   using source = openFormula("text", new Map([["text_model.a", [1]], ["a", [1]]]));
   assertThrows(() => renameTensors(source, textEncoderName), ModelFileError, 'tensors "text_model.a" and "a"');
+});
+
+Deno.test("a tensor that is stored as one is split by rows, and rows that are stored apart are joined", () => {
+  const shapes = new Map([["in_proj", [6, 4]], ["low", [2, 3]], ["high", [2, 3]], ["other", [2]]]);
+  using source = openFormula("parts", shapes);
+  using renamed = renameTensors(source, (name) => {
+    if (name === "in_proj") return ["q", "k", "v"];
+    return name === "other" ? name : { name: "all", index: name === "low" ? 0 : 1, of: 2 };
+  });
+  assertEquals(Array.from(renamed.tensors.values(), ({ name, shape, bytes }) => [name, shape, bytes]), [
+    ["q", [2, 4], 16],
+    ["k", [2, 4], 16],
+    ["v", [2, 4], 16],
+    ["all", [4, 3], 24],
+    ["other", [2], 4],
+  ]);
+  const whole = source.read("in_proj");
+  ["q", "k", "v"].forEach((name, i) => assertEquals(renamed.read(name), whole.slice(16 * i, 16 * (i + 1)), name));
+  const joined = new Uint8Array([...source.read("low"), ...source.read("high")]);
+  assertEquals(renamed.read("all"), joined);
+  // A part that begins in one stored tensor and ends in the other, and one within the second.
+  for (const [begin, length] of [[10, 6], [14, 8], [0, 24]] as const) {
+    assertEquals(renamed.read("all", { begin, into: new Uint8Array(length) }), joined.slice(begin, begin + length));
+  }
+  assertEquals(renamed.read("k", { begin: 4, into: new Uint8Array(6) }), whole.slice(20, 26));
+});
+
+Deno.test("rows that cannot be shared, are missing or do not fit are refused", () => {
+  using source = openFormula("parts", new Map([["seven", [7, 2]], ["a", [2, 3]], ["b", [2, 4]]]));
+  assertThrows(
+    () => renameTensors(source, () => ["q", "k", "v"]),
+    ModelFileError,
+    '"seven" has 7 rows, which 3 cannot',
+  );
+  const only = (wanted: string, index: number) => (name: string) =>
+    name === wanted ? { name: "all", index, of: 2 } : undefined;
+  for (const index of [0, 1]) {
+    assertThrows(
+      () => renameTensors(source, only("a", index)),
+      ModelFileError,
+      "all is stored in 2 parts, and not all",
+    );
+  }
+  const both = (name: string) => name === "seven" ? undefined : { name: "all", index: name === "a" ? 0 : 1, of: 2 };
+  assertThrows(() => renameTensors(source, both), ModelFileError, "all is stored in 2 parts, and not all");
 });

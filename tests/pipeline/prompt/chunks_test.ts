@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { type EncodedPrompt, encodePrompt, encodePrompts } from "../../../pipeline/prompt/chunks.ts";
+import { type EncodedPrompt, encodePrompt, inEqualChunks } from "../../../pipeline/prompt/chunks.ts";
 import type { Tokenizer } from "../../../pipeline/tokenizer.ts";
 
 const [BEGIN, END, PADDING, COMMA] = [-1, -2, -3, 0];
@@ -104,8 +104,11 @@ Deno.test("truncate reads the first chunk and says what it leaves out", async ()
   assertEquals(await cut("1 BREAK 2 3"), [[[1]], 3, "2 3"]);
 });
 
-Deno.test("prompts of one batch have equally many chunks", async () => {
-  const [negative, prompt] = await encodePrompts(tokenizer, ["7", "1 BREAK 2 BREAK 3"], CHUNK);
+Deno.test("prompts that are encoded side by side have equally many chunks", async () => {
+  const [negative, prompt] = inEqualChunks(tokenizer, [
+    await encodePrompt(tokenizer, "7", CHUNK),
+    await encodePrompt(tokenizer, "1 BREAK 2 BREAK 3", CHUNK),
+  ]);
   assertEquals([negative!.length, prompt!.length], [3, 3]);
   assertEquals(negative!.map(({ ids }) => ids.slice(0, 3)), [[BEGIN, 7, END], [BEGIN, END, PADDING], [
     BEGIN,

@@ -1,14 +1,19 @@
 import { assert } from "@std/assert";
-import { Gpu } from "../../kernels/mod.ts";
-import type { Ops } from "../../kernels/ops.ts";
-import { type DenoiserShape, planLatent, recordDenoiser } from "../../pipeline/denoiser.ts";
-import { loadParts, type Parts } from "../../pipeline/load.ts";
-import { encodePrompts, type PromptChunk, type PromptReading } from "../../pipeline/prompt/chunks.ts";
+import { chooseBackends, Gpu } from "../../kernels/mod.ts";
+import { Ops } from "../../kernels/ops.ts";
+import { byPart } from "../../weights/mod.ts";
+import type { Net } from "../../pipeline/families/family.ts";
+import { recordLoop } from "../../pipeline/loop.ts";
+import { tokenizerOf } from "../../pipeline/model.ts";
+import { embedTokens, readTextEncoder, textEncoder, type TextWeights } from "../../pipeline/nets/clip.ts";
+import { readTextConfig, readUnetConfig } from "../../pipeline/nets/config.ts";
+import { Parameters } from "../../pipeline/nets/parameters.ts";
+import { embedTimesteps, prepareUnet, readUnet, unet, type UnetWeights } from "../../pipeline/nets/unet.ts";
+import { encodePrompt, inEqualChunks, type PromptChunk, type PromptReading } from "../../pipeline/prompt/chunks.ts";
 import { createNoiseSource } from "../../pipeline/random/mod.ts";
 import { scheduleFor } from "../../pipeline/schedulers/mod.ts";
 import { runStep, type Schedule } from "../../pipeline/schedulers/schedule.ts";
-import { embedTokens, textEncoder } from "../../pipeline/text_encoder.ts";
-import { embedTimesteps, prepareUnet, unet } from "../../pipeline/unet.ts";
+import type { Tokenizer } from "../../pipeline/tokenizer.ts";
 import { openTinyModel } from "../tiny_model.ts";
 import { ALLOWED, assertStage, relativeError } from "./stages.ts";
 
@@ -17,44 +22,63 @@ const SIDE = 8;
 const GUIDANCE = 5;
 const READING: PromptReading = { promptSyntax: "a1111", longPrompt: "chunk" };
 
-/** The tiny model in float32, and a run of one step. */
-async function withTiny(test: (parts: Parts, schedule: Schedule, start: Float32Array) => Promise<void>): Promise<void> {
-  await using gpu = await Gpu.open();
-  using model = openTinyModel();
-  const parts = await loadParts(gpu, model, { precision: "f32" });
-  const schedule = scheduleFor(model.config.scheduler, { steps: 1, name: "euler" });
-  const start = createNoiseSource("cpu", 1n).normal(4 * SIDE * SIDE).map((value) => value * schedule.initNoiseSigma);
-  await test(parts, schedule, start);
+/** The tiny model: its net, and the same weights for what the net is made of. */
+interface Tiny {
+  readonly ops: Ops;
+  readonly net: Net;
+  readonly weights: { readonly text: TextWeights; readonly unet: UnetWeights };
+  readonly tokenizer: Tokenizer;
 }
 
-/** The latent behind one step of the recorded denoiser. */
+/** The tiny model in float32, and a run of one step. */
+async function withTiny(test: (tiny: Tiny, schedule: Schedule, start: Float32Array) => Promise<void>): Promise<void> {
+  await using gpu = await Gpu.open();
+  using model = openTinyModel();
+  const ops = new Ops(gpu, (await chooseBackends(gpu)).exact);
+  const parameters = byPart((part) => new Parameters(ops, model.parts[part], "f32"));
+  const weights = {
+    text: readTextEncoder(parameters.text_encoder, readTextConfig(model.config.text_encoder)),
+    unet: readUnet(parameters.unet, readUnetConfig(model.config.unet)),
+  };
+  const net = model.family.read(parameters, model.config);
+  const schedule = scheduleFor(model.config.scheduler, { steps: 1, name: "euler" });
+  const start = createNoiseSource("cpu", 1n).normal(4 * SIDE * SIDE).map((value) => value * schedule.initNoiseSigma);
+  await test({ ops, net, weights, tokenizer: await tokenizerOf(model) }, schedule, start);
+}
+
+async function encodePrompts(tokenizer: Tokenizer, texts: readonly string[], reading: PromptReading) {
+  return inEqualChunks(tokenizer, await Promise.all(texts.map((text) => encodePrompt(tokenizer, text, reading))));
+}
+
+/** The latent after one step of the recorded loop. */
 async function denoise(
-  { ops, weights, tokenizer }: Parts,
+  { ops, net, tokenizer }: Tiny,
   prompts: readonly (readonly PromptChunk[])[],
   { schedule, start, clipSkip = 1 }: { schedule: Schedule; start: Float32Array; clipSkip?: number },
 ): Promise<Float32Array> {
-  const shape: DenoiserShape = {
+  const loop = await recordLoop(ops, net, {
+    channels: 4,
     height: SIDE,
     width: SIDE,
-    guided: prompts.length === 2,
+    samples: prompts.length,
     evaluations: 1,
     slots: schedule.slots,
     tokens: tokenizer.maxLength,
     chunks: prompts[0]!.length,
     clipSkip,
     masked: false,
-  };
-  const denoiser = await recordDenoiser(ops, weights, { shape, latent: planLatent(ops, weights, shape) });
-  await denoiser.prepare(prompts, schedule);
-  denoiser.start(schedule, { sample: start, guidance: GUIDANCE, finalScale: 1 });
-  denoiser.step();
-  const latent = await denoiser.sample();
-  denoiser.dispose();
+  });
+  const timesteps = schedule.steps.map(({ timestep }) => timestep);
+  await loop.conditions.prepare({ prompts, timesteps, guidance: GUIDANCE });
+  loop.start(schedule, { sample: start, guidance: GUIDANCE, finalScale: 1 });
+  loop.step();
+  const latent = await loop.sample();
+  loop.dispose();
   return latent;
 }
 
 /** The context `[width, tokens]` of one chunk, all by itself. */
-async function encodeAlone({ ops, weights: { text } }: Parts, { ids }: PromptChunk): Promise<Float32Array> {
+async function encodeAlone({ ops, weights: { text } }: Tiny, { ids }: PromptChunk): Promise<Float32Array> {
   const shape = { batch: 1, channels: text.config.width, height: ids.length, width: 1 };
   const [embedded, context] = [ops.keep(shape, "embedded"), ops.keep(shape, "context")];
   ops.write(embedded, embedTokens(text, [ids]));
@@ -64,7 +88,7 @@ async function encodeAlone({ ops, weights: { text } }: Parts, { ids }: PromptChu
 
 /** The UNet's prediction for a context `[width, tokens]` that is there already. */
 async function predict(
-  { ops, weights }: Parts,
+  { ops, weights }: Tiny,
   context: Float32Array,
   { schedule, start }: { schedule: Schedule; start: Float32Array },
 ) {
@@ -122,26 +146,26 @@ const CASES: readonly (readonly [what: string, negative: string, prompt: string,
 ];
 
 Deno.test("chunks and weights are the context that single chunks and the formula give", (t) =>
-  withTiny(async (parts, schedule, start) => {
-    const width = parts.weights.text.config.width;
+  withTiny(async (tiny, schedule, start) => {
+    const width = tiny.weights.text.config.width;
     for (const [what, negative, prompt, chunks] of CASES) {
       await t.step(what, async () => {
-        const prompts = await encodePrompts(parts.tokenizer, [negative, prompt], READING);
+        const prompts = await encodePrompts(tiny.tokenizer, [negative, prompt], READING);
         assert(prompts.every((prompt) => prompt.length === chunks), `${prompts.map((prompt) => prompt.length)} chunks`);
         const predictions: Float32Array[] = [];
         for (const prompt of prompts) {
           const contexts: Float32Array[] = [];
-          for (const chunk of prompt) contexts.push(weighted(await encodeAlone(parts, chunk), chunk.weights));
-          predictions.push(await predict(parts, joined(contexts, width), { schedule, start }));
+          for (const chunk of prompt) contexts.push(weighted(await encodeAlone(tiny, chunk), chunk.weights));
+          predictions.push(await predict(tiny, joined(contexts, width), { schedule, start }));
         }
         const [without, with_] = predictions as [Float32Array, Float32Array];
         const output = without.map((value, i) => value + GUIDANCE * (with_[i]! - value));
         const [want] = runStep(schedule.steps[0]!, { state: [start], output });
-        const got = await denoise(parts, prompts, { schedule, start });
+        const got = await denoise(tiny, prompts, { schedule, start });
         assertStage(what, got, want!, ALLOWED.unet);
         // What the case is about is no matter of rounding.
-        const plain = await encodePrompts(parts.tokenizer, [negative, prompt], {});
-        const other = await denoise(parts, plain, { schedule, start });
+        const plain = await encodePrompts(tiny.tokenizer, [negative, prompt], {});
+        const other = await denoise(tiny, plain, { schedule, start });
         const change = relativeError(other, want!);
         assert(change > 10 * ALLOWED.unet, `${what} changes the latent by ${change} only`);
       });
@@ -149,11 +173,11 @@ Deno.test("chunks and weights are the context that single chunks and the formula
   }));
 
 Deno.test("clip skip changes the latent", () =>
-  withTiny(async (parts, schedule, start) => {
-    const prompts = await encodePrompts(parts.tokenizer, ["a fox"], READING);
+  withTiny(async (tiny, schedule, start) => {
+    const prompts = await encodePrompts(tiny.tokenizer, ["a fox"], READING);
     const [one, two] = [
-      await denoise(parts, prompts, { schedule, start }),
-      await denoise(parts, prompts, { schedule, start, clipSkip: 2 }),
+      await denoise(tiny, prompts, { schedule, start }),
+      await denoise(tiny, prompts, { schedule, start, clipSkip: 2 }),
     ];
     assert(relativeError(two, one) > 10 * ALLOWED.unet);
   }));

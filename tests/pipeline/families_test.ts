@@ -1,0 +1,98 @@
+import { assert, assertEquals } from "@std/assert";
+import type { Backend } from "../../kernels/backend.ts";
+import { Gpu } from "../../kernels/mod.ts";
+import { type Model, Pipeline, type Request } from "../../pipeline/mod.ts";
+import { type Golden, readGolden } from "../golden.ts";
+import { BACKENDS } from "../kernels/harness.ts";
+import { openTinyModel } from "../tiny_model.ts";
+import type { TinyName } from "../weights/tiny_files.ts";
+import { goldenInit } from "./golden_init.ts";
+import { ALLOWED, assertStage, psnr, toPixels } from "./stages.ts";
+
+/** Decibels that a run in float32 must reach. */
+const QUALITY = 45;
+
+/** A run that diffusers made. */
+interface Run {
+  readonly model: TinyName;
+  readonly family: string;
+  /** The files in the model's folder, and what the names of its tensors begin with. */
+  readonly file: string;
+  readonly prefix: string;
+  readonly request: Omit<Request, "negativePrompt" | "width" | "height" | "rng">;
+  /** What the model's scheduler configuration says otherwise. */
+  readonly scheduler?: Readonly<Record<string, unknown>>;
+}
+
+const inpainting = { width: 128, height: 128, kind: "inpaint", strength: 1 } as const;
+
+const RUNS: readonly Run[] = [
+  {
+    model: "tiny-sd2",
+    family: "SD 2.x",
+    file: "cases",
+    prefix: "",
+    request: { prompt: "a steampunk teapot", seed: 300n, steps: 8, guidance: 7.5 },
+  },
+  {
+    model: "tiny-sd2",
+    family: "SD 2.x",
+    file: "zsnr",
+    prefix: "zsnr.",
+    request: { prompt: "a dark forest", seed: 41n, steps: 5, guidance: 7.5, guidanceRescale: 0.7 },
+    scheduler: { rescale_betas_zero_snr: true, timestep_spacing: "trailing" },
+  },
+  {
+    model: "tiny-lcm",
+    family: "LCM",
+    file: "cases",
+    prefix: "lcm-4.",
+    request: { prompt: "a red fox", seed: 1n, steps: 4, guidance: 8.5, scheduler: "lcm" },
+  },
+  {
+    model: "tiny-inpaint",
+    family: "inpainting",
+    file: "cases",
+    prefix: "inpaint9.",
+    request: {
+      prompt: "a teapot",
+      seed: 6n,
+      steps: 5,
+      guidance: 7.5,
+      scheduler: "ddim",
+      init: goldenInit(inpainting)!,
+    },
+  },
+];
+
+async function testRun(gpu: Gpu, backend: Backend, run: Run): Promise<void> {
+  const golden: ReadonlyMap<string, Golden> = readGolden(`fixtures/${run.model}/${run.file}.safetensors`);
+  using opened = openTinyModel(run.model);
+  assertEquals(opened.family.name, run.family);
+  const { config } = opened;
+  const model: Model = { ...opened, config: { ...config, scheduler: { ...config.scheduler, ...run.scheduler } } };
+  await using pipeline = await Pipeline.load(gpu, model, { backends: { exact: backend, half: backend } });
+  const request: Request = { ...run.request, negativePrompt: "", width: 128, height: 128, rng: "cpu" };
+  const latents: Float32Array[] = [];
+  for await (const event of pipeline.generate(request, { latents: true })) {
+    if (event.type === "step") latents.push(event.latent!);
+    if (event.type !== "image") continue;
+    for (const [name, latent] of [["first", latents[0]], ["last", latents.at(-1)]] as const) {
+      const want = golden.get(`${run.prefix}latents.${name}`);
+      if (want) assertStage(`${run.prefix} ${name} latent`, latent!, want.data, ALLOWED.unet);
+    }
+    const quality = psnr(event.image.pixels, toPixels(golden.get(`${run.prefix}image`)!));
+    assert(quality >= QUALITY, `${run.model} reaches ${quality} dB`);
+    return;
+  }
+  throw new Error("There was no picture");
+}
+
+for (const backend of BACKENDS) {
+  for (const run of RUNS) {
+    Deno.test(`${run.model}, ${run.prefix || "whole"}: diffusers' picture, ${backend.name} kernels`, async () => {
+      await using gpu = await Gpu.open();
+      await testRun(gpu, backend, run);
+    });
+  }
+}

@@ -13,7 +13,10 @@ import { stepsLeftOut } from "./start.ts";
 
 /** A request that can be drawn as it is. */
 export interface CompleteRequest extends Request {
-  /** What each step does to the latent. */
+  /**
+   * What each step does to the latent.
+   * @internal
+   */
   readonly schedule: Schedule;
   /** The chunks of each sample's prompt, equally many of each. */
   readonly prompts: readonly (readonly PromptChunk[])[];

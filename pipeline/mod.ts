@@ -45,7 +45,7 @@ export type { Precision } from "./nets/parameters.ts";
 export type { KernelTimes } from "../kernels/candidates.ts";
 export type { SelectionOptions, TimingStore } from "../kernels/selection.ts";
 export { AUTO, BASELINE, type Optimizations, PAPER, readOptimizations } from "./optimizations.ts";
-export { type GenerateOptions, Pipeline, type PipelineOptions, type Stages } from "./pipeline.ts";
+export { type GenerateOptions, Pipeline, type PipelineOptions } from "./pipeline.ts";
 export {
   type EncodedPrompt,
   encodePrompt,

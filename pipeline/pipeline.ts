@@ -34,7 +34,10 @@ export interface PipelineOptions {
   readonly kernels?: Optimizations;
   /** How it is decided which of their kernels run; by default without a memory of earlier runs. */
   readonly selection?: SelectionOptions;
-  /** The kernels to choose among; by default those that suit the GPU. */
+  /**
+   * The kernels to choose among; by default those that suit the GPU.
+   * @internal
+   */
   readonly backends?: Pick<Backends, "exact" | "half">;
 }
 
@@ -173,6 +176,7 @@ export class Pipeline implements AsyncDisposable {
   /**
    * What {@link generate} runs on the GPU for `request`, its sampler at the start: {@link Stages.step} may run as often
    * as the request has steps.
+   * @internal
    */
   async stages(request: Request): Promise<Stages> {
     const { loop, schedule } = await this.#prepare(await this.#complete(request));

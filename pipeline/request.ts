@@ -5,6 +5,7 @@
 
 /** A request asks for what cannot be drawn: the setting that is to blame, and why. */
 export class RequestError extends RangeError {
+  /** The class's name. */
   override readonly name = "RequestError";
   /** The setting. */
   readonly setting: keyof Request;

@@ -21,9 +21,9 @@ export interface Token {
 export interface Tokenizer {
   /** Ids that the text encoder takes, begin and end included: 77 for Stable Diffusion. */
   readonly maxLength: number;
-  /** Stands before a text. */
+  /** Comes before a text. */
   readonly begin: number;
-  /** Stands behind a text. */
+  /** Comes after a text. */
   readonly end: number;
   /** Fills what a text leaves free. */
   readonly padding: number;

@@ -103,7 +103,7 @@ async function record(ops: Ops, half: Half, grid: Grid, given?: Tensor): Promise
   };
 }
 
-/** One tile for the whole picture, unless it shall or must be cut. */
+/** One tile for the whole picture, unless it is to be or must be cut. */
 function chooseGrid(ops: Ops, half: Half, size: Size, tiling: VaeTiling): Grid {
   const { factor, sampleSize } = half.weights.config;
   const whole = tileGrid(size, Infinity);
@@ -116,7 +116,7 @@ function chooseGrid(ops: Ops, half: Half, size: Size, tiling: VaeTiling): Grid {
   } catch (cause) {
     if (!(cause instanceof GpuMemoryError)) throw cause;
     if (tiling === "auto") return cut;
-    throw new GpuMemoryError(`The VAE can work on tiles only: ${cause.message}`, { cause });
+    throw new GpuMemoryError(`The picture is too large to decode or encode whole; let the VAE use tiles: ${cause.message}`, { cause });
   }
 }
 

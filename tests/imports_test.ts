@@ -10,6 +10,9 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   "pipeline": ["kernels", "weights"],
   "kernels": [],
   "weights": [],
+  "tests/kernels": ["kernels"],
+  "tests/weights": ["weights"],
+  "tests/pipeline": ["pipeline", "kernels", "weights", "tests/kernels", "tests/weights"],
 };
 
 interface ModuleGraph {
@@ -35,32 +38,62 @@ function path(specifier: string): string {
   return relative(root, new URL(specifier).pathname).replaceAll(sep, "/");
 }
 
-/** Every import of the program, static, dynamic or of types, as pairs of paths below the root. */
-async function readImports(): Promise<[from: string, to: string][]> {
-  const { modules } = await readGraph();
-  return modules.flatMap(({ specifier, dependencies = [] }) =>
-    dependencies.flatMap(({ code, type }) => {
-      const to = (code ?? type)?.specifier;
-      if (!specifier.startsWith("file:") || !to?.startsWith("file:")) return [];
-      return [[path(specifier), path(to)] as [string, string]];
-    })
-  );
+/** The TypeScript files below a folder of the project, as paths below the root. */
+function filesBelow(folder: string): string[] {
+  return Array.from(Deno.readDirSync(join(root, folder))).flatMap(({ name, isDirectory }) => {
+    const path = `${folder}/${name}`;
+    return isDirectory ? filesBelow(path) : path.endsWith(".ts") ? [path] : [];
+  });
 }
+
+/** What a file imports of the project, static, dynamic or as types. */
+function importsOf(path: string): string[] {
+  const text = Deno.readTextFileSync(join(root, path));
+  const specifiers = text.matchAll(
+    /^\s*(?:import|export|\})[^"'`;]*?from "(\.[^"]+)"|\bimport\(\s*"(\.[^"]+)"|^import "(\.[^"]+)"/gm,
+  );
+  return Array.from(specifiers, ([, from, dynamic, bare]) => join(path, "..", (from ?? dynamic ?? bare)!));
+}
+
+const files = ["main.ts", ...["cli", "pipeline", "kernels", "weights", "tests", "fixtures"].flatMap(filesBelow)];
+const imports = new Map(files.map((file) => [file, importsOf(file).filter((path) => path.endsWith(".ts"))]));
 
 function roomOf(path: string): string {
-  return path.split("/")[0]!;
+  const [room, second] = path.split("/");
+  return room === "tests" && rooms[`tests/${second}`] ? `tests/${second}` : room!;
 }
 
-Deno.test("imports go one way: main, cli, pipeline, then kernels or weights", async () => {
-  const imports = await readImports();
-  const wrong = imports.filter(([from, to]) => {
-    const [room, target] = [roomOf(from), roomOf(to)];
-    // The version stands in deno.json alone.
-    return room !== target && to !== "deno.json" && !rooms[room]?.includes(target);
-  });
-  assertEquals(wrong.map(([from, to]) => `${from} imports ${to}`), []);
-  const reached = new Set(imports.map(([_from, to]) => roomOf(to)));
-  assert(["cli", "pipeline", "kernels", "weights"].every((room) => reached.has(room)));
+Deno.test("imports are found, and lead to files that are there", () => {
+  assert(imports.get("main.ts")!.includes("cli/mod.ts"));
+  assert(imports.get("cli/run.ts")!.includes("cli/generate.ts"), "a dynamic import");
+  const all = [...imports.values()].flat();
+  assert(all.length > 500, `${all.length} imports`);
+  assertEquals(all.filter((path) => !imports.has(path)), []);
+});
+
+Deno.test("imports go one way: main, cli, pipeline, then kernels or weights; tests of a room stay below it", () => {
+  const wrong = files.flatMap((from) =>
+    imports.get(from)!.filter((to) => {
+      const [room, target] = [roomOf(from), roomOf(to)];
+      return rooms[room] !== undefined && room !== target && target !== "tests" && !rooms[room].includes(target);
+    }).map((to) => `${from} imports ${to}`)
+  );
+  assertEquals(wrong, []);
+});
+
+Deno.test("no file imports itself by way of others", () => {
+  const done = new Set<string>();
+  const circle = (path: string, way: readonly string[]): readonly string[] | undefined => {
+    if (way.includes(path)) return [...way.slice(way.indexOf(path)), path];
+    if (done.has(path)) return undefined;
+    for (const next of imports.get(path)!) {
+      const found = circle(next, [...way, path]);
+      if (found) return found;
+    }
+    done.add(path);
+    return undefined;
+  };
+  assertEquals(files.map((file) => circle(file, [])).find((found) => found !== undefined), undefined);
 });
 
 Deno.test("help and wrong usage are answered before anything heavy is loaded", async () => {

@@ -36,13 +36,25 @@ export interface ModelFiles extends Disposable {
   readonly name: string;
   /** The folder it lies in. */
   readonly directory: string;
-  /** How its parts are built. */
+  /**
+   * How its parts are built.
+   * @internal
+   */
   readonly config: ModelConfig;
-  /** Weights of its parts. */
+  /**
+   * Weights of its parts.
+   * @internal
+   */
   readonly parts: ByPart<TensorSource>;
-  /** Files of the tokenizer. */
+  /**
+   * Files of the tokenizer.
+   * @internal
+   */
   readonly tokenizer: TokenizerFiles;
-  /** The settings it wants. */
+  /**
+   * The settings it wants.
+   * @internal
+   */
   readonly settings: ModelSettings;
 }
 

@@ -29,27 +29,38 @@ export interface FamilyDefaults {
 export interface Family {
   /** What people call it. */
   readonly name: string;
+  /** @internal */
   readonly latent: LatentFormat;
+  /** @internal */
   readonly defaults: FamilyDefaults;
   /**
    * Whether the net paints into a picture: it reads a mask and the latent of what is kept beside the sample, and every
    * request needs both.
+   * @internal
    */
   readonly paints?: boolean;
-  /** Whether a model of this configuration is of this family. */
+  /**
+   * Whether a model of this configuration is of this family.
+   * @internal
+   */
   matches(config: ModelConfig): boolean;
   /**
    * Rejects what the family's models cannot do.
    *
    * @throws {RequestError} naming the setting.
+   * @internal
    */
   check(request: Request, config: ModelConfig): void;
-  /** The prompts of the samples that are predicted side by side, the unconditional one first where there is one. */
+  /**
+   * The prompts of the samples that are predicted side by side, the unconditional one first where there is one.
+   * @internal
+   */
   prompts(request: Request): readonly string[];
   /**
    * Reads the weights of everything but the VAE.
    *
    * @throws {ModelFileError} when parts do not fit together, or a configuration or tensor is not supported.
+   * @internal
    */
   read(parameters: ByPart<Parameters>, config: ModelConfig): Net;
 }

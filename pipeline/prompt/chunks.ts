@@ -91,14 +91,14 @@ function createChunk(tokens: readonly WeightedToken[], { maxLength, begin, end, 
   return { ids, weights, tokens };
 }
 
-/** Cuts the tokens of a section into chunks; no tokens are one chunk, too. */
+/** Cuts the tokens of a section into chunks; no tokens are one chunk. */
 function split(tokens: readonly WeightedToken[], tokenizer: Tokenizer): readonly (readonly WeightedToken[])[] {
   const { maxLength, comma } = tokenizer;
   const limit = maxLength - 2;
   if (tokens.length <= limit) return [tokens];
   // A comma that just finds no room opens the next chunk, as in A1111.
   const reach = tokens[limit]!.id === comma ? 0 : Math.min(COMMA_REACH, limit);
-  const behind = tokens.slice(limit - reach, limit).findLastIndex(({ id }) => id === comma) + 1;
-  const length = behind === 0 ? limit : limit - reach + behind;
+  const after = tokens.slice(limit - reach, limit).findLastIndex(({ id }) => id === comma) + 1;
+  const length = after === 0 ? limit : limit - reach + after;
   return [tokens.slice(0, length), ...split(tokens.slice(length), tokenizer)];
 }

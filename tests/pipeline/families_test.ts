@@ -1,11 +1,11 @@
 import { assert, assertEquals } from "@std/assert";
 import type { Backend } from "../../kernels/backend.ts";
 import { Gpu } from "../../kernels/mod.ts";
-import { type Model, Pipeline, type Request } from "../../pipeline/mod.ts";
+import { Pipeline, type Request } from "../../pipeline/mod.ts";
+import { describeFiles } from "../../pipeline/model.ts";
 import { type Golden, readGolden } from "../golden.ts";
 import { BACKENDS } from "../kernels/harness.ts";
-import { openTinyModel } from "../tiny_model.ts";
-import type { TinyName } from "../weights/tiny_files.ts";
+import { openTinyFiles, type TinyName } from "../weights/tiny_files.ts";
 import { goldenInit } from "./golden_init.ts";
 import { ALLOWED, assertStage, psnr, toPixels } from "./stages.ts";
 
@@ -43,6 +43,18 @@ const RUNS: readonly Run[] = [
     scheduler: { rescale_betas_zero_snr: true, timestep_spacing: "trailing" },
   },
   {
+    model: "tiny-sd2",
+    family: "SD-Turbo",
+    file: "turbo",
+    prefix: "",
+    request: { prompt: "a cat on a chair", seed: 77n, steps: 3, guidance: 0 },
+    scheduler: {
+      _class_name: "EulerDiscreteScheduler",
+      prediction_type: "epsilon",
+      timestep_spacing: "trailing",
+    },
+  },
+  {
     model: "tiny-lcm",
     family: "LCM",
     file: "cases",
@@ -67,20 +79,22 @@ const RUNS: readonly Run[] = [
 
 async function testRun(gpu: Gpu, backend: Backend, run: Run): Promise<void> {
   const golden: ReadonlyMap<string, Golden> = readGolden(`fixtures/${run.model}/${run.file}.safetensors`);
-  using opened = openTinyModel(run.model);
-  assertEquals(opened.family.name, run.family);
-  const { config } = opened;
-  const model: Model = { ...opened, config: { ...config, scheduler: { ...config.scheduler, ...run.scheduler } } };
+  const files = openTinyFiles(run.model);
+  const scheduler = { ...files.config.scheduler, ...run.scheduler };
+  using model = describeFiles({ ...files, config: { ...files.config, scheduler } });
+  assertEquals(model.family.name, run.family);
   await using pipeline = await Pipeline.load(gpu, model, { backends: { exact: backend, half: backend } });
   const request: Request = { ...run.request, negativePrompt: "", width: 128, height: 128, rng: "cpu" };
   const latents: Float32Array[] = [];
   for await (const event of pipeline.generate(request, { latents: true })) {
     if (event.type === "step") latents.push(event.latent!);
     if (event.type !== "image") continue;
-    for (const [name, latent] of [["first", latents[0]], ["last", latents.at(-1)]] as const) {
-      const want = golden.get(`${run.prefix}latents.${name}`);
-      if (want) assertStage(`${run.prefix} ${name} latent`, latent!, want.data, ALLOWED.unet);
+    for (const [name, latent] of [["latents.first", latents[0]], ["latents.last", latents.at(-1)]] as const) {
+      const want = golden.get(run.prefix + name);
+      if (want) assertStage(name, latent!, want.data, ALLOWED.unet);
     }
+    const all = golden.get(`${run.prefix}latents`);
+    if (all) assertStage("latents", latents.flatMap((latent) => [...latent]), all.data, ALLOWED.unet);
     const quality = psnr(event.image.pixels, toPixels(golden.get(`${run.prefix}image`)!));
     assert(quality >= QUALITY, `${run.model} reaches ${quality} dB`);
     return;
@@ -90,7 +104,7 @@ async function testRun(gpu: Gpu, backend: Backend, run: Run): Promise<void> {
 
 for (const backend of BACKENDS) {
   for (const run of RUNS) {
-    Deno.test(`${run.model}, ${run.prefix || "whole"}: diffusers' picture, ${backend.name} kernels`, async () => {
+    Deno.test(`${run.family}, ${run.model}/${run.file}: diffusers' picture, ${backend.name} kernels`, async () => {
       await using gpu = await Gpu.open();
       await testRun(gpu, backend, run);
     });

@@ -7,8 +7,6 @@ import type { TensorSource } from "../../weights/tensor_source.ts";
 import { type StoredTensor, storeTensors } from "./safetensors_bytes.ts";
 import { openTinyPart, type TinyName } from "./tiny_files.ts";
 
-/** Layers of an input block of the tiny model, as in Stable Diffusion 1.x; an output block has one more. */
-const LAYERS = 2;
 const LEVELS = 4;
 
 const RESNET: Readonly<Record<string, string>> = {
@@ -28,7 +26,7 @@ const UNET_ENDS: Readonly<Record<string, string>> = {
   conv_out: "out.2",
 };
 
-function unetName(name: string): string {
+function unetName(name: string, numbers: number): string {
   const cut = name.lastIndexOf(".");
   const end = UNET_ENDS[name.slice(0, cut)];
   if (end) return `${end}${name.slice(cut)}`;
@@ -42,7 +40,7 @@ function unetName(name: string): string {
   }
   const [block, kind, layer] = [Number(words[1]), words[2], Number(words[3])];
   const down = words[0] === "down_blocks";
-  const stage = down ? `input_blocks.${1 + block * (LAYERS + 1)}` : `output_blocks.${block * (LAYERS + 1)}`;
+  const stage = down ? `input_blocks.${1 + block * (numbers + 1)}` : `output_blocks.${block * (numbers + 1)}`;
   const [way, first] = stage.split(".") as [string, string];
   switch (kind) {
     case "resnets":
@@ -50,10 +48,10 @@ function unetName(name: string): string {
     case "attentions":
       return `${way}.${Number(first) + layer}.1.${rest(4)}`;
     case "downsamplers":
-      return `${way}.${Number(first) + LAYERS}.0.op.${rest(5)}`;
+      return `${way}.${Number(first) + numbers}.0.op.${rest(5)}`;
     default:
       // Behind the attention, which the lowest resolution does not have.
-      return `${way}.${Number(first) + LAYERS}.${block === 0 ? 1 : 2}.conv.${rest(5)}`;
+      return `${way}.${Number(first) + numbers}.${block === 0 ? 1 : 2}.conv.${rest(5)}`;
   }
 }
 
@@ -103,7 +101,7 @@ function openClipName(name: string): string {
 /** How a part's canonical names are written in a checkpoint. */
 export const LDM_NAMES: Readonly<Record<PartName, (name: string) => string>> = {
   text_encoder: (name) => `cond_stage_model.transformer.text_model.${name}`,
-  unet: (name) => `model.diffusion_model.${unetName(name)}`,
+  unet: (name) => `model.diffusion_model.${unetName(name, 2)}`,
   vae: (name) => `first_stage_model.${vaeName(name)}`,
 };
 
@@ -136,16 +134,21 @@ export interface CheckpointOptions {
   readonly change?: Change;
   readonly metadata?: Readonly<Record<string, string>>;
   readonly model?: TinyName;
+  /**
+   * How many numbers an input block has for its residual blocks, an output block one more; default 2, as in Stable
+   * Diffusion 1.x.
+   */
+  readonly layers?: number;
 }
 
 /** The bytes of a tiny model as a checkpoint, its training's tensors among them; tiny-sd2 in OpenCLIP's naming. */
 export function tinyCheckpoint(options: CheckpointOptions = {}): Uint8Array<ArrayBuffer> {
-  const { change = (name, tensor) => [name, tensor], metadata = {}, model } = options;
+  const { change = (name, tensor) => [name, tensor], metadata = {}, model, layers = 2 } = options;
   const tensors = new Map(TRAINING);
   for (const part of PART_NAMES) {
     const openClip = part === "text_encoder" && model === "tiny-sd2";
     const source: TensorSource = openTinyPart(part, model);
-    for (const [name, tensor] of openClip ? openClipTensors(source) : storedTensors(part, source)) {
+    for (const [name, tensor] of openClip ? openClipTensors(source) : storedTensors(part, source, layers)) {
       const changed = change(name, tensor);
       if (changed) tensors.set(...changed);
     }
@@ -153,9 +156,13 @@ export function tinyCheckpoint(options: CheckpointOptions = {}): Uint8Array<Arra
   return storeTensors(tensors, metadata);
 }
 
-function storedTensors(part: PartName, source: TensorSource): readonly (readonly [string, StoredTensor])[] {
+function storedTensors(
+  part: PartName,
+  source: TensorSource,
+  layers: number,
+): readonly (readonly [string, StoredTensor])[] {
   return Array.from(source.tensors, ([canonical, { dtype, shape }]) => {
-    const name = LDM_NAMES[part](canonical);
+    const name = part === "unet" ? `model.diffusion_model.${unetName(canonical, layers)}` : LDM_NAMES[part](canonical);
     return [name, { dtype, shape: storedShape(name, shape), bytes: source.read(canonical) }];
   });
 }

@@ -1,0 +1,61 @@
+import { assertEquals } from "@std/assert";
+import { Gpu } from "../../kernels/mod.ts";
+import { Ops } from "../../kernels/ops.ts";
+import { checkModel } from "../../pipeline/check_model.ts";
+import { readUnetConfig } from "../../pipeline/nets/config.ts";
+import { Parameters } from "../../pipeline/nets/parameters.ts";
+import { embedTimesteps, prepareUnet, readUnet, unet } from "../../pipeline/nets/unet.ts";
+import { openFiles } from "../../weights/mod.ts";
+import { readGolden } from "../golden.ts";
+import { BACKENDS } from "../kernels/harness.ts";
+import { openTinyModel, TOKENIZER } from "../tiny_model.ts";
+import { tinyCheckpoint } from "../weights/ldm_checkpoint.ts";
+import { withFile } from "../weights/safetensors_bytes.ts";
+import { ALLOWED, assertStage, channelMajor, readStages } from "./stages.ts";
+
+/** UNets with one residual block a level (BK-SDM, arXiv 2305.15798): as they are, without a middle, and of three levels. */
+const SMALL = ["tiny-bk-base", "tiny-bk-small", "tiny-bk-tiny"] as const;
+
+for (const name of SMALL) {
+  for (const backend of BACKENDS) {
+    Deno.test(`${name}: diffusers' prediction, ${backend.name} kernels`, async () => {
+      await using gpu = await Gpu.open();
+      using model = openTinyModel(name);
+      checkModel(model);
+      const ops = new Ops(gpu, backend);
+      const weights = readUnet(new Parameters(ops, model.parts.unet), readUnetConfig(model.config.unet));
+      const golden = readStages();
+      const [context, timesteps, x] = [
+        ops.keep({ batch: 2, channels: 32, height: 77, width: 1 }, "context"),
+        ops.keep({ batch: 1, channels: 32, height: 1, width: 1 }, "timesteps"),
+        ops.keep({ batch: 2, channels: 4, height: 16, width: 16 }, "sample"),
+      ];
+      ops.write(context, channelMajor(golden.get("unet.context")!));
+      ops.write(timesteps, embedTimesteps(weights.config, [481]));
+      ops.write(x, golden.get("unet.sample")!.data);
+      const [step, out] = [ops.buffer(1, "step", "u32"), ops.keep(x, "output")];
+      const program = ops.record(() => {
+        ops.copy(unet(ops, weights, x, prepareUnet(ops, weights, { timesteps, step, context })), out);
+      });
+      program.run();
+      const want = readGolden(`fixtures/${name}/cases.safetensors`).get("out.t481")!.data;
+      assertStage(name, await ops.read(out), want, ALLOWED.unet);
+    });
+  }
+
+  // Converted as diffusers does it, whose numbers leave room for a second block, and without such gaps.
+  for (const layers of [1, 2]) {
+    Deno.test(`${name}: a single file whose levels are ${layers + 1} numbers apart has the configuration and weights of the folder`, () => {
+      using folder = openTinyModel(name);
+      withFile(tinyCheckpoint({ model: name, layers }), (path) => {
+        using file = openFiles(path, { tokenizer: TOKENIZER });
+        const { tensors } = file.parts.unet;
+        assertEquals([...tensors.keys()].sort(), [...folder.parts.unet.tensors.keys()].sort());
+        for (const name of tensors.keys()) assertEquals(file.parts.unet.read(name), folder.parts.unet.read(name), name);
+        const { attention_head_dim, norm_num_groups } = folder.config.unet;
+        const told = readUnetConfig({ ...file.config.unet, attention_head_dim, norm_num_groups });
+        assertEquals(told, readUnetConfig(folder.config.unet));
+      });
+    });
+  }
+}

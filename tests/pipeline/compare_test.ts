@@ -61,8 +61,6 @@ Deno.test("an error in one sample of a stage shows as that error", async () => {
   const reference = referenceOf({ shape, data });
   const norm = Math.hypot(...reference.context);
   const context = reference.context.map((value, k) => k === 7 ? value + norm / 100 : value);
-  const [{ error, allowed }] = await pipeline.compare({ ...reference, context }) as [
-    { error: number; allowed: number },
-  ];
+  const { error, allowed } = (await pipeline.compare({ ...reference, context }))[0]!;
   assertEquals([error.toFixed(3), error <= allowed], ["0.010", false]);
 });

@@ -7,7 +7,6 @@ import type { VaeWeights } from "./nets/vae.ts";
 import type { VaeTiling } from "./request.ts";
 import { recordDecoder, type VaeProgram } from "./vae_program.ts";
 
-/** What a decoder works with. */
 export interface DecoderParts {
   /** Operations as the model's precision wants them. */
   readonly ops: Ops;
@@ -28,7 +27,6 @@ export class Decoder {
   #ops: Ops;
   #recorded: { readonly program: VaeProgram; readonly latent: Tensor; readonly tiling: VaeTiling } | undefined;
 
-  /** Records nothing yet. */
   constructor(parts: DecoderParts) {
     this.#parts = parts;
     this.#ops = parts.ops;
@@ -44,7 +42,6 @@ export class Decoder {
     return this.#ops === this.#parts.exactOps;
   }
 
-  /** The decoder's weights. */
   get weights(): VaeWeights {
     return this.#parts.weights;
   }
@@ -82,7 +79,6 @@ export class Decoder {
     return { values: await run(), fellBack: true };
   }
 
-  /** Gives back the memory of what it recorded. */
   release(): void {
     this.#recorded?.program.dispose();
     this.#recorded = undefined;

@@ -13,7 +13,6 @@ import type { Schedule } from "./schedulers/schedule.ts";
 
 /** What a loop is recorded for; requests that agree in it share one. */
 export interface LoopShape extends Run {
-  /** Channels of the latent. */
   readonly channels: number;
   /** Slots of the sampler's state. */
   readonly slots: number;
@@ -35,11 +34,9 @@ export interface Original {
 export interface Start {
   /** `[channels, height, width]`. */
   readonly sample: Float32Array;
-  /** Classifier-free guidance scale. */
   readonly guidance: number;
   /** Multiplies the last latent. */
   readonly finalScale: number;
-  /** For a masked loop. */
   readonly original?: Original;
 }
 
@@ -48,10 +45,8 @@ export interface Loop {
   readonly shape: LoopShape;
   /** After the last step the latent, scaled as {@link Start.finalScale} asks. */
   readonly latent: Tensor;
-  /** Values of a latent. */
   readonly elements: number;
   readonly conditions: Conditions;
-  /** One step. */
   readonly stepping: Program;
   /** Sets the sampler's start. */
   start(schedule: Schedule, start: Start): void;
@@ -153,7 +148,6 @@ function coefficientTable(
   );
 }
 
-/** What {@link runSteps} runs, and how it is watched. */
 export interface Steps {
   readonly gpu: Gpu;
   /** At the sampler's start. */

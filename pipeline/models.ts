@@ -28,11 +28,8 @@ export {
   showRepository,
 } from "../weights/mod.ts";
 
-/** A model on this machine. */
 export interface ModelDescription {
-  /** What `--model` takes. */
   readonly name: string;
-  /** Length of its files in bytes. */
   readonly bytes: number;
   /** Its family; absent when it cannot be drawn with. */
   readonly family?: string;
@@ -40,7 +37,6 @@ export interface ModelDescription {
   readonly problem?: string;
   /** Whether it comes with the program, was downloaded by it, or is Hugging Face's. */
   readonly owner: "embedded" | "denoise" | "Hugging Face";
-  /** Where its files are. */
   readonly directory: string;
 }
 

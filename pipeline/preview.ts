@@ -10,7 +10,6 @@ import type { ScheduleStep } from "./schedulers/schedule.ts";
 export interface StepStates {
   /** Slots before it, the sample first. */
   readonly before: readonly Float32Array[];
-  /** The sample after it. */
   readonly after: Float32Array;
   /** The noise that it drew, if any. */
   readonly noise?: Float32Array | undefined;

@@ -12,7 +12,6 @@ const ONE = 2 ** 22;
 
 /** The input pixels that one output pixel is made of. */
 interface Taps {
-  /** The first one. */
   readonly first: number;
   /** One weight for each, {@link ONE} in all. */
   readonly weights: readonly number[];

@@ -20,13 +20,10 @@ export interface Moments {
   readonly kept?: Float32Array;
 }
 
-/** What a start is made of, beside the request. */
 export interface StartOptions {
-  /** Of the request's steps. */
   readonly schedule: Schedule;
   /** Where the noise is drawn from, in diffusers' order. */
   readonly noise: NoiseSource;
-  /** Of the model. */
   readonly vae: Pick<VaeConfig, "latentChannels" | "factor" | "scalingFactor">;
   readonly moments: Moments;
 }
@@ -36,7 +33,6 @@ export function stepsLeftOut({ steps, init }: Pick<Request, "steps" | "init">): 
   return init ? skippedSteps(steps, init.strength) : 0;
 }
 
-/** `image` in the request's size. */
 export function fit(image: Image, { width, height }: Pick<Request, "width" | "height">): Image {
   return image.width === width && image.height === height ? image : resize(image, width, height);
 }

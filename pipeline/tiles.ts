@@ -7,21 +7,15 @@
 /** Share of a tile that the next one repeats. */
 const OVERLAP = 0.25;
 
-/** Tiles along one side. */
 export interface Side {
-  /** The whole side. */
   readonly length: number;
-  /** One tile. */
   readonly tile: number;
   /** Where each tile starts: evenly spread, the first at 0, the last up to the end. */
   readonly starts: readonly number[];
 }
 
-/** Tiles of a picture. */
 export interface Grid {
-  /** From the top. */
   readonly rows: Side;
-  /** From the left. */
   readonly columns: Side;
 }
 
@@ -29,7 +23,6 @@ export interface Grid {
 export interface Field {
   /** All values, or those of one tile. */
   readonly values: Float32Array;
-  /** Values of a pixel. */
   readonly channels: number;
   /** Its pixels along one pixel of the latent. */
   readonly scale: number;
@@ -40,7 +33,6 @@ export function tileGrid({ height, width }: { height: number; width: number }, t
   return { rows: tileSide(height, tile), columns: tileSide(width, tile) };
 }
 
-/** How many tiles a grid has. */
 export function tileCount({ rows, columns }: Grid): number {
   return rows.starts.length * columns.starts.length;
 }

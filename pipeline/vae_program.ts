@@ -23,18 +23,14 @@ const SMALLEST_TILE = 16;
 export interface VaeProgram {
   /** One tile; the whole picture where there is one. */
   readonly program: Program;
-  /** Tiles of a picture. */
   readonly tiles: number;
   /** The result for all of `values`, both `[channels, height, width]`. */
   run(values: () => Promise<Float32Array>): Promise<Float32Array>;
-  /** Gives its memory back. */
   dispose(): void;
 }
 
-/** Height and width of a latent. */
 type Size = Pick<Tensor, "height" | "width">;
 
-/** What the halves of the VAE differ in. */
 interface Half {
   readonly weights: VaeWeights;
   readonly build: (ops: Ops, weights: VaeWeights, x: Tensor) => Tensor;
@@ -116,7 +112,10 @@ function chooseGrid(ops: Ops, half: Half, size: Size, tiling: VaeTiling): Grid {
   } catch (cause) {
     if (!(cause instanceof GpuMemoryError)) throw cause;
     if (tiling === "auto") return cut;
-    throw new GpuMemoryError(`The picture is too large to decode or encode whole; let the VAE use tiles: ${cause.message}`, { cause });
+    throw new GpuMemoryError(
+      `The picture is too large to decode or encode whole; let the VAE use tiles: ${cause.message}`,
+      { cause },
+    );
   }
 }
 

@@ -6,7 +6,6 @@ import { join } from "@std/path";
 import { cacheFolder, type ReadVariable } from "./cache_folder.ts";
 import { type Cache, modelCaches } from "./hub/cache.ts";
 
-/** A cache folder and what is in it. */
 export interface CacheSize extends Cache {
   /** Length of its files in bytes; 0 where there is no folder. */
   readonly bytes: number;

@@ -5,13 +5,10 @@
 import { contextWidth } from "./shape_config.ts";
 import type { TensorInfo } from "./tensor_source.ts";
 
-/** What is looked at. */
 interface Contents {
-  /** Whether one of the file's names matches. */
   readonly has: (pattern: RegExp) => boolean;
   /** Width of the context that the UNet attends to. */
   readonly context: number | undefined;
-  /** Channels that the UNet takes. */
   readonly channels: number | undefined;
 }
 

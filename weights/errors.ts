@@ -5,7 +5,6 @@
 
 /** A model file is damaged, or of a kind that is not supported (exit code 5). */
 export class ModelFileError extends Error {
-  /** The class's name, which survives minification. */
   override readonly name = "ModelFileError";
   /** The file at fault. */
   readonly file: string;
@@ -19,13 +18,11 @@ export class ModelFileError extends Error {
 
 /** A model, or a part of it, is not there (exit code 4). */
 export class ModelNotFoundError extends Error {
-  /** The class's name, which survives minification. */
   override readonly name = "ModelNotFoundError";
 }
 
 /** A model cannot be written to the cache (exit code 8). */
 export class CacheError extends Error {
-  /** The class's name, which survives minification. */
   override readonly name = "CacheError";
 
   /** Says why `path` cannot be written: what the system says in `cause`. */

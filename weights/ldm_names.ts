@@ -127,7 +127,6 @@ function vaeName(name: string, levels: number): string | undefined {
     .replace(/(?<=^(?:en|de)coder\.)norm_out/, "conv_norm_out");
 }
 
-/** A tensor's layer, and which of its tensors it is: `weight` or `bias`. */
 function split(name: string): { readonly module: string; readonly kind: string } {
   const dot = name.lastIndexOf(".");
   return { module: name.slice(0, dot), kind: name.slice(dot + 1) };

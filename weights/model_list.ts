@@ -9,15 +9,12 @@ import { type Cache, filesBelow, findWhole, INCOMPLETE, modelCaches, whatLacks }
 import { type Repository, repositoryName, showRepository } from "./hub/repository.ts";
 import { findEmbedded, listEmbedded } from "./open.ts";
 
-/** A model on this machine. */
 export interface ListedModel {
   /** What opens it, or downloads the rest of it. */
   readonly name: string;
   /** Whose folder it is in; `embedded` for a model that comes with the program. */
   readonly owner: Cache["owner"] | "embedded";
-  /** Where its files are. */
   readonly directory: string;
-  /** What it takes on the disk. */
   readonly bytes: number;
   /** What the program needs of it and is not there, in words. */
   readonly missing: readonly string[];

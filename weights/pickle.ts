@@ -4,7 +4,6 @@
  */
 import { ModelFileError } from "./errors.ts";
 
-/** Whether a file's name is that of a pickle. */
 export function isPickle(path: string): boolean {
   return /\.(?:ckpt|bin|pt|pth)$/i.test(path);
 }

@@ -8,7 +8,6 @@ import { isObject, type JsonObject, shown } from "./json.ts";
 
 /** A tensor as its header states it, of any type that the format knows. */
 export interface Entry {
-  /** Any string. */
   readonly name: string;
   /** The element type as the file spells it. */
   readonly dtype: string;

@@ -13,11 +13,9 @@ export type DType = "F16" | "BF16" | "F32";
 export interface TensorInfo {
   /** The name that {@link TensorSource.read} takes. */
   readonly name: string;
-  /** The element type. */
   readonly dtype: DType;
   /** Row-major dimensions, outermost first; `[]` is a scalar. */
   readonly shape: readonly number[];
-  /** Length of the tensor in bytes. */
   readonly bytes: number;
 }
 

@@ -18,11 +18,8 @@ export const TOKENIZER_FILES = [
 
 /** The contents of a model's `tokenizer` folder: `json`, or `vocab` and `merges`, or all three. */
 export interface TokenizerFiles {
-  /** Text of `tokenizer.json`. */
   readonly json?: string;
-  /** Text of `vocab.json`. */
   readonly vocab?: string;
-  /** Text of `merges.txt`. */
   readonly merges?: string;
   /** `tokenizer_config.json`, empty when absent. */
   readonly config: JsonObject;

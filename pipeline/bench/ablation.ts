@@ -7,13 +7,10 @@ import type { Pipeline } from "../pipeline.ts";
 import type { Request } from "../request.ts";
 import { type StageTimes, summarise, type Times, timeStages } from "./stages.ts";
 
-/** A row of the table. */
 export interface AblationRow {
   /** What this row adds to those above it. */
   readonly name: string;
-  /** What is on. */
   readonly kernels: Optimizations;
-  /** What the stages take. */
   readonly times: StageTimes;
 }
 
@@ -30,13 +27,11 @@ const ADDITIONS: readonly (readonly [name: string, added: Partial<Optimizations>
 /** The rows are measured in turn, several times over, so that what disturbs the machine for a while disturbs all. */
 const DEFAULTS = { rounds: 3, budget: 1000 };
 
-/** What {@link measureAblation} may be told. */
 export interface AblationOptions {
   /** How often each row is measured; default 3. */
   readonly rounds?: number;
   /** How long pictures of each row are measured in a round, in milliseconds; default 1000. */
   readonly budget?: number;
-  /** Called before each. */
   readonly onRow?: (name: string, round: number) => void;
 }
 

@@ -7,27 +7,19 @@ import type { Pipeline } from "../pipeline.ts";
 import type { Request } from "../request.ts";
 import { measureOperations, type OperationTime } from "./operations.ts";
 
-/** An operation that several kernels can run. */
 export interface Choice {
-  /** What is computed and its shape. */
   readonly operation: string;
-  /** Floating-point operations of one. */
   readonly flops: number;
-  /** Bytes of operands and result of one. */
   readonly bytes: number;
   /** How what runs was chosen; absent where the optimizations that are on leave no choice. */
   readonly by?: "table" | "timing";
-  /** All that can run it. */
   readonly kernels: readonly KernelTime[];
 }
 
-/** What one operation takes with certain kernels. */
 export interface KernelTime {
   /** What {@link Work.kernels} calls them. */
   readonly name: string;
-  /** At their fastest. */
   readonly milliseconds: number;
-  /** Whether the pipeline runs them. */
   readonly chosen: boolean;
 }
 

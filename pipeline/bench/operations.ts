@@ -10,9 +10,7 @@ import { SLOW } from "./stages.ts";
 
 /** An operation that a stage performs {@link count} times; the other numbers are sums over them. */
 export interface OperationTime extends Work {
-  /** How often. */
   readonly count: number;
-  /** Launches of kernels. */
   readonly launches: number;
   /** On the GPU's clock. */
   readonly milliseconds: number;
@@ -20,9 +18,7 @@ export interface OperationTime extends Work {
 
 /** Operations of one denoising step and of the VAE's decoder, those that take longest first. */
 export interface StageOperations {
-  /** Of one denoising step. */
   readonly step: readonly OperationTime[];
-  /** Of the decoder. */
   readonly decode: readonly OperationTime[];
 }
 

@@ -12,11 +12,9 @@ export interface Spread {
   readonly low: number;
   /** Half of the times are no longer. */
   readonly median: number;
-  /** How often it was measured. */
   readonly count: number;
 }
 
-/** What {@link measureStages} measures. */
 export interface StageTimes {
   /** The text encoder and what else all steps share, on the GPU's clock. */
   readonly text: Spread;
@@ -26,13 +24,11 @@ export interface StageTimes {
   readonly decode: Spread;
   /** A whole picture from prompt to pixels, on the wall clock. */
   readonly picture: Spread;
-  /** Denoising steps of the picture. */
   readonly evaluations: number;
   /** The first picture, in milliseconds: recording, compiling and transforming weights included. */
   readonly first: number;
 }
 
-/** Measured times of each stage, in milliseconds. */
 export interface Times {
   readonly text: readonly number[];
   readonly step: readonly number[];
@@ -99,7 +95,6 @@ async function repeat(
   return times;
 }
 
-/** Draws a picture and returns what it took, in milliseconds. */
 async function draw(pipeline: Pipeline, request: Request): Promise<number> {
   const started = performance.now();
   await Array.fromAsync(pipeline.generate(request));

@@ -12,7 +12,6 @@ export interface GroupNormConfig {
   readonly epsilon: number;
 }
 
-/** A residual block. */
 export interface ResnetWeights {
   readonly norm1: Affine;
   readonly conv1: Layer;
@@ -55,7 +54,6 @@ export interface ImageAttentionWeights {
   readonly out: Layer;
 }
 
-/** Reads the attention of the VAE's middle. */
 export function readImageAttention(parameters: Parameters, name: string, channels: number): ImageAttentionWeights {
   const names = ["to_q", "to_k", "to_v"].map((part) => `${name}.${part}`);
   return {

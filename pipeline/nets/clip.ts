@@ -7,7 +7,6 @@ import { channelsOf, type Tensor } from "../../kernels/tensor.ts";
 import type { TextConfig } from "./config.ts";
 import type { Parameters } from "./parameters.ts";
 
-/** One transformer layer. */
 interface TextLayer {
   readonly norm1: Affine;
   /** Queries, keys and values in one layer. */
@@ -29,7 +28,6 @@ export interface TextWeights {
   readonly finalNorm: Affine;
 }
 
-/** Reads the text encoder's weights. */
 export function readTextEncoder(parameters: Parameters, config: TextConfig): TextWeights {
   const { width, hiddenWidth } = config;
   const layer = (i: number): TextLayer => {
@@ -88,7 +86,6 @@ export function checkClipSkip(clipSkip: number, { layers }: TextConfig): void {
   throw new RangeError(`Clip skip is ${clipSkip}, and the text encoder has layers 1 to ${layers}`);
 }
 
-/** See {@link textEncoder}. */
 export interface TextEncoderOptions {
   /** Which layer, counted from the last, is the context; default 1. The ones after it do not run. */
   readonly clipSkip?: number;

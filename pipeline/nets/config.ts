@@ -16,7 +16,6 @@ export interface TextConfig {
   readonly activation: "quick_gelu" | "gelu";
 }
 
-/** One resolution of the UNet. */
 export interface UnetBlockConfig {
   readonly channels: number;
   /** Whether transformers follow its residual blocks. */

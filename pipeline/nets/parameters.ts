@@ -8,7 +8,6 @@ import { ModelFileError, readValues, type TensorSource, toFloat32 } from "../../
 /** How weights are stored on the GPU: as the file has them, or all in one type. Sums are float32 in any case. */
 export type Precision = "auto" | "f16" | "f32";
 
-/** Shape of a linear layer (window 1) or convolution. */
 export interface LayerShape {
   readonly in: number;
   readonly out: number;
@@ -29,7 +28,6 @@ class Scratch {
   }
 }
 
-/** Reads one part of a model. */
 export class Parameters {
   readonly #ops: Pick<Ops, "layer" | "affine">;
   readonly #source: TensorSource;
@@ -38,7 +36,6 @@ export class Parameters {
   readonly #read = new Scratch();
   readonly #packed = new Scratch();
 
-  /** Reads `source` for `ops`. */
   constructor(ops: Pick<Ops, "layer" | "affine">, source: TensorSource, precision: Precision = "auto") {
     this.#ops = ops;
     this.#source = source;
@@ -78,7 +75,6 @@ export class Parameters {
     return info;
   }
 
-  /** Whether a tensor is packed as float16. */
   #half(name: string): boolean {
     return this.#precision === "auto" ? this.#source.tensors.get(name)?.dtype === "F16" : this.#precision === "f16";
   }

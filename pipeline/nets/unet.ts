@@ -24,14 +24,12 @@ interface UnetLayer {
   readonly transformer?: TransformerWeights;
 }
 
-/** One resolution on the way down or up. */
 interface UnetBlock {
   readonly layers: readonly UnetLayer[];
   /** The convolution that halves or doubles the resolution after the layers. */
   readonly resample?: Layer;
 }
 
-/** The UNet's weights. */
 export interface UnetWeights {
   readonly config: UnetConfig;
   /** The embedded guidance scale's projection, which is added to the embedded timestep. */
@@ -79,7 +77,6 @@ class LayerReader {
   }
 }
 
-/** Reads the UNet's weights. */
 export function readUnet(parameters: Parameters, config: UnetConfig): UnetWeights {
   const reader = new LayerReader(parameters, config);
   const first = config.down[0]!.channels;
@@ -174,7 +171,6 @@ function embed(
   return embedded;
 }
 
-/** What all steps of a run share. */
 export interface UnetConditions {
   /** Projected timesteps of all steps, `[1, all residual blocks' channels, steps]`. */
   readonly time: Tensor;
@@ -189,7 +185,6 @@ function transformers(w: UnetWeights): readonly TransformerWeights[] {
   return layers.flatMap((layer) => layer.transformer ?? []);
 }
 
-/** What {@link prepareUnet} is given. */
 export interface UnetInputs {
   /** Embedded timesteps of all steps, `[1, channels, steps]`. */
   readonly timesteps: Tensor;

@@ -19,21 +19,18 @@ import type { Parameters } from "./parameters.ts";
 /** Group normalisation of the VAE: fixed in diffusers. */
 const EPSILON = 1e-6;
 
-/** One resolution. */
 interface VaeBlock {
   readonly resnets: readonly ResnetWeights[];
   /** The convolution that halves or doubles the resolution after the residual blocks. */
   readonly resample?: Layer;
 }
 
-/** The lowest resolution. */
 interface VaeMiddle {
   readonly first: ResnetWeights;
   readonly attention?: ImageAttentionWeights;
   readonly second: ResnetWeights;
 }
 
-/** Weights of one half of the VAE. */
 export interface VaeWeights {
   readonly config: VaeConfig;
   readonly convIn: Layer;
@@ -77,7 +74,6 @@ function readBlocks(
   });
 }
 
-/** Reads the decoder's weights. */
 export function readDecoder(parameters: Parameters, config: VaeConfig): VaeWeights {
   const channels = config.channels.toReversed();
   const latent = config.latentChannels;
@@ -92,7 +88,6 @@ export function readDecoder(parameters: Parameters, config: VaeConfig): VaeWeigh
   };
 }
 
-/** Reads the encoder's weights. */
 export function readEncoder(parameters: Parameters, config: VaeConfig): VaeWeights {
   const { channels } = config;
   const moments = 2 * config.latentChannels;

@@ -18,7 +18,6 @@ const CHUNK = 1 << 20;
 /** Writes some of `bytes` at the file's position and returns how many. */
 export type Write = (file: Deno.FsFile, bytes: Uint8Array) => number;
 
-/** What is downloaded to where. */
 export interface Download {
   /** At the file's commit. */
   readonly repository: Repository;
@@ -124,7 +123,6 @@ function wrongLength(partial: PartialFile, { address, file }: Source, bytes: str
  * and leaves it for the next run.
  */
 class PartialFile implements Disposable {
-  /** How many bytes are there. */
   size = 0;
   /** Whether bytes of an earlier run are among them. */
   resumed = false;
@@ -156,7 +154,6 @@ class PartialFile implements Disposable {
     }
   }
 
-  /** Drops what is there. */
   restart(): void {
     storing(this.path, () => this.#file.truncateSync(0));
     this.#file.seekSync(0, Deno.SeekMode.Start);

@@ -10,7 +10,6 @@ import { TOKENIZER_FILES } from "../tokenizer_files.ts";
 import { isCommit, type Repository, showRepository } from "./repository.ts";
 import { type Answer, type Hub, request, retrying, unlessSilent } from "./request.ts";
 
-/** The files of a model that the program needs. */
 export interface Needed<File> {
   /** Configurations and tokenizer, which are small. */
   readonly configs: readonly File[];
@@ -69,16 +68,13 @@ function findWeights(paths: readonly string[], stem: string, half: boolean): rea
   return shards.length === count ? [index, ...shards] : undefined;
 }
 
-/** What to download of a repository. */
 export interface Plan extends Needed<HubFile> {
   /** The commit that the revision stands for. */
   readonly commit: string;
 }
 
-/** A file of a repository. */
 export interface HubFile {
   readonly path: string;
-  /** Its length in bytes. */
   readonly size: number;
   /** SHA-256 of a file in LFS; Git's SHA-1, of 40 digits, of another. */
   readonly hash: string;
@@ -168,7 +164,6 @@ function isHash(value: unknown): value is string {
   return typeof value === "string" && /^(?:[0-9a-f]{40}|[0-9a-f]{64})$/.test(value);
 }
 
-/** The address of a file's content. */
 export function fileAddress({ endpoint }: Hub, path: string, { name, revision }: Repository): string {
   return `${endpoint}/${name}/resolve/${revision}/${path.split("/").map(encodeURIComponent).join("/")}`;
 }

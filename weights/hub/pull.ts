@@ -22,7 +22,6 @@ import { type HubFile, type Plan, planDownload } from "./listing.ts";
 import { folderName, type Repository } from "./repository.ts";
 import { type Hub, hubOf, type Wait, wait } from "./request.ts";
 
-/** What happens during a {@link pull}. */
 export type PullEvent =
   /** The hub at this address is asked what the repository has. */
   | { readonly type: "ask"; readonly endpoint: string }
@@ -42,7 +41,6 @@ export type PullEvent =
   /** A request failed and is sent again after a pause. */
   | { readonly type: "retry"; readonly reason: string; readonly milliseconds: number };
 
-/** How a {@link pull} goes. */
 export interface PullOptions {
   /** Reads the environment: `HF_ENDPOINT`, `HF_TOKEN` and what says where the caches are. */
   readonly variable: ReadVariable;
@@ -55,15 +53,10 @@ export interface PullOptions {
   readonly write?: Write;
 }
 
-/** A model that was downloaded, or was here. */
 export interface Pulled {
-  /** Where its files are. */
   readonly directory: string;
-  /** The commit that its revision stands for. */
   readonly commit: string;
-  /** Length of its files. */
   readonly bytes: number;
-  /** How many of those bytes were not here before. */
   readonly downloaded: number;
 }
 
@@ -112,7 +105,6 @@ interface Place extends PullOptions {
   readonly repository: Repository;
   readonly blobs: string;
   readonly snapshot: string;
-  /** Length of all files. */
   readonly bytes: number;
 }
 

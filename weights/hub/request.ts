@@ -94,7 +94,6 @@ export async function retrying<T>(
 
 /** An answer other than a refusal. */
 export interface Answer {
-  /** The last response. */
   readonly response: Response;
   /** SHA-256, or Git's SHA-1 of a file that is not in LFS, if the hub itself says it. */
   readonly hash?: string;

@@ -4,7 +4,7 @@
  */
 import type { Memory, Ops } from "../../kernels/mod.ts";
 import { type ByPart, type ModelConfig, ModelFileError } from "../../weights/mod.ts";
-import { checkClipSkip, embedTokens, readTextEncoder, textEncoder, type TextWeights } from "../nets/clip.ts";
+import { embedTokens, readTextEncoder, textEncoder, type TextWeights } from "../nets/clip.ts";
 import { readTextConfig, readUnetConfig, readVaeConfig } from "../nets/config.ts";
 import type { Parameters } from "../nets/parameters.ts";
 import {
@@ -17,7 +17,7 @@ import {
   type UnetWeights,
 } from "../nets/unet.ts";
 import { assembleContext, isWeighted } from "../prompt/emphasis.ts";
-import { isGuided, type Request } from "../request.ts";
+import { isGuided, type Request, RequestError } from "../request.ts";
 import type { Conditions, Family, LatentFormat, Net, Run } from "./family.ts";
 
 /** The VAE of Stable Diffusion 1.x and 2.x; the colours are those that ComfyUI has for it (`latent_formats.py`). */
@@ -45,7 +45,9 @@ export function stableDiffusion(own: Pick<Family, "name" | "matches"> & Partial<
 
 /** The check of families that need no more of a request. */
 export function checkRequest({ clipSkip = 1 }: Request, config: ModelConfig): void {
-  checkClipSkip(clipSkip, readTextConfig(config.text_encoder));
+  const { layers } = readTextConfig(config.text_encoder);
+  if (Number.isInteger(clipSkip) && clipSkip >= 1 && clipSkip <= layers) return;
+  throw new RequestError("clipSkip", `is ${clipSkip}, and the text encoder has layers 1 to ${layers}`);
 }
 
 /** Reads text encoder and UNet, whose input has `kept` channels more than the latent. */

@@ -76,16 +76,6 @@ export function embedTokens(weights: TextWeights, ids: readonly (readonly number
   return embedded;
 }
 
-/**
- * Rejects a `clipSkip` outside of 1 to the number of layers.
- *
- * @throws {RangeError} when `clipSkip` is not one of its layers, counted from the last.
- */
-export function checkClipSkip(clipSkip: number, { layers }: TextConfig): void {
-  if (Number.isInteger(clipSkip) && clipSkip >= 1 && clipSkip <= layers) return;
-  throw new RangeError(`Clip skip is ${clipSkip}, and the text encoder has layers 1 to ${layers}`);
-}
-
 export interface TextEncoderOptions {
   /** Which layer, counted from the last, is the context; default 1. The ones after it do not run. */
   readonly clipSkip?: number;

@@ -1,0 +1,140 @@
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { checkModel } from "../../pipeline/check_model.ts";
+import { complete } from "../../pipeline/complete.ts";
+import { families } from "../../pipeline/families/table.ts";
+import { describeFiles, openModel, tokenizerOf } from "../../pipeline/model.ts";
+import { type Request, RequestError } from "../../pipeline/request.ts";
+import { type JsonObject, type ModelConfig, ModelFileError, sd14Config } from "../../weights/mod.ts";
+import { openTinyModel } from "../tiny_model.ts";
+import { openTinyFiles, type TinyName } from "../weights/tiny_files.ts";
+import { goldenInit } from "./golden_init.ts";
+
+/** What the published configurations of each family say beside those of Stable Diffusion 1.4. */
+const PUBLISHED: readonly (readonly [family: string, unet: JsonObject, scheduler: JsonObject])[] = [
+  ["SD 1.x", {}, {}],
+  ["SD 2.x", { use_linear_projection: true, cross_attention_dim: 1024 }, {}],
+  [
+    "SD 2.x",
+    { use_linear_projection: true, cross_attention_dim: 1024, sample_size: 96 },
+    { _class_name: "DDIMScheduler", prediction_type: "v_prediction", timestep_spacing: "trailing" },
+  ],
+  [
+    "SD-Turbo",
+    { use_linear_projection: true, cross_attention_dim: 1024 },
+    { _class_name: "EulerDiscreteScheduler", prediction_type: "epsilon", timestep_spacing: "trailing" },
+  ],
+  ["LCM", { time_cond_proj_dim: 256 }, { _class_name: "LCMScheduler" }],
+  ["inpainting", { in_channels: 9 }, {}],
+  ["inpainting", { in_channels: 9, use_linear_projection: true, cross_attention_dim: 1024 }, {}],
+];
+
+Deno.test("the configuration tells the family, and with it what a model wants", () => {
+  const wants: Readonly<Record<string, readonly [steps: number, guidance: number]>> = {
+    "SD-Turbo": [1, 1],
+    LCM: [4, 8.5],
+  };
+  for (const [name, unet, scheduler] of PUBLISHED) {
+    const config: ModelConfig = {
+      ...sd14Config,
+      unet: { ...sd14Config.unet, ...unet },
+      scheduler: { ...sd14Config.scheduler, ...scheduler },
+    };
+    const { family, defaults } = describeFiles({ ...openTinyFiles(), config });
+    assertEquals(family.name, name);
+    const [steps, guidance] = wants[name] ?? [20, 7.5];
+    const side = 8 * (config.unet.sample_size as number);
+    assertEquals(defaults, { steps, guidance, longPrompt: "chunk", width: side, height: side });
+  }
+  assertEquals([...new Set(PUBLISHED.map(([name]) => name))].sort(), families.map(({ name }) => name).sort());
+});
+
+Deno.test("a model's own settings go before its family's, and its UNet tells its size", () => {
+  const files = openTinyFiles();
+  const { defaults } = describeFiles({ ...files, settings: { steps: 4, guidance: 0, height: 320, knows: "foxes" } });
+  assertEquals(defaults, { steps: 4, guidance: 0, longPrompt: "chunk", width: 128, height: 320, knows: "foxes" });
+  for (const sample_size of [undefined, 0, "large"]) {
+    const config = { ...files.config, unet: { ...files.config.unet, sample_size } };
+    assertThrows(() => describeFiles({ ...files, config }), ModelFileError, "sample_size is");
+  }
+});
+
+Deno.test("a model has one tokenizer, however often it is asked for", async () => {
+  using model = openModel("emoji");
+  assert(await tokenizerOf(model) === await tokenizerOf(model));
+});
+
+Deno.test("parts that do not fit the family are refused", () => {
+  using tiny = openTinyModel("tiny-inpaint");
+  const unet = { ...tiny.config.unet, in_channels: 8 };
+  const config = { ...tiny.config, unet };
+  assertThrows(() => checkModel({ ...tiny, config }), ModelFileError, "maps 8 channels to 4");
+  const { family } = describeFiles({ ...tiny, config });
+  assertThrows(() => checkModel({ ...tiny, config, family }), ModelFileError, "maps 8 channels to 4, but the VAE's");
+});
+
+const REQUEST: Request = {
+  prompt: "a fox",
+  negativePrompt: "",
+  seed: 1n,
+  steps: 4,
+  guidance: 5,
+  width: 128,
+  height: 128,
+  rng: "cpu",
+};
+
+const INIT = goldenInit({ kind: "inpaint", width: 128, height: 128, strength: 1 })!;
+const { mask: _, ...WITHOUT_MASK } = INIT;
+
+const REFUSED: readonly (readonly [TinyName, Partial<Request>, setting: keyof Request, words: string])[] = [
+  ["tiny-sd1", { width: 100 }, "width", "width must be a multiple of 8"],
+  ["tiny-sd1", { height: 0 }, "height", "height must be a multiple of 8"],
+  ...[0, 1.5, NaN, 4].map((clipSkip) =>
+    ["tiny-sd1", { clipSkip }, "clipSkip", `is ${clipSkip}, and the text encoder has layers 1 to 3`] as const
+  ),
+  ["tiny-sd1", { scheduler: "eulr" }, "scheduler", "eulr"],
+  ["tiny-sd1", { scheduler: "euler", eta: 0.5 }, "eta", "eta"],
+  ["tiny-sd1", { prompt: "(fox:101)", promptSyntax: "a1111" }, "prompt", "weight"],
+  ["tiny-sd1", { negativePrompt: "(fox:101)", promptSyntax: "a1111" }, "negativePrompt", "weight"],
+  ["tiny-sd1", { init: { ...INIT, strength: 0.01 } }, "init", "strength 0.01 runs no step of 4; use at least 0.25"],
+  ["tiny-inpaint", {}, "init", "needs an init image and a mask"],
+  ["tiny-inpaint", { init: WITHOUT_MASK }, "init", "needs an init image and a mask"],
+];
+
+for (const [name, change, setting, words] of REFUSED) {
+  Deno.test(`${name} refuses ${setting}: ${words}`, async () => {
+    using model = openTinyModel(name);
+    const error = await assertRejects(() => complete(model, { ...REQUEST, ...change }), RequestError, words);
+    assertEquals((error as RequestError).setting, setting);
+  });
+}
+
+Deno.test("a completed request has its schedule and its samples' chunks, and says what it will not heed", async () => {
+  const samples = async (name: TinyName, change: Partial<Request>) => {
+    using model = openTinyModel(name);
+    const { schedule, prompts, notices } = await complete(model, { ...REQUEST, ...change });
+    return [schedule.steps.length, prompts.length, notices.join("; ")];
+  };
+  const init = { init: { ...INIT, strength: 0.5 } };
+  assertEquals(await samples("tiny-sd1", { scheduler: "ddim" }), [4, 2, ""]);
+  assertEquals(await samples("tiny-sd1", { scheduler: "ddim", ...init }), [2, 2, ""]);
+  assertEquals(await samples("tiny-sd1", { scheduler: "heun", guidance: 1 }), [7, 1, ""]);
+  assertEquals(await samples("tiny-sd1", { scheduler: "ddim", guidance: 1, negativePrompt: "dogs" }), [
+    4,
+    1,
+    "The negative prompt has no effect: guidance is 1",
+  ]);
+  assertEquals(await samples("tiny-lcm", { scheduler: "lcm", negativePrompt: "dogs" }), [
+    4,
+    1,
+    "The negative prompt has no effect: models of the family LCM have none",
+  ]);
+  const long = { prompt: "fox ".repeat(80), width: 256 };
+  assertEquals(
+    (await samples("tiny-sd1", { scheduler: "ddim", ...long, ...init }))[2],
+    [
+      "The init image of 128x128 is stretched to 256x128",
+      'The prompt has 80 tokens and the model reads 75; cut off: "fox fox fox fox fox"',
+    ].join("; "),
+  );
+});

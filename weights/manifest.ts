@@ -55,7 +55,7 @@ export const PARTS = {
   unet: {
     title: "UNet",
     stem: "diffusion_pytorch_model",
-    folder: { prefix: "", rename: () => (name) => name },
+    folder: { prefix: "", rename: () => (name: string): string => name },
     checkpoint: [{ prefix: "model.diffusion_model.", rename: unetNames }],
   },
   vae: {

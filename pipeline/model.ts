@@ -2,10 +2,18 @@
  * A model that can be drawn with: its files, its family, and what it wants when nobody says otherwise.
  * @module
  */
-import { ModelFileError, type ModelFiles, type ModelOptions, openFiles, type TokenizerFiles } from "../weights/mod.ts";
+import {
+  LIMITS,
+  ModelFileError,
+  type ModelFiles,
+  type ModelOptions,
+  openFiles,
+  shown,
+  type TokenizerFiles,
+} from "../weights/mod.ts";
 import type { Family } from "./families/family.ts";
 import { familyOf } from "./families/table.ts";
-import { readVaeConfig } from "./nets/config.ts";
+import { readTextConfig, readVaeConfig, type TextConfig } from "./nets/config.ts";
 import { loadTokenizer, type Tokenizer } from "./tokenizer.ts";
 
 /** The settings that a model wants. */
@@ -50,22 +58,44 @@ export function openModel(name: string, options: ModelOptions = {}): Model {
 export function describeFiles(files: ModelFiles): Model {
   const { config, settings } = files;
   const family = familyOf(config);
-  const { width = nativeSize(files), height = nativeSize(files), latentToRgb: _, ...own } = settings;
+  const { factor } = readVaeConfig(config.vae);
+  const native = () => nativeSide(files) * factor;
+  const { width = native(), height = native(), latentToRgb: _, ...own } = settings;
+  for (const [key, side] of Object.entries({ width, height })) {
+    if (side % factor === 0 && side <= LIMITS.side) continue;
+    throw new ModelFileError("denoise.json", `${key} is ${side}, not a multiple of ${factor} up to ${LIMITS.side}`);
+  }
   return { ...files, family, defaults: { ...family.defaults, ...own, width, height } };
 }
 
-/** Pixels along a side of the pictures that the UNet was trained with. */
-function nativeSize({ config: { unet, vae } }: ModelFiles): number {
+/** Pixels along a side of the latents that the UNet was trained with. */
+function nativeSide({ config: { unet, vae } }: ModelFiles): number {
   const { sample_size: side } = unet;
-  if (Number.isSafeInteger(side) && side as number > 0) return side as number * readVaeConfig(vae).factor;
-  throw new ModelFileError("unet/config.json", `sample_size is ${JSON.stringify(side)}, not a whole number above 0`);
+  const most = LIMITS.side / readVaeConfig(vae).factor;
+  if (Number.isSafeInteger(side) && side as number > 0 && side as number <= most) return side as number;
+  throw new ModelFileError("unet/config.json", `sample_size is ${shown(side)}, not a whole number from 1 to ${most}`);
 }
 
 const tokenizers = new WeakMap<TokenizerFiles, Promise<Tokenizer>>();
 
-/** A model's tokenizer, which is made once. */
-export function tokenizerOf({ tokenizer }: Pick<ModelFiles, "tokenizer">): Promise<Tokenizer> {
+/**
+ * A model's tokenizer, which is made once.
+ *
+ * @throws {ModelFileError} when its files cannot be read, or do not fit the text encoder.
+ */
+export function tokenizerOf({ tokenizer, config }: Pick<ModelFiles, "tokenizer" | "config">): Promise<Tokenizer> {
   let made = tokenizers.get(tokenizer);
-  if (!made) tokenizers.set(tokenizer, made = loadTokenizer(tokenizer));
+  if (!made) tokenizers.set(tokenizer, made = loadFitting(tokenizer, readTextConfig(config.text_encoder)));
   return made;
+}
+
+async function loadFitting(files: TokenizerFiles, { tokens, vocabulary }: TextConfig): Promise<Tokenizer> {
+  const tokenizer = await loadTokenizer(files);
+  const { maxLength, begin, end, padding } = tokenizer;
+  if (maxLength > tokens) {
+    throw new ModelFileError("tokenizer", `makes ${maxLength} tokens of a prompt; the text encoder reads ${tokens}`);
+  }
+  const largest = Math.max(begin, end, padding);
+  if (largest < vocabulary) return tokenizer;
+  throw new ModelFileError("tokenizer", `has a token ${largest}; the text encoder's vocabulary has ${vocabulary}`);
 }

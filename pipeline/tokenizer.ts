@@ -4,7 +4,7 @@
  * @module
  */
 import type { Tokenizer as NativeTokenizer } from "tokenizers";
-import { ModelFileError, type TokenizerFiles } from "../weights/mod.ts";
+import { isObject, type JsonObject, LIMITS, ModelFileError, shown, type TokenizerFiles } from "../weights/mod.ts";
 
 /** A token of a text. */
 export interface Token {
@@ -35,7 +35,6 @@ export interface Tokenizer {
 
 /** A model may leave its length out, or write 1e30 for "no limit". */
 const DEFAULT_LENGTH = 77;
-const LONGEST_LENGTH = 4096;
 
 /** Tokens with a meaning of their own, as the files call them and as messages do. */
 const SPECIAL_TOKENS = { bos_token: "begin", eos_token: "end", pad_token: "padding" } as const;
@@ -46,15 +45,16 @@ const WORDS = String
   .raw`<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+`;
 
 /**
- * Builds a model's tokenizer from `tokenizer.json`, or from `vocab.json` and
- * `merges.txt` where there are only these (Stable Diffusion 1.4).
+ * Builds a model's tokenizer from the vocabulary and merges of `tokenizer.json`, or from `vocab.json` and `merges.txt`
+ * where there are only these (Stable Diffusion 1.4). The rules are always CLIP's own: a file's could multiply texts, or
+ * search them without end.
  *
- * @throws {ModelFileError} when files are missing or cannot be read.
+ * @throws {ModelFileError} when files are missing or cannot be read, or are not those of CLIP.
  */
 export async function loadTokenizer(files: TokenizerFiles): Promise<Tokenizer> {
   const Tokenizer = await loadNative();
   const maxLength = readMaxLength(files);
-  const native = readNative(Tokenizer, files.json ?? describeClip(files));
+  const native = readNative(Tokenizer, describeClip(files));
   return {
     maxLength,
     begin: readId(native, files, "bos_token"),
@@ -100,19 +100,17 @@ function readNative(
   }
 }
 
-/** What `tokenizer.json` says of CLIP, written out for a bare vocabulary. */
+/** A byte-level BPE: ids by token, and pairs of tokens that become one, most important first. */
+interface Vocabulary {
+  readonly vocab: Readonly<Record<string, number>>;
+  readonly merges: readonly unknown[];
+}
+
+/** What `tokenizer.json` says of CLIP, for the vocabulary of these files. */
 function describeClip(files: TokenizerFiles): string {
-  if (files.vocab === undefined || files.merges === undefined) {
-    throw new ModelFileError(
-      "tokenizer",
-      "neither tokenizer.json nor vocab.json with merges.txt is there",
-    );
-  }
-  const vocab = parseVocabulary(files.vocab);
+  const { vocab, merges } = readVocabulary(files);
   const bos = lookUp(vocab, specialToken(files, "bos_token"));
   const eos = lookUp(vocab, specialToken(files, "eos_token"));
-  const merges = files.merges.split(/\r?\n/)
-    .filter((line) => line !== "" && !line.startsWith("#version"));
   return JSON.stringify({
     added_tokens: [bos, eos].map((token) => ({
       ...token,
@@ -160,27 +158,54 @@ function describeClip(files: TokenizerFiles): string {
   });
 }
 
-function parseVocabulary(text: string): Record<string, number> {
-  try {
-    return JSON.parse(text);
-  } catch (cause) {
-    throw new ModelFileError("vocab.json", "is not JSON", { cause });
+function readVocabulary({ json, vocab, merges }: TokenizerFiles): Vocabulary {
+  if (json !== undefined) {
+    const { model } = parseObject("tokenizer.json", json);
+    const { type, end_of_word_suffix: suffix, merges } = isObject(model) ? model : {};
+    if (isObject(model) && (type ?? "BPE") === "BPE" && suffix === "</w>" && Array.isArray(merges)) {
+      return { vocab: checkIds("tokenizer.json", model.vocab), merges };
+    }
+    throw new ModelFileError("tokenizer.json", "is not a byte-level BPE as CLIP's, whose words end with </w>");
   }
+  if (vocab === undefined || merges === undefined) {
+    throw new ModelFileError("tokenizer", "neither tokenizer.json nor vocab.json with merges.txt is there");
+  }
+  const lines = merges.split(/\r?\n/).filter((line) => line !== "" && !line.startsWith("#version"));
+  return { vocab: checkIds("vocab.json", parseObject("vocab.json", vocab)), merges: lines };
 }
 
-function lookUp(vocab: Record<string, number>, content: string) {
-  const id = vocab[content];
+function parseObject(file: string, text: string): JsonObject {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (cause) {
+    throw new ModelFileError(file, "is not JSON", { cause });
+  }
+  if (isObject(value)) return value;
+  throw new ModelFileError(file, `is ${shown(value)}, not an object`);
+}
+
+function checkIds(file: string, vocab: unknown): Vocabulary["vocab"] {
+  const ids = isObject(vocab) ? Object.values(vocab) : [];
+  const wrong = ids.find((id) => !Number.isSafeInteger(id) || id as number < 0 || id as number >= LIMITS.vocabulary);
+  if (ids.length > 0 && wrong === undefined) return vocab as Vocabulary["vocab"];
+  const problem = ids.length === 0 ? "has no vocabulary" : `has the id ${shown(wrong)}`;
+  throw new ModelFileError(file, `${problem}; ids are whole numbers below ${LIMITS.vocabulary}`);
+}
+
+function lookUp(vocab: Vocabulary["vocab"], content: string) {
+  const id = Object.hasOwn(vocab, content) ? vocab[content] : undefined;
   if (id !== undefined) return { content, id };
-  throw new ModelFileError("vocab.json", `lacks the token ${content}`);
+  throw new ModelFileError("tokenizer", `lacks the token ${shown(content)}`);
 }
 
 function readMaxLength(files: TokenizerFiles): number {
   const written = files.config.model_max_length ?? DEFAULT_LENGTH;
   const length = Number.isInteger(written) ? Number(written) : 0;
-  if (length >= 3) return length > LONGEST_LENGTH ? DEFAULT_LENGTH : length;
+  if (length >= 3) return length > LIMITS.tokens ? DEFAULT_LENGTH : length;
   throw new ModelFileError(
     "tokenizer_config.json",
-    `model_max_length must be a whole number from 3, got ${JSON.stringify(written)}`,
+    `model_max_length must be a whole number from 3, got ${shown(written)}`,
   );
 }
 
@@ -188,7 +213,7 @@ function readId(native: NativeTokenizer, files: TokenizerFiles, key: SpecialToke
   const token = specialToken(files, key);
   const id = native.tokenToId(token);
   if (id !== null) return id;
-  throw new ModelFileError("tokenizer", `lacks the ${SPECIAL_TOKENS[key]} token ${token}`);
+  throw new ModelFileError("tokenizer", `lacks the ${SPECIAL_TOKENS[key]} token ${shown(token)}`);
 }
 
 /** Written as a plain text or as `{ content }`; CLIP's own when unsaid. */

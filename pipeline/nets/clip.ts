@@ -4,6 +4,7 @@
  */
 import type { Affine, Layer, Ops } from "../../kernels/ops.ts";
 import { channelsOf, type Tensor } from "../../kernels/tensor.ts";
+import { ModelFileError } from "../../weights/mod.ts";
 import type { TextConfig } from "./config.ts";
 import type { Parameters } from "./parameters.ts";
 
@@ -55,17 +56,20 @@ export function readTextEncoder(parameters: Parameters, config: TextConfig): Tex
  * Embeddings of `ids [batch][tokens]` on the host: token plus position, as `[batch, width, tokens]`. A table of
  * 49,408 x 768 would be the largest binding of the whole model, for 77 rows of it.
  *
- * @throws {RangeError} when an id is not in the vocabulary or there are more ids than positions.
+ * @throws {ModelFileError} when an id is not in the vocabulary or there are more ids than positions: the tokenizer is
+ * another model's.
  */
 export function embedTokens(weights: TextWeights, ids: readonly (readonly number[])[]): Float32Array {
   const { width, vocabulary, tokens } = weights.config;
   const length = ids[0]!.length;
-  if (length > tokens) throw new RangeError(`${length} tokens for a text encoder of ${tokens}`);
+  if (length > tokens) {
+    throw new ModelFileError("tokenizer", `makes ${length} tokens; the text encoder reads ${tokens}`);
+  }
   const embedded = new Float32Array(ids.length * width * length);
   ids.forEach((prompt, sample) =>
     prompt.forEach((id, token) => {
       if (!Number.isInteger(id) || id < 0 || id >= vocabulary) {
-        throw new RangeError(`Token ${id} is not in a vocabulary of ${vocabulary}`);
+        throw new ModelFileError("tokenizer", `has a token ${id}; the text encoder's vocabulary has ${vocabulary}`);
       }
       const row = weights.tokens(id);
       for (let c = 0; c < width; c++) {

@@ -2,7 +2,7 @@
  * A model's JSON as typed configurations: every number that decides a shape, with diffusers' defaults.
  * @module
  */
-import { type JsonObject, ModelFileError } from "../../weights/mod.ts";
+import { type JsonObject, LIMITS, ModelFileError, shown } from "../../weights/mod.ts";
 
 /** The CLIP text encoder (arXiv 2103.00020). */
 export interface TextConfig {
@@ -89,14 +89,26 @@ class Reader {
   number(key: string, fallback?: number): number {
     const value = this.value(key, fallback);
     if (typeof value !== "number" || !Number.isFinite(value)) {
-      this.fail(key, `is ${JSON.stringify(value)}, not a number`);
+      this.fail(key, `is ${shown(value)}, not a number`);
     }
     return value;
   }
 
-  count(key: string, fallback?: number): number {
-    const value = this.number(key, fallback);
-    if (!Number.isInteger(value) || value < 1) this.fail(key, `is ${value}, not a whole number above 0`);
+  count(key: string, most: number, fallback?: number): number {
+    return this.#checked(key, most, this.number(key, fallback));
+  }
+
+  #checked(key: string, most: number, value: unknown): number {
+    if (!Number.isInteger(value) || value as number < 1) {
+      this.fail(key, `is ${shown(value)}, not a whole number above 0`);
+    }
+    if (value as number > most) this.fail(key, `is ${value}; at most ${most} is supported`);
+    return value as number;
+  }
+
+  /** A count that `whole` must be a multiple of. */
+  divisor(key: string, whole: number, value: number): number {
+    if (whole % value !== 0) this.fail(key, `is ${value}, which does not divide ${whole} channels`);
     return value;
   }
 
@@ -104,35 +116,40 @@ class Reader {
     return this.value(key, fallback) === true;
   }
 
-  counts(key: string): readonly number[] {
+  counts(key: string, most: number): readonly number[] {
     const value = this.value(key, []);
-    if (!Array.isArray(value) || value.length === 0 || !value.every((n) => Number.isInteger(n) && n > 0)) {
-      this.fail(key, `is ${JSON.stringify(value)}, not a list of whole numbers`);
+    if (!Array.isArray(value) || value.length === 0) this.fail(key, `is ${shown(value)}, not a list of whole numbers`);
+    if (value.length > LIMITS.blocks) {
+      this.fail(key, `has ${value.length} entries; at most ${LIMITS.blocks} are supported`);
     }
-    return value as number[];
+    return value.map((count) => this.#checked(key, most, count));
   }
 
   names(key: string): readonly string[] {
     const value = this.value(key, []);
     if (!Array.isArray(value) || !value.every((name) => typeof name === "string")) {
-      this.fail(key, `is ${JSON.stringify(value)}, not a list of names`);
+      this.fail(key, `is ${shown(value)}, not a list of names`);
     }
     return value as string[];
   }
 
   /** One number for each of `length` blocks, given as a list or as one number for all. */
-  perBlock(key: string, length: number, fallback?: number): readonly number[] {
+  perBlock(
+    key: string,
+    length: number,
+    [most, fallback]: readonly [most: number, fallback: number],
+  ): readonly number[] {
     const value = this.value(key, fallback);
-    if (!Array.isArray(value)) return new Array<number>(length).fill(this.count(key, fallback));
+    if (!Array.isArray(value)) return new Array<number>(length).fill(this.count(key, most, fallback));
     if (value.length !== length) this.fail(key, `has ${value.length} entries for ${length} blocks`);
-    return this.counts(key);
+    return this.counts(key, most);
   }
 
   /** Refuses every value but those that are supported. */
   only(key: string, supported: readonly unknown[]): void {
     const value = this.#json[key];
     if (value !== undefined && !supported.includes(value)) {
-      this.fail(key, `is ${JSON.stringify(value)}; supported is ${supported.map((v) => JSON.stringify(v)).join(", ")}`);
+      this.fail(key, `is ${shown(value)}; supported is ${supported.map((v) => JSON.stringify(v)).join(", ")}`);
     }
   }
 }
@@ -145,13 +162,14 @@ class Reader {
 export function readTextConfig(json: JsonObject): TextConfig {
   const read = new Reader("text_encoder/config.json", json);
   read.only("hidden_act", ["quick_gelu", "gelu"]);
+  const width = read.count("hidden_size", LIMITS.channels);
   return {
-    width: read.count("hidden_size"),
-    layers: read.count("num_hidden_layers"),
-    heads: read.count("num_attention_heads"),
-    hiddenWidth: read.count("intermediate_size"),
-    vocabulary: read.count("vocab_size"),
-    tokens: read.count("max_position_embeddings", 77),
+    width,
+    layers: read.count("num_hidden_layers", LIMITS.layers),
+    heads: read.divisor("num_attention_heads", width, read.count("num_attention_heads", LIMITS.channels)),
+    hiddenWidth: read.count("intermediate_size", LIMITS.channels),
+    vocabulary: read.count("vocab_size", LIMITS.vocabulary),
+    tokens: read.count("max_position_embeddings", LIMITS.tokens, 77),
     epsilon: read.number("layer_norm_eps", 1e-5),
     activation: read.value("hidden_act", "quick_gelu") as "quick_gelu" | "gelu",
   };
@@ -184,39 +202,41 @@ export function readUnetConfig(json: JsonObject): UnetConfig {
     read.only(key, [null]);
   }
   read.only("time_embedding_type", ["positional"]);
-  const channels = read.counts("block_out_channels");
+  const channels = read.counts("block_out_channels", LIMITS.channels);
+  const groups = read.count("norm_num_groups", LIMITS.channels, 32);
+  for (const width of channels) read.divisor("norm_num_groups", width, groups);
   const blockTypes = (key: string, known: readonly string[]) => {
     const names = read.names(key);
     if (names.length !== channels.length) read.fail(key, `has ${names.length} entries for ${channels.length} blocks`);
     const unknown = names.find((name) => !known.includes(name));
-    if (unknown) read.fail(key, `names ${unknown}; supported are ${known.join(", ")}`);
+    if (unknown) read.fail(key, `names ${shown(unknown)}; supported are ${known.join(", ")}`);
     return names;
   };
   const headKey = json.num_attention_heads == null ? "attention_head_dim" : "num_attention_heads";
-  const heads = read.perBlock(headKey, channels.length, 8);
-  const depths = read.perBlock("transformer_layers_per_block", channels.length, 1);
+  const heads = read.perBlock(headKey, channels.length, [LIMITS.channels, 8]);
+  const depths = read.perBlock("transformer_layers_per_block", channels.length, [LIMITS.depth, 1]);
   const block = (name: string, i: number): UnetBlockConfig => ({
     channels: channels[i]!,
     attention: name.startsWith("CrossAttn"),
-    heads: heads[i]!,
+    heads: name.startsWith("CrossAttn") ? read.divisor(headKey, channels[i]!, heads[i]!) : heads[i]!,
     depth: depths[i]!,
   });
   const last = channels.length - 1;
   return {
-    inChannels: read.count("in_channels", 4),
-    outChannels: read.count("out_channels", 4),
-    layers: read.count("layers_per_block", 2),
+    inChannels: read.count("in_channels", LIMITS.channels, 4),
+    outChannels: read.count("out_channels", LIMITS.channels, 4),
+    layers: read.count("layers_per_block", LIMITS.residuals, 2),
     down: blockTypes("down_block_types", DOWN_BLOCKS).map(block),
     up: blockTypes("up_block_types", UP_BLOCKS).map((name, i) => block(name, last - i)),
     ...(json.mid_block_type !== null && {
       middle: block(json.mid_block_type === "UNetMidBlock2D" ? "" : "CrossAttn", last),
     }),
-    contextWidth: read.count("cross_attention_dim", 1280),
-    groups: read.count("norm_num_groups", 32),
+    contextWidth: read.count("cross_attention_dim", LIMITS.channels, 1280),
+    groups,
     epsilon: read.number("norm_eps", 1e-5),
     flipSineToCosine: read.flag("flip_sin_to_cos", true),
     frequencyShift: read.number("freq_shift", 0),
-    ...(json.time_cond_proj_dim != null && { guidanceWidth: read.count("time_cond_proj_dim") }),
+    ...(json.time_cond_proj_dim != null && { guidanceWidth: read.count("time_cond_proj_dim", LIMITS.channels) }),
     upcastAttention: read.flag("upcast_attention", false),
   };
 }
@@ -230,22 +250,24 @@ export function readVaeConfig(json: JsonObject): VaeConfig {
   const read = new Reader("vae/config.json", json);
   read.only("act_fn", ["silu", "swish"]);
   read.only("shift_factor", [null, 0]);
-  const channels = read.counts("block_out_channels");
+  const channels = read.counts("block_out_channels", LIMITS.channels);
+  const groups = read.count("norm_num_groups", LIMITS.channels, 32);
+  for (const width of channels) read.divisor("norm_num_groups", width, groups);
   for (const [key, name] of [["down_block_types", "DownEncoderBlock2D"], ["up_block_types", "UpDecoderBlock2D"]]) {
     const other = read.names(key!).find((type) => type !== name);
-    if (other) read.fail(key!, `names ${other}; supported is ${name}`);
+    if (other) read.fail(key!, `names ${shown(other)}; supported is ${name}`);
   }
   return {
-    imageChannels: read.count("out_channels", 3),
-    latentChannels: read.count("latent_channels", 4),
+    imageChannels: read.count("out_channels", LIMITS.channels, 3),
+    latentChannels: read.count("latent_channels", LIMITS.channels, 4),
     channels,
-    layers: read.count("layers_per_block", 1),
-    groups: read.count("norm_num_groups", 32),
+    layers: read.count("layers_per_block", LIMITS.residuals, 1),
+    groups,
     scalingFactor: read.number("scaling_factor", 0.18215),
     quantConvolution: read.flag("use_quant_conv", true),
     postQuantConvolution: read.flag("use_post_quant_conv", true),
     middleAttention: read.flag("mid_block_add_attention", true),
     factor: 2 ** (channels.length - 1),
-    sampleSize: read.count("sample_size", 512),
+    sampleSize: read.count("sample_size", LIMITS.side, 512),
   };
 }

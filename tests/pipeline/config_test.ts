@@ -46,11 +46,11 @@ Deno.test("a UNet that is not supported is refused with the key and the value", 
   const up = ["UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "AttnUpBlock2D"];
   assertRefused(readUnetConfig, unet, [
     [{ down_block_types: ["DownBlock2D"] }, "down_block_types has 1 entries for 4 blocks"],
-    [{ up_block_types: up }, "up_block_types names AttnUpBlock2D; supported are UpBlock2D, CrossAttnUpBlock2D"],
-    [{ down_block_types: [1, 2, 3, 4] }, "down_block_types is [1,2,3,4], not a list of names"],
+    [{ up_block_types: up }, 'up_block_types names "AttnUpBlock2D"; supported are UpBlock2D, CrossAttnUpBlock2D'],
+    [{ down_block_types: [1, 2, 3, 4] }, "down_block_types is a list of 4, not a list of names"],
     [{ mid_block_type: "MidBlock" }, 'mid_block_type is "MidBlock"; supported is "UNetMidBlock2DCrossAttn"'],
-    [{ block_out_channels: [] }, "block_out_channels is [], not a list of whole numbers"],
-    [{ block_out_channels: [32, 64.5] }, "block_out_channels is [32,64.5]"],
+    [{ block_out_channels: [] }, "block_out_channels is a list of 0, not a list of whole numbers"],
+    [{ block_out_channels: [32, 64.5] }, "block_out_channels is 64.5, not a whole number above 0"],
     [{ layers_per_block: 0 }, "layers_per_block is 0, not a whole number above 0"],
     [{ norm_eps: "small" }, 'norm_eps is "small", not a number'],
     [{ attention_head_dim: [1, 2] }, "attention_head_dim has 2 entries for 4 blocks"],
@@ -62,7 +62,7 @@ Deno.test("a UNet that is not supported is refused with the key and the value", 
 Deno.test("a text encoder that is not supported is refused with the key and the value", () => {
   assertEquals(readTextConfig(textEncoder).activation, "quick_gelu");
   const { hidden_size: _, ...narrow } = textEncoder;
-  assertThrows(() => readTextConfig(narrow), ModelFileError, "hidden_size is undefined, not a number");
+  assertThrows(() => readTextConfig(narrow), ModelFileError, "hidden_size is nothing, not a number");
   assertRefused(readTextConfig, textEncoder, [
     [{ hidden_act: "relu" }, 'hidden_act is "relu"; supported is "quick_gelu", "gelu"'],
     [{ num_hidden_layers: -1 }, "num_hidden_layers is -1"],
@@ -72,9 +72,73 @@ Deno.test("a text encoder that is not supported is refused with the key and the 
 Deno.test("a VAE that is not supported is refused with the key and the value", () => {
   assertEquals([readVaeConfig(vae).factor, readVaeConfig(vae).scalingFactor], [8, 0.18215]);
   assertRefused(readVaeConfig, vae, [
-    [{ up_block_types: ["AttnUpDecoderBlock2D"] }, "up_block_types names AttnUpDecoderBlock2D"],
-    [{ down_block_types: ["DownBlock2D"] }, "down_block_types names DownBlock2D; supported is DownEncoderBlock2D"],
+    [{ up_block_types: ["AttnUpDecoderBlock2D"] }, 'up_block_types names "AttnUpDecoderBlock2D"'],
+    [{ down_block_types: ["DownBlock2D"] }, 'down_block_types names "DownBlock2D"; supported is DownEncoderBlock2D'],
     [{ shift_factor: 0.1 }, "shift_factor is 0.1; supported is null, 0"],
     [{ scaling_factor: null, norm_num_groups: "many" }, 'norm_num_groups is "many", not a number'],
   ]);
+});
+
+/** What no model has, whichever number of a configuration says it. */
+const ENDLESS = [1e9, 2 ** 53, 1e300, Infinity];
+
+Deno.test("a number that no model has is refused before anything is planned with it", () => {
+  const numbers = (json: JsonObject) => Object.keys(json).filter((key) => typeof json[key] === "number");
+  const free = ["freq_shift", "norm_eps", "layer_norm_eps", "scaling_factor"];
+  const cases = [[readTextConfig, textEncoder], [readUnetConfig, unet], [readVaeConfig, vae]] as const;
+  const read: string[] = [];
+  for (const [readConfig, json] of cases) {
+    for (const key of numbers(json).filter((key) => !free.includes(key))) {
+      for (const value of ENDLESS) {
+        try {
+          readConfig({ ...json, [key]: value });
+        } catch (error) {
+          if (!(error instanceof ModelFileError)) throw error;
+          read.push(key);
+        }
+      }
+    }
+    for (const key of ["block_out_channels", "transformer_layers_per_block", "attention_head_dim"]) {
+      if (!(key in json)) continue;
+      for (const value of [new Array(1e5).fill(32), [32, 64, 96, 1e9]]) {
+        assertThrows(() => readConfig({ ...json, [key]: value }), ModelFileError, key);
+      }
+    }
+  }
+  const most = ENDLESS.length;
+  const refused = Object.entries(Object.groupBy(read, (key) => key)).filter(([, all]) => all!.length % most === 0);
+  assertEquals(refused.map(([key]) => key).sort(), [
+    "attention_head_dim",
+    "conv_in_kernel",
+    "conv_out_kernel",
+    "cross_attention_dim",
+    "downsample_padding",
+    "hidden_size",
+    "in_channels",
+    "intermediate_size",
+    "latent_channels",
+    "layers_per_block",
+    "max_position_embeddings",
+    "mid_block_scale_factor",
+    "norm_num_groups",
+    "num_attention_heads",
+    "num_hidden_layers",
+    "out_channels",
+    "sample_size",
+    "transformer_layers_per_block",
+    "vocab_size",
+  ]);
+});
+
+Deno.test("heads and groups that do not divide their channels are refused", () => {
+  assertRefused(readTextConfig, textEncoder, [[
+    { num_attention_heads: 5 },
+    "num_attention_heads is 5, which does not",
+  ]]);
+  assertRefused(readUnetConfig, unet, [
+    [{ attention_head_dim: 7 }, "attention_head_dim is 7, which does not divide 32 channels"],
+    [{ attention_head_dim: [4, 4, 5, 4] }, "attention_head_dim is 5, which does not divide 96 channels"],
+    [{ norm_num_groups: 5 }, "norm_num_groups is 5, which does not divide 32 channels"],
+  ]);
+  assertRefused(readVaeConfig, vae, [[{ norm_num_groups: 24 }, "norm_num_groups is 24, which does not divide 32"]]);
 });

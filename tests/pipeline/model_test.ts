@@ -138,3 +138,24 @@ Deno.test("a completed request has its schedule and its samples' chunks, and say
     ].join("; "),
   );
 });
+
+Deno.test("a tokenizer that does not fit the text encoder is refused", async () => {
+  const files = openTinyFiles();
+  const text = files.config.text_encoder;
+  const refusals: readonly (readonly [Partial<typeof files>, string])[] = [
+    [{ tokenizer: { ...files.tokenizer, config: { model_max_length: 4000 } } }, "makes 4000 tokens of a prompt; the"],
+    [{ config: { ...files.config, text_encoder: { ...text, vocab_size: 49407 } } }, "has a token 49407; the text"],
+  ];
+  for (const [change, words] of refusals) {
+    const model = describeFiles({ ...files, tokenizer: { ...files.tokenizer }, ...change });
+    await assertRejects(() => complete(model, REQUEST), ModelFileError, words);
+  }
+});
+
+Deno.test("a size that no picture of the model can have is refused", () => {
+  const files = openTinyFiles();
+  for (const width of [7, 4104]) {
+    const words = `width is ${width}, not a multiple of 8 up to 4096`;
+    assertThrows(() => describeFiles({ ...files, settings: { width } }), ModelFileError, words);
+  }
+});

@@ -9,6 +9,7 @@ import {
   type TextEncoderOptions,
   type TextWeights,
 } from "../../pipeline/nets/clip.ts";
+import { ModelFileError } from "../../weights/mod.ts";
 import type { Golden } from "../golden.ts";
 import { openTinyModel } from "../tiny_model.ts";
 import { assertStage, channelMajor, readStages, relativeError, withOps } from "./stages.ts";
@@ -97,9 +98,17 @@ Deno.test("tokens that have no embedding are refused", () =>
   withOps((ops) => {
     const weights = readWeights(ops);
     for (const id of [-1, 49408, 0.5, NaN]) {
-      assertThrows(() => embedTokens(weights, [[0, id]]), RangeError, `Token ${id} is not in a vocabulary of 49408`);
+      assertThrows(
+        () => embedTokens(weights, [[0, id]]),
+        ModelFileError,
+        `has a token ${id}; the text encoder's vocabulary`,
+      );
     }
-    assertThrows(() => embedTokens(weights, [[...IDS, 0]]), RangeError, "78 tokens for a text encoder of 77");
+    assertThrows(
+      () => embedTokens(weights, [[...IDS, 0]]),
+      ModelFileError,
+      "makes 78 tokens; the text encoder reads 77",
+    );
     assertEquals(embedTokens(weights, [IDS]).length, 77 * 32);
     return Promise.resolve();
   }));

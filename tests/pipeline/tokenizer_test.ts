@@ -96,12 +96,18 @@ Deno.test("the model's files decide length and padding", async () => {
 Deno.test("unusable tokenizer files are named", async () => {
   for (
     const [broken, words] of [
-      [{ json: "{}" }, "tokenizer: cannot be read"],
-      [{ json: "{" }, "tokenizer: cannot be read"],
+      [{ json: "{}" }, "tokenizer.json: is not a byte-level BPE as CLIP's"],
+      [{ json: "{" }, "tokenizer.json: is not JSON"],
+      [{ json: '{"model": {"type": "Unigram"}}' }, "tokenizer.json: is not a byte-level BPE as CLIP's"],
+      [{ json: '{"model": {"end_of_word_suffix": "</w>", "merges": []}}' }, "tokenizer.json: has no vocabulary"],
+      [{ vocab: "null" }, "vocab.json: is null, not an object"],
+      [{ vocab: '{"a": -1}' }, "vocab.json: has the id -1"],
+      [{ vocab: '{"a": 1e9}' }, "vocab.json: has the id 1000000000; ids are whole numbers below 1048576"],
+      [{ vocab: '{"a": "b"}' }, 'vocab.json: has the id "b"'],
       [{ merges: "a b c d" }, "tokenizer: cannot be read"],
       [{ vocab: "[" }, "vocab.json: is not JSON"],
-      [{ vocab: '{"a":0}' }, "vocab.json: lacks the token <|startoftext|>"],
-      [{ specialTokens: { pad_token: "nowhere" } }, "padding token nowhere"],
+      [{ vocab: '{"a":0}' }, 'tokenizer: lacks the token "<|startoftext|>"'],
+      [{ specialTokens: { pad_token: "nowhere" } }, 'padding token "nowhere"'],
       [{ config: { model_max_length: 2 } }, "from 3, got 2"],
       [{ config: { model_max_length: 7.5 } }, "from 3, got 7.5"],
       [{ config: { model_max_length: "77" } }, 'from 3, got "77"'],
@@ -118,4 +124,17 @@ Deno.test("unusable tokenizer files are named", async () => {
     ModelFileError,
     "neither tokenizer.json nor vocab.json with merges.txt is there",
   );
+});
+
+Deno.test("a file's own rules are not followed: texts do not grow, and no pattern of a stranger's searches them", async () => {
+  const json = JSON.parse(emojiJson.json);
+  const grow = { type: "Replace", pattern: { Regex: "." }, content: "a".repeat(1000) };
+  json.normalizer = { type: "Sequence", normalizers: [grow, grow, grow] };
+  json.pre_tokenizer = { type: "Split", pattern: { Regex: "(a+)+$" }, behavior: "Removed", invert: true };
+  const [hostile, plain] = [
+    await loadTokenizer({ ...emojiJson, json: JSON.stringify(json) }),
+    await loadTokenizer(emojiJson),
+  ];
+  const text = "a red apple ".repeat(20);
+  assertEquals(await hostile.tokenize(text), await plain.tokenize(text));
 });

@@ -1,3 +1,3 @@
-import { run } from "./cli/mod.ts";
+import { run } from "./cli/run.ts";
 
 Deno.exit(await run(Deno.args));

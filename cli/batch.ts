@@ -2,16 +2,15 @@
  * `denoise batch`: a picture of each line of a file, with one model.
  * @module
  */
-import { type BatchLine, checkModel, readBatchLines } from "./batch_lines.ts";
-import type { Given } from "./command.ts";
+import type { Given } from "./commands.ts";
 import type { Environment } from "./environment.ts";
 import { UsageError } from "./errors.ts";
-import { checkNames, checkOtherFiles, checkPlaces, throwFirst } from "./job_checks.ts";
-import { readValues } from "./parse.ts";
-import { type Entry, jobsOf } from "./picture_job.ts";
-import { Series } from "./picture_series.ts";
-import { Studio } from "./studio.ts";
-import { readTextFile } from "./text_file.ts";
+import { readTextFile } from "./files.ts";
+import { checkNames, checkPlaces, createJobs, type Failure, type Job } from "./jobs.ts";
+import { optionEntry, optionNames } from "./options.ts";
+import { type OptionTexts, readValues } from "./parse.ts";
+import { type PictureLine, readPictureLine } from "./request.ts";
+import { Session } from "./session.ts";
 
 /** Names that are the same whenever and wherever a line is drawn. */
 const TEMPLATE = "{index}-{seed}-{slug}.png";
@@ -21,50 +20,16 @@ export async function execute(given: Given, environment: Environment): Promise<n
   const start = performance.now();
   const { values } = given;
   if (values.output === "-") throw new UsageError("A batch makes many pictures, and standard output takes one");
-  const planned = planLines(readBatchLines(await readSource(given, environment)), given);
+  const planned = planLines(readLines(await readSource(given, environment)), given);
   if (planned.length === 0) throw new UsageError("The batch is empty: no line asks for a picture");
   checkNames(planned.flat());
 
   const { number, of } = values.shard ?? { number: 1, of: 1 };
   const own = planned.filter((_, index) => index % of === number - 1).flat();
-  const entries = checkPlaces(own, environment.folder);
-  if (!values["continue-on-error"]) throwFirst(entries);
-  checkOtherFiles(values, environment.folder);
-  if (entries.length === 0) return 0;
-
-  await using studio = await Studio.open(values, environment);
-  return await new Series(studio, environment, { values, start }).draw(entries);
-}
-
-/**
- * The pictures of each line. Index and seed of a picture follow from the lines alone, those of other shards included,
- * so that each shard, and each run after an interruption, gives a line the same pictures: without a seed of its own, a
- * line counts on from `--seed`, or 0, by the pictures before it.
- */
-function planLines(lines: readonly BatchLine[], { options, values }: Given): Entry[][] {
-  let index = 1;
-  return lines.map((line) => {
-    const entries = planLine(line);
-    index += entries.length;
-    return entries;
-  });
-
-  function planLine(line: BatchLine): Entry[] {
-    const place = { index, line: line.number };
-    try {
-      if (line.error) throw line.error;
-      checkModel(line, options);
-      const merged = { ...options, ...line.options };
-      const own = readValues({ options: merged });
-      const seed = line.options.seed === undefined ? (values.seed ?? 0n) + BigInt(index - 1) : own.seed!;
-      const order = { ...place, options: merged, values: own, prompt: line.prompt, seed };
-      if (own.output === "-") throw new UsageError("output is -, and standard output takes one picture");
-      return jobsOf({ ...order, template: TEMPLATE, replaces: true });
-    } catch (error) {
-      if (!(error instanceof UsageError)) throw error;
-      return [{ ...place, error: new UsageError(`Line ${line.number}: ${error.message}`, { cause: error }) }];
-    }
-  }
+  const jobs = await checkPlaces(own, { values, folder: environment.folder });
+  if (jobs.length === 0) return 0;
+  await using session = await Session.open({ values, environment, start });
+  return await session.draw(jobs);
 }
 
 /** The text of the file that the one argument names; `-` is standard input. */
@@ -74,4 +39,67 @@ async function readSource({ positionals }: Given, { stdin, folder }: Environment
     throw new UsageError("A batch is read from one file: denoise batch FILE, or - for standard input");
   }
   return path === "-" ? await stdin.read() : readTextFile(path, { folder, label: "The batch" });
+}
+
+/** A line that asks for pictures. */
+export interface BatchLine {
+  /** Which line of the file, from 1. */
+  readonly number: number;
+  readonly text: string;
+}
+
+/** The lines of `text` that ask for pictures: empty lines and those that begin with `#` do not. */
+export function readLines(text: string): BatchLine[] {
+  const lines = text.replace(/^\uFEFF/, "").split("\n").map((line, i) => ({ number: i + 1, text: line.trim() }));
+  return lines.filter(({ text }) => text !== "" && !text.startsWith("#"));
+}
+
+/** @throws {UsageError} when it is a JSON object, and a wrong one. */
+export function readLine({ text }: Pick<BatchLine, "text">): PictureLine {
+  return text.startsWith("{") ? readPictureLine(text) : { prompt: text, options: {} };
+}
+
+/**
+ * The pictures of each line. Index and seed of a picture follow from the lines alone, those of other shards included,
+ * so that each shard, and each run after an interruption, gives a line the same pictures: without a seed of its own, a
+ * line counts on from `--seed`, or 0, by the pictures before it.
+ */
+function planLines(lines: readonly BatchLine[], { options, values }: Given): (Job | Failure)[][] {
+  let index = 1;
+  return lines.map((line) => {
+    const jobs = planLine(line);
+    index += jobs.length;
+    return jobs;
+  });
+
+  function planLine(line: BatchLine): (Job | Failure)[] {
+    try {
+      const own = readLine(line);
+      checkModel(own.options, options);
+      const merged = { ...options, ...own.options };
+      const spec = { prompt: own.prompt, options: merged, values: readValues(merged) };
+      const counted = (values.seed ?? 0n) + BigInt(index - 1);
+      const seed = own.options.seed === undefined ? counted : spec.values.seed!;
+      if (spec.values.output === "-") throw new UsageError("output is -, and standard output takes one picture");
+      return createJobs(spec, { index, line: line.number, seed, template: TEMPLATE, replaces: true });
+    } catch (cause) {
+      if (!(cause instanceof UsageError)) throw cause;
+      const error = new UsageError(`Line ${line.number}: ${cause.message}`, { cause });
+      return [{ index, line: line.number, status: "error", error }];
+    }
+  }
+}
+
+/**
+ * Refuses a line that changes what is loaded once.
+ *
+ * @throws {UsageError} when it names another model, precision or kernels than the options of the `run`.
+ */
+function checkModel(line: OptionTexts, run: OptionTexts): void {
+  for (const name of optionNames.filter((name) => optionEntry(name).scope === "model")) {
+    const { default: text, otherwise = text } = optionEntry(name);
+    if (line[name] === undefined || line[name] === (run[name] ?? otherwise)) continue;
+    const said = JSON.stringify(line[name]);
+    throw new UsageError(`${name} is ${said}, but a batch loads one model: give --${name} for all lines`);
+  }
 }

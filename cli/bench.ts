@@ -11,22 +11,21 @@ import {
   measureRates,
   measureStages,
 } from "../pipeline/bench/mod.ts";
-import { Gpu, openModel, Pipeline, type Request } from "../pipeline/mod.ts";
-import { openRandomModel, sd14Reference } from "../pipeline/random_model.ts";
-import { drawChart } from "./bench_chart.ts";
-import { type BenchReport, writeReport } from "./bench_report.ts";
-import type { Given } from "./command.ts";
-import type { Environment } from "./environment.ts";
-import { UsageError } from "./errors.ts";
+import { openRandomModel, sd14Reference } from "../pipeline/bench/sd14.ts";
+import { complete, Gpu, openModel, Pipeline } from "../pipeline/mod.ts";
+import { type BenchReport, drawChart, writeReport } from "./bench_report.ts";
 import { describeBuild } from "./build.ts";
-import { exitCodeOf } from "./exit_codes.ts";
+import type { Given } from "./commands.ts";
+import type { Environment } from "./environment.ts";
+import { exitCodeOf, UsageError } from "./errors.ts";
+import { checkWritable, writeWhole } from "./files.ts";
 import { selectionOf } from "./kernel_timings.ts";
 import type { OptionValues } from "./options.ts";
-import { checkWritable, writeWhole } from "./whole_file.ts";
+import { completeRequest } from "./request.ts";
 
 /**
- * Measures and prints a report: stages and operations, or what an option asks for instead. The exit code of a check is
- * that of a GPU that failed where a stage is wrong.
+ * Measures and prints a report: stages and operations, or what an option asks for instead. Where a check finds a stage
+ * wrong, the exit code is that of a GPU that failed.
  */
 export async function execute({ values, positionals }: Given, environment: Environment): Promise<number> {
   const { stdout, stderr, folder } = environment;
@@ -40,26 +39,16 @@ export async function execute({ values, positionals }: Given, environment: Envir
     : openRandomModel();
   const { defaults } = model;
   const { precision, kernels, steps = defaults.steps, width = defaults.width, height = defaults.height } = values;
-  const request: Request = {
-    prompt: "",
-    negativePrompt: "",
-    seed: 0n,
-    guidance: defaults.guidance,
-    steps,
-    width,
-    height,
-    rng: "cpu",
-  };
+  const { guidance } = defaults;
+  const request = { prompt: "", negativePrompt: "", seed: 0n, guidance, steps, width, height, rng: "cpu" } as const;
+  await completeRequest(request, { model, module: { complete } });
   say("Measuring what the machine reaches without a model");
   const before = await measureCeilings();
   await using gpu = await Gpu.open();
   say(`Loading ${model.name}`);
   const start = performance.now();
-  await using pipeline = await Pipeline.load(gpu, model, {
-    precision,
-    kernels,
-    selection: selectionOf(values, environment),
-  });
+  const selection = selectionOf(values, environment);
+  await using pipeline = await Pipeline.load(gpu, model, { precision, kernels, selection });
   const load = performance.now() - start;
   say("Measuring the model");
   const measured = await measure();
@@ -71,7 +60,7 @@ export async function execute({ values, positionals }: Given, environment: Envir
     width,
     height,
     steps,
-    guidance: request.guidance,
+    guidance,
     precision,
     kernels,
     ceilings: { before, after: await measureCeilings() },
@@ -85,9 +74,7 @@ export async function execute({ values, positionals }: Given, environment: Envir
   const wrong = report.check?.some(({ error, allowed }) => !(error <= allowed));
   return wrong ? exitCodeOf({ name: "GpuFailedError" }) : 0;
 
-  async function measure(): Promise<
-    Pick<BenchReport, "stages" | "operations" | "rates" | "ablation" | "choices" | "check">
-  > {
+  async function measure(): Promise<Partial<BenchReport>> {
     if (values.check) return { check: await pipeline.compare(sd14Reference) };
     if (values["list-kernels"]) return { choices: await measureChoices(pipeline, request) };
     if (!values.ablation) {
@@ -111,13 +98,13 @@ function checkUsage(values: OptionValues, positionals: readonly string[]): void 
     throw new UsageError(`--${measurements[0]} and --${measurements[1]} are two measurements: choose one`);
   }
   if (values.check && values["random-weights"] === undefined) {
-    throw new UsageError("--check needs --random-weights, whose results are known");
+    throw new UsageError("--check needs --random-weights, the model whose results are known");
   }
   if (values.output !== undefined && !values.ablation) {
-    throw new UsageError("--output needs --ablation, whose chart it is");
+    throw new UsageError("--output needs --ablation, which it draws a chart of");
   }
   if (values.output !== undefined && values.output !== "-" && !/\.svg$/i.test(values.output)) {
-    throw new UsageError(`--output writes the chart as SVG: name a file that ends in .svg, got ${values.output}`);
+    throw new UsageError(`--output writes the chart as SVG: name a file that ends in .svg, not ${values.output}`);
   }
-  if (values.output === "-") throw new UsageError("--output - and the report both want standard output: name a file");
+  if (values.output === "-") throw new UsageError("--output - and the report both use standard output: name a file");
 }

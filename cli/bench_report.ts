@@ -1,5 +1,5 @@
 /**
- * What `denoise bench` found, as data and as text.
+ * What `denoise bench` found, as data, as text and, of an ablation, as a chart.
  * @module
  */
 import type {
@@ -35,7 +35,7 @@ export interface BenchReport extends Build {
   readonly peakBytes: number;
   readonly stages?: StageTimes;
   readonly operations?: StageOperations;
-  /** Kernels on shapes that are those of no model. */
+  /** Kernels on shapes that no model has. */
   readonly rates?: readonly KernelRate[];
   readonly ablation?: readonly AblationRow[];
   readonly choices?: readonly Choice[];
@@ -43,10 +43,9 @@ export interface BenchReport extends Build {
   readonly check?: readonly Deviation[];
 }
 
-/** Operations that the text shows of each stage; JSON has all. */
+/** How many operations of each stage the text shows; JSON has all. */
 const SHOWN = 20;
 
-/** The report for people. */
 export function writeReport(report: BenchReport): string {
   const { stages, operations, rates, ablation, choices, check } = report;
   return [
@@ -84,7 +83,7 @@ function writeStages({ text, step, decode, picture, first }: StageTimes): string
     row("one step", step),
     row("decode", decode),
     row("whole picture", picture),
-    ["first picture", number(first), number(first), "1"],
+    row("first picture", { low: first, median: first, count: 1 }),
   ]);
 }
 
@@ -103,28 +102,21 @@ function writeOperations({ ceilings }: BenchReport, stage: string, operations: r
 function writeRates({ ceilings }: BenchReport, rates: readonly KernelRate[]): string {
   const rows = rates.map(({ name, elements, flops, milliseconds }) => {
     const operation = { flops, bytes: 0, milliseconds };
-    return [
-      `${name}, ${elements}`,
-      number(milliseconds),
-      operationRate(operation, milliseconds),
-      ceilingPercent(operation, ceilings),
-    ];
+    const reached = [operationRate(operation, milliseconds), ceilingPercent(operation, ceilings)];
+    return [`${name}, ${elements}`, number(milliseconds), ...reached];
   });
   return table(["Kernel", "ms", "rate", "of ceiling"], rows);
 }
 
 function writeAblation(rows: readonly AblationRow[]): string {
-  const cells = rows.map(({ name, times }, i) => {
-    const picture = number(times.picture.low);
-    return [
-      name,
-      number(times.step.low),
-      i === 0 ? "" : percent(reductionOf(rows, i, "step")),
-      number(times.decode.low),
-      picture,
-      i === 0 ? "" : percent(reductionOf(rows, i)),
-    ];
-  });
+  const cells = rows.map(({ name, times: { step, decode, picture } }, i) => [
+    name,
+    number(step.low),
+    reduction(rows, i, "step"),
+    number(decode.low),
+    number(picture.low),
+    reduction(rows, i),
+  ]);
   return table(["", "one step ms", "reduction", "decode ms", "picture ms", "reduction"], cells);
 }
 
@@ -151,22 +143,14 @@ function writeCheck(deviations: readonly Deviation[]): string {
   return table(["Compared with diffusers", "relative error", "allowed", ""], rows);
 }
 
-/** How much less time the picture of a row, or a step of it, takes than that of the first, from 0 to 1. */
-export function reductionOf(
-  rows: readonly AblationRow[],
-  index: number,
-  stage: "picture" | "step" = "picture",
-): number {
-  return 1 - rows[index]!.times[stage].low / rows[0]!.times[stage].low;
+/** How much less time a row's picture, or step, takes than the first row's, as the paper writes it: `-52.2 %`. */
+function reduction(rows: readonly AblationRow[], index: number, stage: "picture" | "step" = "picture"): string {
+  if (index === 0) return "";
+  const share = 1 - rows[index]!.times[stage].low / rows[0]!.times[stage].low;
+  return `${share < 0 ? "+" : "-"}${Math.abs(100 * share).toFixed(1)} %`;
 }
 
-/** A reduction as the paper writes it, `-52.2 %`. */
-export function percent(reduction: number): string {
-  return `${reduction < 0 ? "+" : "-"}${Math.abs(100 * reduction).toFixed(1)} %`;
-}
-
-/** Milliseconds as seconds. */
-export function seconds(milliseconds: number): string {
+function seconds(milliseconds: number): string {
   return `${(milliseconds / 1000).toPrecision(3)} s`;
 }
 
@@ -175,18 +159,16 @@ function number(milliseconds: number): string {
 }
 
 /**
- * How much of what the machine reached without a model an operation reaches, of arithmetic where it has any, otherwise of
- * memory. Winograd, which multiplies less than the definition, and data in caches can be above 1.
+ * An operation's share of what the machine reached without a model, of arithmetic where it has any, otherwise of memory.
+ * Winograd, which multiplies less than the definition, and data in caches can be above 100 %.
  */
 function ceilingPercent(
   { flops, bytes, milliseconds }: Pick<OperationTime, "flops" | "bytes" | "milliseconds">,
   { before, after }: BenchReport["ceilings"],
 ): string {
   const most = (name: "teraflops" | "gigabytes") => Math.max(before[name], after[name]);
-  const share = flops > 0
-    ? flops / milliseconds / 1e9 / most("teraflops")
-    : bytes / milliseconds / 1e6 / most("gigabytes");
-  return `${(100 * share).toFixed(0)} %`;
+  const [amount, ceiling] = flops > 0 ? [flops, 1e9 * most("teraflops")] : [bytes, 1e6 * most("gigabytes")];
+  return `${(100 * amount / milliseconds / ceiling).toFixed(0)} %`;
 }
 
 /** What an operation reaches: arithmetic where it has any, otherwise memory. */
@@ -200,10 +182,69 @@ function rate(perSecond: number, unit: string): string {
   return `${(perSecond / size).toPrecision(3)} ${prefix}${unit}/s`;
 }
 
-/** Columns as wide as they need to be, the first to the left, the others to the right. */
+/** Columns as wide as they need to be, the first one aligned to the left, the others to the right. */
 function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
   const widths = head.map((name, i) => Math.max(name.length, ...rows.map((row) => row[i]!.length)));
   const line = (cells: readonly string[]) =>
     cells.map((cell, i) => i === 0 ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!)).join("  ").trimEnd();
   return [head, ...rows].map((cells) => `${line(cells)}\n`).join("");
+}
+
+/** The chart's measures in pixels. */
+const WIDTH = 840;
+const NAMES = 264;
+const BARS = 400;
+const ROW = 34;
+const TOP = 84;
+
+/** Parts of a bar, from the left; the colours differ in brightness, too. */
+const PARTS = [
+  { name: "denoising", colour: "#1f5fa8" },
+  { name: "VAE decoder", colour: "#6fa8dc" },
+  { name: "everything else", colour: "#cfd8e3" },
+] as const;
+
+/** An SVG of what whole pictures take, a bar for each row of the report's ablation. */
+export function drawChart(report: BenchReport): string {
+  const rows = report.ablation ?? [];
+  const longest = Math.max(...rows.map(({ times }) => times.picture.low));
+  const { adapter, model, width, height, steps } = report;
+  const bottom = TOP + rows.length * ROW + 16;
+  return [
+    `<svg xmlns="http://www.w3.org/2000/svg" width="${WIDTH}" height="${bottom}" viewBox="0 0 ${WIDTH} ${bottom}" ` +
+    `font-family="sans-serif" font-size="14">`,
+    `<rect width="100%" height="100%" fill="#ffffff"/>`,
+    text(16, 28, `${model}, ${width}x${height}, ${steps} steps`, `font-size="17" font-weight="bold"`),
+    text(16, 50, adapter.description),
+    ...PARTS.flatMap(({ name, colour }, i) => [
+      rectangle(NAMES + 150 * i, TOP - 24, 12, 12, colour),
+      text(NAMES + 150 * i + 18, TOP - 13, name),
+    ]),
+    ...rows.flatMap((_, i) => bar(rows, i, BARS / longest)),
+    "</svg>\n",
+  ].join("\n");
+}
+
+function bar(rows: readonly AblationRow[], index: number, scale: number): readonly string[] {
+  const { name, times } = rows[index]!;
+  const { step, decode, picture, evaluations } = times;
+  const y = TOP + index * ROW;
+  const known = [evaluations * step.low, decode.low];
+  const parts = [...known, Math.max(0, picture.low - known[0]! - known[1]!)];
+  const starts = parts.map((_, i) => NAMES + scale * parts.slice(0, i).reduce((a, b) => a + b, 0));
+  const label = [seconds(picture.low), reduction(rows, index)].filter(Boolean).join(", ");
+  return [
+    text(16, y + 20, name),
+    ...parts.map((part, i) => rectangle(starts[i]!, y + 5, scale * part, ROW - 12, PARTS[i]!.colour)),
+    text(starts[2]! + scale * parts[2]! + 8, y + 20, label),
+  ];
+}
+
+function rectangle(x: number, y: number, width: number, height: number, colour: string): string {
+  return `<rect x="${x.toFixed(1)}" y="${y}" width="${width.toFixed(1)}" height="${height}" fill="${colour}"/>`;
+}
+
+function text(x: number, y: number, words: string, attributes = ""): string {
+  const escaped = words.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
+  return `<text x="${x.toFixed(1)}" y="${y}" fill="#1b1f24" ${attributes}>${escaped}</text>`;
 }

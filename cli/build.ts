@@ -4,30 +4,21 @@
  */
 import project from "../deno.json" with { type: "json" };
 
-/** Version of this program. */
 export const VERSION: string = project.version;
 
-/** What runs; what cannot be found out is absent. */
+/** Versions; one that cannot be found out is absent. */
 export interface Build {
-  /** Version of this program. */
   readonly version: string;
-  /** Its commit, with `-dirty` where files differ from it. */
+  /** With `-dirty` where files differ from it. */
   readonly commit?: string;
-  /** Version of Deno. */
   readonly deno: string;
-  /** Version of NVIDIA's driver; WebGPU tells of no other. */
+  /** Of NVIDIA's driver; WebGPU does not tell that of others. */
   readonly driver?: string;
 }
 
-/** Describes the running program. */
 export async function describeBuild(): Promise<Build> {
   const [commit, driver] = [await readCommit(), readDriver()];
-  return {
-    version: VERSION,
-    ...(commit && { commit }),
-    deno: Deno.version.deno,
-    ...(driver && { driver }),
-  };
+  return { version: VERSION, ...(commit && { commit }), deno: Deno.version.deno, ...(driver && { driver }) };
 }
 
 async function readCommit(): Promise<string | undefined> {

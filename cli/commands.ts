@@ -2,8 +2,32 @@
  * The command table.
  * @module
  */
-import type { Command } from "./command.ts";
-import { type OptionName, optionNames } from "./options.ts";
+import type { Environment } from "./environment.ts";
+import { type OptionName, optionNames, type OptionValues } from "./options.ts";
+import type { SortedArguments } from "./parse.ts";
+
+/** What a command is given, checked. */
+export interface Given extends SortedArguments {
+  readonly values: OptionValues;
+}
+
+/** A command's code: it returns an exit code, 0 when it returns nothing. */
+export interface CommandModule {
+  execute(given: Given, environment: Environment): Promise<number | void>;
+}
+
+/** An entry of the command table. */
+export interface Command<Name extends string = string> {
+  /** The first argument that asks for it; the first entry needs none. */
+  readonly name: Name;
+  /** How help writes its arguments. */
+  readonly usage: string;
+  /** What it does, in words. */
+  readonly summary: string;
+  /** What its arguments are, when a shell can complete them: files, or one of these words. */
+  readonly completes?: "files" | readonly string[];
+  readonly options: readonly OptionName[];
+}
 
 /** Shells that can be taught to complete the command. */
 export const SHELLS = ["bash", "zsh", "fish"] as const;
@@ -43,7 +67,7 @@ const table = [
   {
     name: "pull",
     usage: "denoise pull ORGANISATION/NAME [options]",
-    summary: "downloads a model of Stable Diffusion 1.x from the Hugging Face hub",
+    summary: "downloads a Stable Diffusion model from the Hugging Face hub",
     options: [...pullOptions, "json", "quiet", "help", "version"],
   },
   {
@@ -55,7 +79,7 @@ const table = [
   {
     name: "doctor",
     usage: "denoise doctor [options]",
-    summary: "examines this machine: the GPU, whether it computes rightly, models, caches, what is slow and why",
+    summary: "examines this machine: the GPU, whether its results are right, models, caches, what is slow and why",
     options: ["json", "quiet", "help", "version"],
   },
   {
@@ -92,12 +116,3 @@ export type CommandName = (typeof table)[number]["name"];
 
 /** Every command; the first one is meant when none is named. */
 export const commands: readonly [Command<CommandName>, ...Command<CommandName>[]] = table;
-
-/** The command that `args` begin with, and the arguments that are left for it. */
-export function findCommand(args: readonly string[]): {
-  readonly command: Command<CommandName>;
-  readonly rest: readonly string[];
-} {
-  const named = commands.find(({ name }) => name === args[0]);
-  return named === undefined ? { command: commands[0], rest: args } : { command: named, rest: args.slice(1) };
-}

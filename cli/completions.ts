@@ -2,8 +2,7 @@
  * `denoise completions`: the command and option tables as scripts for shells.
  * @module
  */
-import type { Command, Given } from "./command.ts";
-import { commands, SHELLS } from "./commands.ts";
+import { type Command, commands, type Given, SHELLS } from "./commands.ts";
 import type { Environment } from "./environment.ts";
 import { UsageError } from "./errors.ts";
 import { optionEntry, type OptionName } from "./options.ts";

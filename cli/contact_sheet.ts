@@ -11,20 +11,14 @@ const WHITE = 255;
 /** A sheet of 400 MB before it is compressed. */
 const MOST_PIXELS = 2 ** 27;
 
-/** Width and height in pixels. */
 type Size = Pick<Image, "width" | "height">;
 
-/**
- * Refuses pictures of these sizes that no sheet can hold.
- *
- * @throws {UsageError} when their sheet had more than 2^27 pixels.
- */
+/** @throws {UsageError} when a sheet of pictures of these sizes would have more than 2^27 pixels. */
 export function checkSheet(sizes: readonly Size[]): void {
   const { width, height } = layOut(sizes);
   if (width * height <= MOST_PIXELS) return;
-  throw new UsageError(
-    `--grid: a contact sheet of ${sizes.length} pictures would have ${width}x${height} pixels, more than ${MOST_PIXELS}`,
-  );
+  const sheet = `a contact sheet of ${sizes.length} pictures would have ${width}x${height} pixels`;
+  throw new UsageError(`--grid: ${sheet}; at most ${MOST_PIXELS} are possible`);
 }
 
 /** The pictures row by row on white, none of them scaled; smaller ones stand in the top left of their cells. */

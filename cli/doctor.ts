@@ -3,14 +3,12 @@
  * @module
  */
 import { cacheSizes, describeModels } from "../pipeline/models.ts";
-import type { Examination } from "../pipeline/mod.ts";
+import { GpuFailedError, NoGpuError } from "../pipeline/mod.ts";
 import { describeBuild } from "./build.ts";
-import type { Given } from "./command.ts";
-import { adviseOn } from "./doctor_advice.ts";
-import { type DoctorReport, writeDoctorReport } from "./doctor_report.ts";
+import type { Given } from "./commands.ts";
+import { adviseOn, type DoctorReport, writeDoctorReport } from "./doctor_report.ts";
 import type { Environment } from "./environment.ts";
-import { UsageError } from "./errors.ts";
-import { exitCodeOf } from "./exit_codes.ts";
+import { exitCodeOf, UsageError } from "./errors.ts";
 
 /** Prints the report. The exit code is that of a missing GPU, or of one that fails a self-test. */
 export async function execute({ values, positionals }: Given, environment: Environment): Promise<number> {
@@ -29,10 +27,8 @@ export async function execute({ values, positionals }: Given, environment: Envir
   return code;
 }
 
-async function examineGpu(
-  { loadPipeline }: Environment,
-): Promise<Pick<DoctorReport, "adapter" | "problem"> & Partial<Examination> & { readonly code: number }> {
-  const { examine, Gpu, GpuFailedError, NoGpuError } = await loadPipeline();
+async function examineGpu({ loadPipeline }: Environment) {
+  const { examine, Gpu } = await loadPipeline();
   try {
     await using gpu = await Gpu.open();
     const examination = await examine(gpu);

@@ -1,5 +1,5 @@
 /**
- * What `denoise doctor` found, and how people read it.
+ * What `denoise doctor` found, how people read it, and what can be done about it.
  * @module
  */
 import type { AdapterInfo, Examination } from "../pipeline/mod.ts";
@@ -10,28 +10,22 @@ import { showBytes } from "./byte_count.ts";
 /** What was found: the document under `--json`. What needs a GPU is absent without one. */
 export interface DoctorReport extends Build, Partial<Examination> {
   readonly schema: 1;
-  /** The GPU. */
   readonly adapter?: AdapterInfo;
-  /** Why there is none. */
+  /** Why there is no GPU. */
   readonly problem?: string;
-  /** What there is to draw with. */
   readonly models: readonly ModelDescription[];
-  /** Cache folders. */
   readonly caches: readonly CacheSize[];
-  /** What is wrong or slow, why, and what can be done. */
   readonly advice: readonly string[];
 }
 
 /** The report as text. */
 export function writeDoctorReport(report: DoctorReport): string {
   const { version, commit, deno, models, caches, advice } = report;
+  const tests = report.tests?.map(({ name, failure }) => failure ? `WRONG: ${name}: ${failure}` : `right: ${name}`);
   const sections: readonly (readonly [heading: string, lines: readonly string[]])[] = [
     [`denoise ${version}${commit === undefined ? "" : `, commit ${commit}`}, Deno ${deno}`, []],
     describeGpu(report),
-    [
-      "Self-tests",
-      report.tests?.map(({ name, failure }) => failure ? `WRONG: ${name}: ${failure}` : `right: ${name}`) ?? [],
-    ],
+    ["Self-tests", tests ?? []],
     [
       "Models",
       models.map(({ name, bytes, problem }) => `${name}, ${showBytes(bytes)}${problem ? `: ${problem}` : ""}`),
@@ -58,4 +52,52 @@ function describeGpu(
   ];
   const lines = told.flatMap(([name, value]) => value ? [`${name}: ${value}`] : []);
   return [`GPU: ${description}${software ? ", a software renderer" : ""}`, lines];
+}
+
+/** The oldest Deno that the program is tested with. */
+const OLDEST_DENO = [2, 9] as const;
+
+/** What is wrong or slow, why, and what can be done; a sentence each. */
+export function adviseOn(found: Omit<DoctorReport, "advice">): readonly string[] {
+  const { deno, adapter, features, limits, kernels, tests = [], caches } = found;
+  const lacks = (name: string) => features?.[name] === false;
+  const wrong = tests.filter(({ failure }) => failure !== undefined);
+  const bound = limits?.maxStorageBufferBindingSize ?? Infinity;
+  const rules: readonly (readonly [applies: boolean | undefined, advice: string])[] = [
+    [isOld(deno), `Deno ${deno} is older than ${OLDEST_DENO.join(".")}, which this program needs: run deno upgrade`],
+    [
+      wrong.length > 0,
+      "This GPU returns wrong results, and pictures would be wrong, too: another version of its driver may help",
+    ],
+    [
+      wrong.length > 0 && wrong.every(({ name }) => name.includes("float16")),
+      "Only float16 is wrong: --precision f32 does without it",
+    ],
+    [
+      adapter?.software,
+      "This GPU is a software renderer, which runs on the CPU: a picture of the embedded model takes seconds, one of " +
+      "Stable Diffusion many minutes; if there is a graphics card, it needs its driver",
+    ],
+    [
+      adapter?.software && kernels?.backend === "buffer",
+      "Kernels that read buffers are slow on software renderers, but those that read textures do not pay off here",
+    ],
+    [lacks("shader-f16"), "Without shader-f16 all arithmetic is float32: activations take twice the memory"],
+    [lacks("subgroups"), "Without subgroups sums go through workgroup memory, which is slower"],
+    [
+      lacks("timestamp-query"),
+      "Without timestamp-query kernels cannot be timed: built-in tables choose them, and bench cannot run",
+    ],
+    [
+      bound < 2 ** 30,
+      `This GPU binds at most ${bound / 2 ** 20} MiB at once: pictures that need more are decoded in tiles`,
+    ],
+    [caches.length === 0, "There is no cache folder, so timings are not kept: set HOME or XDG_CACHE_HOME"],
+  ];
+  return rules.flatMap(([applies, advice]) => applies ? [advice] : []);
+}
+
+function isOld(version: string): boolean {
+  const [major = 0, minor = 0] = version.split(".").map(Number);
+  return major < OLDEST_DENO[0] || (major === OLDEST_DENO[0] && minor < OLDEST_DENO[1]);
 }

@@ -4,11 +4,10 @@
  */
 import { showBytes } from "./byte_count.ts";
 import type { Environment } from "./environment.ts";
-import { StatusLine } from "./status_line.ts";
+import { StatusLine } from "./progress.ts";
 
-/** What is told of a download. */
 export interface DownloadProgress {
-  /** So many bytes of all are here. */
+  /** So many bytes of `total` are here. */
   update(bytes: number, total: number): void;
   /** Ends a line that is redrawn, so that another can follow. */
   breakLine(): void;
@@ -18,10 +17,7 @@ export interface DownloadProgress {
 const REDRAW = 100;
 
 /** Shows a line that is redrawn on a terminal, and anywhere else a line per tenth. */
-export function createDownloadProgress(
-  environment: Environment,
-  now: () => number = () => performance.now(),
-): DownloadProgress {
+export function createDownloadProgress(environment: Environment, now = () => performance.now()): DownloadProgress {
   const status = new StatusLine(environment);
   let first: { readonly bytes: number; readonly time: number } | undefined;
   let drawn = -Infinity;
@@ -31,9 +27,8 @@ export function createDownloadProgress(
     update(bytes, total) {
       first ??= { bytes, time: now() };
       const reached = Math.floor(10 * bytes / total);
-      const line = `${showBytes(bytes)} of ${showBytes(total)}, ${Math.floor(100 * bytes / total)} %${
-        rate(bytes, first)
-      }`;
+      const percent = Math.floor(100 * bytes / total);
+      const line = `${showBytes(bytes)} of ${showBytes(total)}, ${percent} %${rate(bytes, first)}`;
       if (status.isLive && (now() - drawn >= REDRAW || bytes === total)) {
         status.show(line);
         drawn = now();

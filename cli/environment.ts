@@ -2,54 +2,49 @@
  * The world around a command, as one value, so that tests can hand in another.
  * @module
  */
+import type { Examination, Gpu, Model, Pipeline, PipelineOptions } from "../pipeline/mod.ts";
 import { OutputError } from "./errors.ts";
 
-/** The pipeline's door. It loads late: help and wrong usage answer at once without it. */
-export type PipelineModule = typeof import("../pipeline/mod.ts");
+type OpenGpu = Pick<Gpu, "adapter" | typeof Symbol.asyncDispose>;
+export type LoadedPipeline = Pick<Pipeline, "generate" | typeof Symbol.asyncDispose>;
 
-/** Standard input. */
+/** What commands ask of `pipeline/mod.ts`; tests draw without a GPU. */
+export interface PipelineModule extends Pick<typeof import("../pipeline/mod.ts"), "openModel" | "complete"> {
+  readonly Gpu: { open(): Promise<OpenGpu> };
+  readonly Pipeline: { load(gpu: OpenGpu, model: Model, options: PipelineOptions): Promise<LoadedPipeline> };
+  examine(gpu: OpenGpu): Promise<Examination>;
+}
+
 export interface Input {
-  /** Whether a person types into it. */
   isTerminal(): boolean;
   /** All of it, to its end. */
   read(): Promise<string>;
 }
 
-/** Standard output or standard error. */
 export interface Output {
-  /** Whether a person looks at it. */
   isTerminal(): boolean;
-  /**
-   * Writes all of `data`.
-   *
-   * @throws {OutputError} when it is closed or full.
-   */
+  /** @throws {OutputError} when it is closed or full. */
   write(data: string | Uint8Array): void;
 }
 
 /** What a command reads from and writes to, files apart. */
 export interface Environment {
-  /** The prompt, when no argument holds it. */
   readonly stdin: Input;
-  /** The result. */
+  /** For the result. */
   readonly stdout: Output;
-  /** All that is for people. */
+  /** For people. */
   readonly stderr: Output;
   /** The folder in which relative paths begin. */
   readonly folder: string;
   /** An environment variable; undefined when it is not set or may not be read. */
   variable(name: string): string | undefined;
-  /** Loads the pipeline. */
+  /** Loads the pipeline late: help and wrong usage are answered at once without it. */
   loadPipeline(): Promise<PipelineModule>;
 }
 
-/** The process's own streams, folder and variables. */
 export function systemEnvironment(): Environment {
   return {
-    stdin: {
-      isTerminal: () => Deno.stdin.isTerminal(),
-      read: () => new Response(Deno.stdin.readable).text(),
-    },
+    stdin: { isTerminal: () => Deno.stdin.isTerminal(), read: () => new Response(Deno.stdin.readable).text() },
     stdout: createOutput(Deno.stdout),
     stderr: createOutput(Deno.stderr),
     folder: ".",
@@ -60,8 +55,7 @@ export function systemEnvironment(): Environment {
 
 /** The same world in which nothing reaches standard error. */
 export function silenced(environment: Environment): Environment {
-  const stderr: Output = { isTerminal: () => false, write: () => {} };
-  return { ...environment, stderr };
+  return { ...environment, stderr: { isTerminal: () => false, write: () => {} } };
 }
 
 function createOutput(stream: typeof Deno.stdout): Output {
@@ -72,8 +66,7 @@ function createOutput(stream: typeof Deno.stdout): Output {
       try {
         while (rest.length > 0) rest = rest.subarray(stream.writeSync(rest));
       } catch (cause) {
-        const { message } = cause as Error;
-        throw new OutputError(`Cannot write to standard output: ${message}`, { cause });
+        throw new OutputError(`Cannot write to standard output: ${(cause as Error).message}`, { cause });
       }
     },
   };

@@ -2,10 +2,9 @@
  * Help, written from the command and option tables.
  * @module
  */
-import type { Command } from "./command.ts";
-import { commands } from "./commands.ts";
+import { type Command, commands } from "./commands.ts";
 import { evaluationsPerStep, schedulerAliases, schedulerNames, schedulerSummary } from "../pipeline/schedulers/mod.ts";
-import { exitCodes } from "./exit_codes.ts";
+import { exitCodes } from "./errors.ts";
 import { optionEntry, type OptionName } from "./options.ts";
 
 const COLUMNS = 80;
@@ -20,15 +19,14 @@ export function shortHelp(): string {
   return `\n${EXAMPLES}\ndenoise --help lists the options.\n`;
 }
 
-/** Help of a command: examples, usage, options, exit codes. */
 export function fullHelp(command: Command): string {
-  const usage = commands.map((entry) => [entry.usage, entry.summary] as const);
+  const listed = command === commands[0] ? commands : [command];
+  const usage = listed.map(({ usage, summary }) => [usage, summary] as const);
   const flags = command.options.map((name) => [optionFlag(name), optionHelp(name)] as const);
   const codes = exitCodes.map(({ code, meaning }) => [`${code}`, meaning] as const);
-  const own = command === commands[0] ? usage : [[command.usage, command.summary]] as const;
   return [
     EXAMPLES,
-    `Usage:\n${writeColumns(own)}`,
+    `Usage:\n${writeColumns(usage)}`,
     `Options:\n${writeColumns(flags)}`,
     `Exit codes:\n${writeColumns(codes)}`,
   ].join("\n");
@@ -51,8 +49,7 @@ export function optionFlag(name: OptionName): string {
   return `${short}--${name}${value === undefined ? "" : ` ${value}`}`;
 }
 
-/** What it does and what holds without it. */
-export function optionHelp(name: OptionName): string {
+function optionHelp(name: OptionName): string {
   const { help, default: text, otherwise = text } = optionEntry(name);
   return otherwise ? `${help} [${otherwise}]` : help;
 }

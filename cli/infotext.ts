@@ -1,17 +1,28 @@
 /**
- * The text that AUTOMATIC1111's web UI puts into a picture under `parameters`, and other tools after it
- * (`create_infotext` in its modules/processing.py, `parse_generation_parameters` in modules/infotext_utils.py).
+ * The text that AUTOMATIC1111's web UI puts into a picture under `parameters`, and stable-diffusion.cpp after it
+ * (`create_infotext` in its modules/processing.py, `parse_generation_parameters` in modules/infotext_utils.py): our
+ * options in its words, and its settings in ours.
  * @module
  */
+import type { Request } from "../pipeline/request.ts";
+import { findScheduler, webUiNames } from "../pipeline/schedulers/mod.ts";
+import type { OptionTexts } from "./parse.ts";
+import type { PictureLine } from "./request.ts";
 
-/** A prompt, what to steer away from, and settings by the names that the web UI gives them, in their order. */
+/** Prompts, and settings by the names that the web UI gives them, in their order. */
 export interface Infotext {
-  /** What to draw. */
   readonly prompt: string;
-  /** What to steer away from; the line is left out when it is empty. */
+  /** Its line is left out when it is empty. */
   readonly negativePrompt: string;
-  /** Settings; values are texts. */
   readonly settings: ReadonlyMap<string, string>;
+}
+
+/** What of another tool's picture can be made again. */
+export interface ForeignPicture extends PictureLine {
+  /** What made it, if it is known. */
+  readonly software?: string;
+  /** In words, what cannot be made again. */
+  readonly lost: readonly string[];
 }
 
 const NEGATIVE = "Negative prompt:";
@@ -25,6 +36,85 @@ const FEWEST_SETTINGS = 3;
 /** Ends the settings of stable-diffusion.cpp: JSON, whose commas and colons would be taken for settings. */
 const SDCPP = ", SDCPP: {";
 
+/** Settings that say nothing of the picture's pixels, or nothing that changes what Stable Diffusion draws. */
+const IDLE: readonly string[] = ["Version", "User", "Guidance", "Schedule type", "Model hash"];
+
+/** The web UI's names of generators, and stable-diffusion.cpp's. */
+const generators = new Map([["cpu", "cpu"], ["nv", "cuda"], ["gpu", "cuda"], ["cuda", "cuda"]]);
+
+/** What both mean when they do not say; without `RNG` the noise came from the GPU. */
+const UNSAID: OptionTexts = { "prompt-syntax": "a1111", "long-prompt": "chunk", "clip-skip": "1", "rng": "cuda" };
+
+/** What each setting becomes; undefined where we have no such value. */
+const readers = new Map<string, (value: string) => OptionTexts | undefined>([
+  ["Steps", (steps) => ({ steps })],
+  ["CFG scale", (guidance) => ({ guidance })],
+  ["CFG Rescale phi", (rescale) => ({ "guidance-rescale": rescale })],
+  ["Seed", (seed) => ({ seed })],
+  ["Size", (size) => {
+    const [, width, height] = /^(\d+)x(\d+)$/.exec(size) ?? [];
+    return width && height ? { width, height } : undefined;
+  }],
+  // The value that stable-diffusion.cpp writes where none was given.
+  ["Eta", (eta) => /^0\.?0*$|^inf$/.test(eta) ? {} : undefined],
+  ["Eta DDIM", (eta) => ({ eta })],
+  ["Clip skip", (skip) => ({ "clip-skip": skip })],
+  ["RNG", (name) => {
+    const rng = generators.get(name.toLowerCase());
+    return rng === undefined ? undefined : { rng };
+  }],
+]);
+
+/** The settings of a picture, in the web UI's names and order; those of its extensions are last. */
+export function settingsOf(
+  request: Request,
+  { scheduler, model }: { readonly scheduler: string; readonly model: string },
+): Map<string, string> {
+  const { steps, guidance, guidanceRescale = 0, seed, width, height, clipSkip = 1, eta = 0, rng, init } = request;
+  const { sampler, schedule } = webUiNames(scheduler);
+  const settings: readonly (readonly [name: string, value: unknown, holds?: boolean])[] = [
+    ["Steps", steps],
+    ["Sampler", sampler],
+    ["Schedule type", schedule],
+    ["CFG scale", guidance],
+    ["Seed", seed],
+    ["Size", `${width}x${height}`],
+    ["Model", model],
+    ["Denoising strength", init?.strength, init !== undefined],
+    ["Eta DDIM", eta, eta > 0],
+    ["Clip skip", clipSkip, clipSkip > 1],
+    ["RNG", rng === "cpu" ? "CPU" : "NV"],
+    ["CFG Rescale phi", guidanceRescale, guidanceRescale > 0],
+  ];
+  return new Map(settings.flatMap(([name, value, holds = true]) => holds ? [[name, `${value}`]] : []));
+}
+
+/** What a web UI's picture can be made again from. */
+export function readForeign({ prompt, negativePrompt, settings }: Infotext): ForeignPicture {
+  const options = { "negative-prompt": negativePrompt, ...UNSAID };
+  const lost: string[] = [];
+  for (const [name, value] of settings) {
+    if (IDLE.includes(name)) continue;
+    const read = name === "Sampler" ? readSampler(value, settings.get("Schedule type")) : readers.get(name)?.(value);
+    if (read !== undefined) Object.assign(options, read);
+    else lost.push(`${name}: ${value}${hintOf(name, settings)}`);
+  }
+  const software = settings.get("Version");
+  return { prompt, options, ...(software === undefined ? {} : { software }), lost };
+}
+
+function readSampler(sampler: string, schedule: string | undefined): OptionTexts | undefined {
+  const scheduler = findScheduler(sampler, schedule);
+  return scheduler === undefined ? undefined : { scheduler };
+}
+
+function hintOf(name: string, settings: Infotext["settings"]): string {
+  if (name === "Denoising strength") return " (the picture that it began with is not in the file)";
+  if (name === "Model") return " (--model says where it is)";
+  const schedule = settings.get("Schedule type");
+  return name === "Sampler" && schedule !== undefined ? `, Schedule type: ${schedule}` : "";
+}
+
 /** The text, of as many lines as the prompts have and one for the settings. */
 export function formatInfotext({ prompt, negativePrompt, settings }: Infotext): string {
   const negative = negativePrompt === "" ? "" : `\n${NEGATIVE} ${negativePrompt}`;
@@ -36,17 +126,16 @@ export function formatInfotext({ prompt, negativePrompt, settings }: Infotext): 
 export function parseInfotext(text: string): Infotext {
   const lines = text.trim().split("\n").map((line) => line.trim());
   const last = (lines.at(-1) ?? "").split(SDCPP)[0]!;
-  const found = [...last.matchAll(SETTING)];
-  const prompts = found.length < FEWEST_SETTINGS ? lines : lines.slice(0, -1);
+  const matches = [...last.matchAll(SETTING)];
+  const found = matches.length < FEWEST_SETTINGS ? [] : matches;
+  const prompts = found.length === 0 ? lines : lines.slice(0, -1);
   const begins = prompts.findIndex((line) => line.startsWith(NEGATIVE));
   const [positive, negative] = begins < 0 ? [prompts, []] : [prompts.slice(0, begins), prompts.slice(begins)];
   const withoutName = (line: string) => line.startsWith(NEGATIVE) ? line.slice(NEGATIVE.length).trim() : line;
   return {
     prompt: positive.join("\n"),
     negativePrompt: negative.map(withoutName).join("\n").trimStart(),
-    settings: found.length < FEWEST_SETTINGS
-      ? new Map()
-      : new Map(found.map(([, name, value]) => [name!, unquote(value!)])),
+    settings: new Map(found.map(([, name, value]) => [name!, unquote(value!)])),
   };
 }
 

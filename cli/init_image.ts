@@ -1,12 +1,13 @@
 /**
- * What options say of the picture that a request starts from.
+ * The picture that a request starts from, and its mask.
  * @module
  */
-import type { Image, InitImage, Request } from "../pipeline/request.ts";
-import { stepsLeftOut } from "../pipeline/start.ts";
+import { createHash } from "node:crypto";
+import { resolve } from "@std/path";
+import type { Image, ImageFile, InitImage } from "../pipeline/request.ts";
 import { UsageError } from "./errors.ts";
-import type { ImageFiles } from "./image_files.ts";
 import type { OptionValues } from "./options.ts";
+import { decodePng } from "./png.ts";
 
 /** How much is made anew when no option says it, as in diffusers. */
 const STRENGTH = { image: 0.8, mask: 1 };
@@ -14,7 +15,92 @@ const STRENGTH = { image: 0.8, mask: 1 };
 /** A side of a picture in pixels: what `--width` takes. */
 const SIDE = { least: 64, most: 4096, step: 8 };
 
-/** What may be said of a size. */
+/** Files longer than this are not read. */
+const MOST_BYTES = 2 ** 28;
+
+/** The pixels of this many files are kept: of an init image and its mask, for many pictures that start from them. */
+const KEPT = 2;
+
+interface Reading {
+  /** The option that names the file, for messages. */
+  readonly option: string;
+  /** The grey that shows through what is transparent, 0 to 255. */
+  readonly background: number;
+}
+
+/**
+ * Reads PNG files. A file is checked as a whole when it is first asked for, before anything is drawn. Its pixels are
+ * then forgotten, and read again when they are needed: all init images of a batch would not fit into memory.
+ */
+export class ImageFiles {
+  readonly #folder: string;
+  readonly #images = new Map<string, Image>();
+  #kept: readonly { readonly file: ImageFile; readonly pixels: Uint8Array }[] = [];
+
+  /** Reads paths from `folder` on. */
+  constructor(folder: string) {
+    this.#folder = folder;
+  }
+
+  /**
+   * The picture in the file at `path`, the same object while the file does not change.
+   *
+   * @throws {UsageError} when it is absent, unreadable, too large, damaged or not a PNG. The picture's `pixels` throw it,
+   * too, when the file has changed by then.
+   */
+  read(path: string, reading: Reading): Image {
+    return explained(path, reading, () => {
+      const { size, mtime } = Deno.statSync(resolve(this.#folder, path));
+      if (size > MOST_BYTES) throw new RangeError(`it has ${size} bytes; at most ${MOST_BYTES} are read`);
+      const key = JSON.stringify([path, size, mtime, reading.background]);
+      const image = this.#images.get(key) ?? this.#open(path, reading);
+      this.#images.set(key, image);
+      return image;
+    });
+  }
+
+  #open(path: string, reading: Reading): Image {
+    const { width, height, pixels, sha256 } = this.#decode(path, reading);
+    const file = { path, sha256 };
+    const keep = (pixels: Uint8Array) => {
+      this.#kept = [{ file, pixels }, ...this.#kept].slice(0, KEPT);
+      return pixels;
+    };
+    const pixelsAgain = () =>
+      explained(path, reading, () => {
+        const again = this.#decode(path, reading);
+        if (again.sha256 !== sha256) throw new Error("it has changed since it was checked");
+        return keep(again.pixels);
+      });
+    keep(pixels);
+    const find = () => this.#kept.find((kept) => kept.file === file)?.pixels ?? pixelsAgain();
+    return {
+      width,
+      height,
+      file,
+      get pixels() {
+        return find();
+      },
+    };
+  }
+
+  #decode(path: string, { background }: Reading): Image & { readonly sha256: string } {
+    const bytes = Deno.readFileSync(resolve(this.#folder, path));
+    return { ...decodePng(bytes, background), sha256: createHash("sha256").update(bytes).digest("hex") };
+  }
+}
+
+/** @throws {UsageError} saying why a file cannot be read. */
+function explained<Result>(path: string, { option }: Reading, read: () => Result): Result {
+  try {
+    return read();
+  } catch (cause) {
+    if (cause instanceof Deno.errors.NotCapable) throw cause;
+    const problem = cause instanceof Deno.errors.NotFound ? "there is no such file" : (cause as Error).message;
+    throw new UsageError(`Cannot read --${option} ${path}: ${problem}`, { cause });
+  }
+}
+
 type Size = Pick<Image, "width" | "height">;
 
 /**
@@ -22,26 +108,26 @@ type Size = Pick<Image, "width" | "height">;
  *
  * @throws {UsageError} when a file cannot be read, or a mask or a strength has no init image.
  */
-export function readInit(values: OptionValues, files: ImageFiles): InitImage | undefined {
+export function readInit(values: OptionValues, images: ImageFiles): InitImage | undefined {
   const { "init-image": path, mask, strength } = values;
   if (path === undefined) {
     for (const name of ["mask", "strength"] as const) {
-      if (values[name] !== undefined) throw new UsageError(`--${name} needs --init-image, of which it is said`);
+      if (values[name] !== undefined) throw new UsageError(`--${name} requires --init-image`);
     }
     return undefined;
   }
-  const image = files.read(path, { option: "init-image", background: 255 });
+  const image = images.read(path, { option: "init-image", background: 255 });
   if (mask === undefined) return { image, strength: strength ?? STRENGTH.image };
   return {
     image,
-    mask: files.read(mask, { option: "mask", background: 0 }),
+    mask: images.read(mask, { option: "mask", background: 0 }),
     strength: strength ?? STRENGTH.mask,
   };
 }
 
 /**
- * The size of a picture that starts from `image`: what is asked for; a side that is not follows from the other one and
- * the image's shape. Without either the image's own size, shrunk until it is no more than twice the model's.
+ * The size of a picture that starts from `image`: the sides that are asked for; a missing one follows from the other and
+ * the image's shape. Without both the image's own size, shrunk until it is no more than twice the model's.
  */
 export function initSize(image: Size, asked: Pick<OptionValues, "width" | "height">, model: Size): Size {
   const { width, height } = asked;
@@ -54,33 +140,7 @@ export function initSize(image: Size, asked: Pick<OptionValues, "width" | "heigh
 }
 
 function side(pixels: number): number {
-  // What rounding left a hair below a multiple must not lose 8 pixels.
+  // Rounding may leave a multiple a hair smaller, which must not cost 8 pixels.
   const whole = Math.floor((pixels + 1e-6) / SIDE.step) * SIDE.step;
   return Math.min(SIDE.most, Math.max(SIDE.least, whole));
-}
-
-/**
- * Refuses a strength that leaves no step.
- *
- * @throws {UsageError} naming one that does.
- */
-export function checkStrength(request: Request): void {
-  const { init, steps } = request;
-  if (init === undefined || stepsLeftOut(request) < steps) return;
-  const least = Math.ceil(1000 / steps) / 1000;
-  throw new UsageError(`--strength ${init.strength} of ${steps} steps leaves none to run: ${least} leaves one`);
-}
-
-/** A line that says so where the init image loses its shape. */
-export function describeStretch({ init, width, height }: Request): string[] {
-  if (init === undefined) return [];
-  const { image } = init;
-  const stretch = width / height / (image.width / image.height);
-  if (Math.max(stretch, 1 / stretch) < 1.05) return [];
-  return [`The init image of ${image.width}x${image.height} is stretched to ${width}x${height}`];
-}
-
-/** What JSON says of an init image: its files, not their pixels. */
-export function describeInit({ image, mask, strength }: InitImage): object {
-  return { image: image.file, ...(mask && { mask: mask.file }), strength };
 }

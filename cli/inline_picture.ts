@@ -4,7 +4,7 @@
  */
 import type { Environment } from "./environment.ts";
 
-/** Writes a PNG file as a terminal wants it. */
+/** Writes a PNG file as a terminal expects it. */
 export type InlineEncoder = (png: Uint8Array) => string;
 
 /** The most letters of base64 that kitty takes at once. */
@@ -16,13 +16,10 @@ const CHUNK = 4096;
  */
 export function encodeKitty(png: Uint8Array): string {
   const data = png.toBase64();
-  const chunks = Array.from(
-    { length: Math.ceil(data.length / CHUNK) },
-    (_, i) => data.slice(i * CHUNK, (i + 1) * CHUNK),
-  );
-  return chunks.map((chunk, i) => {
-    const keys = [...(i === 0 ? ["a=T", "f=100", "q=2"] : []), `m=${i === chunks.length - 1 ? 0 : 1}`];
-    return `\x1b_G${keys.join()};${chunk}\x1b\\`;
+  const count = Math.ceil(data.length / CHUNK);
+  return Array.from({ length: count }, (_, i) => {
+    const keys = [...(i === 0 ? ["a=T", "f=100", "q=2"] : []), `m=${i === count - 1 ? 0 : 1}`];
+    return `\x1b_G${keys.join()};${data.slice(i * CHUNK, (i + 1) * CHUNK)}\x1b\\`;
   }).join("");
 }
 
@@ -32,18 +29,16 @@ export function encodeIterm(png: Uint8Array): string {
 }
 
 /**
- * How the terminal on standard error wants pictures; undefined when it is none, or not known to show any. Within tmux
- * and screen the terminal is out of reach.
+ * How the terminal on standard error expects pictures; undefined when standard error is not a terminal, or one that is
+ * not known to show any. Within tmux and screen the terminal is out of reach.
  */
 export function findInlineEncoder({ stderr, variable }: Environment): InlineEncoder | undefined {
   if (!stderr.isTerminal()) return undefined;
   const term = variable("TERM") ?? "";
   if (variable("TMUX") || /^(dumb|screen|tmux)/.test(term)) return undefined;
   const program = variable("TERM_PROGRAM") ?? "";
-  if (variable("KITTY_WINDOW_ID") || variable("KONSOLE_VERSION") || /^xterm-(kitty|ghostty)$/.test(term)) {
-    return encodeKitty;
-  }
-  if (program === "ghostty") return encodeKitty;
+  if (variable("KITTY_WINDOW_ID") || variable("KONSOLE_VERSION") || program === "ghostty") return encodeKitty;
+  if (/^xterm-(kitty|ghostty)$/.test(term)) return encodeKitty;
   if (["iTerm.app", "WezTerm", "mintty"].includes(program) || variable("LC_TERMINAL") === "iTerm2") return encodeIterm;
   return undefined;
 }

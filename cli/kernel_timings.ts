@@ -9,7 +9,7 @@ import type { AdapterInfo, KernelTimes, SelectionOptions, TimingStore } from "..
 import { readDriver, VERSION } from "./build.ts";
 import type { Environment } from "./environment.ts";
 import type { OptionValues } from "./options.ts";
-import { checkWritable, writeWhole } from "./whole_file.ts";
+import { checkWritable, writeWhole } from "./files.ts";
 
 /** Times by operation, by machine. */
 type Timings = Readonly<Record<string, Readonly<Record<string, KernelTimes>>>>;
@@ -24,7 +24,7 @@ export function selectionOf(values: Pick<OptionValues, "tune">, environment: Env
   };
 }
 
-/** The timings in the file at `path`; a file that holds anything else is told of by `notice` and written anew. */
+/** The timings in the file at `path`. A file that holds anything else is written anew, and `notice` hears of it. */
 export function openTimings(path: string, notice: (text: string) => void): TimingStore {
   return {
     read(adapter) {
@@ -39,7 +39,7 @@ export function openTimings(path: string, notice: (text: string) => void): Timin
   };
 }
 
-/** All that decides how fast a kernel is, and that a program can find out. */
+/** All that decides how fast a kernel is, as far as a program can find it out. */
 function describeMachine({ description, vendor, architecture }: AdapterInfo): string {
   const driver = readDriver();
   return [
@@ -65,7 +65,7 @@ function readTimings(path: string, notice: (text: string) => void): Timings {
   } catch {
     // Not JSON, or null.
   }
-  notice(`${path} holds no kernel timings and is written anew`);
+  notice(`${path} does not hold kernel timings and is written anew`);
   writeTimings(path, {});
   return {};
 }

@@ -4,13 +4,13 @@
  */
 import { describeModels } from "../pipeline/models.ts";
 import { showBytes } from "./byte_count.ts";
-import type { Given } from "./command.ts";
+import type { Given } from "./commands.ts";
 import type { Environment } from "./environment.ts";
 import { UsageError } from "./errors.ts";
 
 /** Prints a line for each model: name, size, family, folder, and why it cannot be drawn with where it cannot. */
 export function execute({ values, positionals }: Given, { stdout, variable }: Environment): Promise<void> {
-  if (positionals.length > 0) throw new UsageError("denoise models takes no arguments; it lists all of them");
+  if (positionals.length > 0) throw new UsageError("denoise models takes no arguments: it lists all models");
   const models = describeModels(variable);
   if (values.json) {
     stdout.write(`${JSON.stringify({ schema: 1, models })}\n`);

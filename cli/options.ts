@@ -22,12 +22,20 @@ interface OptionEntry {
   /** What help says of an absent option that has no such text. */
   readonly otherwise?: string;
   /**
-   * What it is said of: a `picture`, which it decides, so that a line of a batch may say it and a picture's metadata
-   * keep it; the `model` that is loaded, kept as well, but the same for all pictures of a run; a `line`, which may say
-   * it, but it decides no pixel. Without a scope it is said of the whole run.
+   * What it belongs to: a `picture`, which it decides, so that lines of a batch may have it and a picture's metadata
+   * keeps it; the `model` that is loaded, kept as well, but the same for all pictures of a run; a `line`, which may have
+   * it, though it decides no pixel. Without a scope it belongs to the whole run.
    */
   readonly scope?: "picture" | "model" | "line";
 }
+
+const side = {
+  value: "PIXELS",
+  help: "a multiple of 8, 64 to 4096",
+  otherwise: "the init image's, up to twice the model's, or the model's",
+  read: size,
+  scope: "picture",
+} as const;
 
 /** Every option of every command, in the order of help. */
 export const options = {
@@ -46,13 +54,7 @@ export const options = {
     read: text,
     scope: "model",
   },
-  "negative-prompt": {
-    value: "TEXT",
-    help: "what to steer away from",
-    default: "",
-    read: text,
-    scope: "picture",
-  },
+  "negative-prompt": { value: "TEXT", help: "what to steer away from", default: "", read: text, scope: "picture" },
   "prompt-file": {
     value: "FILE",
     help: "a text file that holds the prompt",
@@ -74,7 +76,7 @@ export const options = {
   },
   "clip-skip": {
     value: "NUMBER",
-    help: "the text encoder's layer that is read, counted from the last as a1111 does, not as diffusers",
+    help: "which layer of the text encoder is read, counted as a1111 does, not as diffusers: 1 is the last",
     default: "1",
     read: wholeNumber(1, 100),
     scope: "picture",
@@ -100,23 +102,18 @@ export const options = {
     read: finiteNumber,
     scope: "picture",
   },
-  "width": {
-    value: "PIXELS",
-    help: "a multiple of 8, 64 to 4096",
-    otherwise: "the init image's, up to twice the model's, or the model's",
-    read: size,
+  "guidance-rescale": {
+    value: "NUMBER",
+    help: "how much of the contrast that guidance adds is taken back, 0 to 1; 0.7 suits models of zero terminal SNR",
+    otherwise: "0",
+    read: fraction,
     scope: "picture",
   },
-  "height": {
-    value: "PIXELS",
-    help: "a multiple of 8, 64 to 4096",
-    otherwise: "the init image's, up to twice the model's, or the model's",
-    read: size,
-    scope: "picture",
-  },
+  "width": side,
+  "height": side,
   "init-image": {
     value: "FILE",
-    help: "a PNG to start from, resized (Lanczos) to width and height; what is transparent in it becomes white",
+    help: "a PNG to start from, resized (Lanczos) to width and height; its transparent parts become white",
     otherwise: "noise",
     read: text,
     scope: "picture",
@@ -130,24 +127,31 @@ export const options = {
   },
   "mask": {
     value: "FILE",
-    help: "a PNG, white where the init image is painted over; black or transparent parts of it keep the image",
+    help: "a PNG, white where the init image is painted over; its black or transparent parts keep the image",
     otherwise: "all is painted",
     read: text,
     scope: "picture",
   },
   "vae-tiling": {
-    help:
-      "on makes large pictures in blended tiles, which need less memory; auto where the whole would take more than " +
-      "3 GiB, or more than the GPU can bind at once; off never",
+    help: "whether the VAE works in blended tiles, which need less memory; auto: where the whole picture would take " +
+      "more than 3 GiB, or more than the GPU can bind at once",
     default: "auto",
     ...oneOf("auto", "on", "off"),
     scope: "picture",
   },
   "scheduler": {
     value: "NAME",
-    help: `how noise is taken away; ${schedulerNames().join(", ")}; also by other tools' names, which help lists`,
+    help: `how noise is removed; ${
+      schedulerNames().join(", ")
+    }; other tools' names work too: --scheduler help lists them`,
     otherwise: "the model's",
     ...foundIn(schedulerNames(), findScheduler),
+    scope: "picture",
+  },
+  "prediction": {
+    help: "what the model predicts, noise (epsilon) or velocity (v), for a checkpoint whose file does not tell",
+    otherwise: "the model's",
+    ...oneOf("epsilon", "v"),
     scope: "picture",
   },
   "eta": {
@@ -178,12 +182,11 @@ export const options = {
     read: readOptimizations,
     scope: "model",
   },
-  "tune": { help: "time kernels for 2 s and keep the fastest, also where a table says which they are" },
+  "tune": { help: "time kernels for 2 s and keep the fastest, even on GPUs with built-in choices" },
   "output": {
     value: "FILE",
-    help:
-      "where the PNG goes, or bench's chart, replacing what is there; {index}, {seed} and {slug} of the prompt are " +
-      "filled in; - is stdout",
+    help: "where the PNG goes, or bench's chart; a file that is there is replaced; {index}, {seed} and {slug} of the " +
+      "prompt are filled in; - is stdout",
     otherwise: "a new file named after prompt and seed; batch {index}-{seed}-{slug}.png",
     read: text,
     scope: "line",
@@ -191,7 +194,7 @@ export const options = {
   "no-metadata": { help: "do not write into the PNG how it was made", scope: "line" },
   "from": {
     value: "FILE",
-    help: "make a picture again: prompt and options are read from the PNG, others that are given go before them",
+    help: "make a picture again: prompt and options are read from the PNG, except those that are given",
     otherwise: "none",
     read: text,
   },
@@ -204,13 +207,13 @@ export const options = {
   },
   "grid": {
     value: "FILE",
-    help: "a contact sheet of all pictures of the run, as PNG, replacing what is there",
+    help: "a contact sheet of all pictures of the run, as PNG; a file that is there is replaced",
     otherwise: "none",
     read: text,
   },
   "preview": {
     value: "FILE",
-    help: "a PNG of what the picture will look like, written again every few steps; it takes no part in the picture",
+    help: "a PNG of what the picture will look like, written again every few steps; the picture stays the same",
     otherwise: "none",
     read: text,
   },
@@ -220,16 +223,13 @@ export const options = {
     default: "5",
     read: wholeNumber(1, 1000),
   },
-  "show": { help: "show the picture in the terminal, where it is one that can (kitty, Ghostty, iTerm2, WezTerm ...)" },
-  "skip-existing": { help: "make only pictures whose file is not there yet" },
-  "shard": {
-    value: "I/N",
-    help: "batch: make only the I-th of every N lines",
-    otherwise: "all lines",
-    read: shard,
-  },
+  "show": { help: "show the picture in the terminal, if it can (kitty, Ghostty, iTerm2, WezTerm ...)" },
+  "skip-existing": { help: "make only pictures whose files are not there yet" },
+  "shard": { value: "I/N", help: "batch: make only the I-th of every N lines", otherwise: "all lines", read: shard },
   "continue-on-error": {
-    help: "batch: report a picture that fails as a line of JSON and go on; the exit code is that of the failures, or 1",
+    help:
+      "batch: report a picture that fails as a line of JSON and go on; the exit code is that of the failures, or 1 " +
+      "where they differ",
   },
   "random-weights": {
     help: "bench: measure a model of full size with computed weights: sd14",
@@ -257,10 +257,8 @@ export const options = {
   "version": { help: "print the version" },
 } as const satisfies Record<string, OptionEntry>;
 
-/** Name of an option, without its dashes. */
 export type OptionName = keyof typeof options;
 
-/** Every option's name, in the order of help. */
 export const optionNames = Object.keys(options) as readonly OptionName[];
 
 /** The values that were given, and the defaults of those that were not. */

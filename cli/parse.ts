@@ -2,88 +2,76 @@
  * Arguments to checked values.
  * @module
  */
-import { type Args, parseArgs } from "@std/cli";
 import { UsageError } from "./errors.ts";
 import { optionEntry, type OptionName, optionNames, type OptionValues } from "./options.ts";
 import { suggest } from "./suggestion.ts";
 
-/** Arguments sorted into options and the rest; values are still text. */
-export interface RawArguments {
-  /** Text by option name, `true` for a switch. */
-  readonly options: Args;
+/** The options that were given, still text; switches are true or false. */
+export type OptionTexts = Readonly<Partial<Record<OptionName, string | boolean>>>;
+
+/** Arguments sorted into options and the rest. */
+export interface SortedArguments {
+  readonly options: OptionTexts;
   /** What belongs to no option, in order; empty texts are dropped. */
   readonly positionals: readonly string[];
 }
 
 /**
- * Sorts `args` by the options that a command accepts.
+ * Sorts `args` by the options that a command accepts: `--name value`, `--name=value`, `--switch` and `-s`; after `--`
+ * nothing is an option. Of an option that is given twice the last one counts; one without its value has the text "".
  *
- * @throws {UsageError} for an option that is not `accepted`.
+ * @throws {UsageError} for an option that is not `accepted`, or a switch with a value.
  */
-export function sortArguments(
-  args: readonly string[],
-  accepted: readonly OptionName[],
-): RawArguments {
-  const takesValue = (name: OptionName) => optionEntry(name).read !== undefined;
-  const letters = accepted.flatMap((name) => {
-    const { letter } = optionEntry(name);
-    return letter === undefined ? [] : [[name, letter]];
-  });
-  const options = parseArgs(normalise(args), {
-    string: [...accepted.filter(takesValue), "_"],
-    boolean: accepted.filter((name) => !takesValue(name)),
-    alias: Object.fromEntries(letters),
-    unknown: (arg, key) => {
-      if (key !== undefined) throw new UsageError(unknownOption(arg, accepted));
-    },
-  });
-  return { options, positionals: options._.map(String).filter(Boolean) };
-}
-
-/**
- * Reads the values of sorted options.
- *
- * @throws {UsageError} for a value that is missing or not allowed.
- */
-export function readValues({ options }: Pick<RawArguments, "options">): OptionValues {
-  const values = optionNames.map((name) => [name, readValue(name, options[name])]);
-  return Object.fromEntries(values);
-}
-
-function readValue(name: OptionName, given: unknown): unknown {
-  const { read, default: otherwise, value } = optionEntry(name);
-  if (read === undefined) return given === true;
-  if (given === undefined) {
-    return otherwise === undefined ? undefined : read(otherwise);
-  }
-  if (given === "" && otherwise !== "") {
-    throw new UsageError(`--${name} needs a value: --${name} ${value}`);
-  }
-  try {
-    return read(String(given));
-  } catch (cause) {
-    if (!(cause instanceof RangeError)) throw cause;
-    throw new UsageError(`--${name} ${cause.message}`, { cause });
-  }
-}
-
-/**
- * Two forms that parseArgs would take for options: `--seed -1` is joined, so that the number reaches its check, and
- * `--negative-prompt=` gets its empty value.
- */
-function normalise(args: readonly string[]): string[] {
+export function sortArguments(args: readonly string[], accepted: readonly OptionName[]): SortedArguments {
+  const options: Partial<Record<OptionName, string | boolean>> = {};
+  const positionals: string[] = [];
   const end = args.includes("--") ? args.indexOf("--") : args.length;
-  const options = args.slice(0, end).reduce<string[]>((done, arg) => {
-    const before = done.at(-1) ?? "";
-    if (/^--[^=]+=$/.test(arg)) return [...done, arg.slice(0, -1), ""];
-    const joins = /^-\.?\d/.test(arg) && /^--[^=]+$/.test(before);
-    return joins ? [...done.slice(0, -1), `${before}=${arg}`] : [...done, arg];
-  }, []);
-  return [...options, ...args.slice(end)];
+  for (let i = 0; i < end; i++) {
+    const arg = args[i]!;
+    const [, dashes, key, value] = /^(--?)([^=]+)(?:=(.*))?$/s.exec(arg) ?? [];
+    if (key === undefined) {
+      positionals.push(arg);
+      continue;
+    }
+    // A single dash goes with a letter: `-steps` would be five of them.
+    const name = accepted.find((name) => dashes === "--" ? name === key : optionEntry(name).letter === key);
+    if (name === undefined) throw new UsageError(unknownOption(arg, accepted));
+    if (optionEntry(name).read !== undefined) {
+      options[name] = value ?? (i + 1 < end && isValue(args[i + 1]!) ? args[++i]! : "");
+    } else if (value === undefined) {
+      options[name] = true;
+    } else {
+      throw new UsageError(`--${name} takes no value, got ${JSON.stringify(value)}`);
+    }
+  }
+  return { options, positionals: [...positionals, ...args.slice(end + 1)].filter(Boolean) };
+}
+
+/** Whether what follows an option is its value: `-` is, and a negative number, which its check refuses. */
+function isValue(arg: string): boolean {
+  return /^-\.?\d/.test(arg) || !/^--?[^-]/.test(arg);
 }
 
 function unknownOption(arg: string, accepted: readonly OptionName[]): string {
   const name = arg.replace(/^-+/, "").replace(/=.*$/s, "");
   const meant = suggest(name, accepted);
   return `Unknown option ${arg}${meant === undefined ? "; --help lists them all" : `: did you mean --${meant}?`}`;
+}
+
+/** @throws {UsageError} for a value that is missing or not allowed. */
+export function readValues(options: OptionTexts): OptionValues {
+  return Object.fromEntries(optionNames.map((name) => [name, readValue(name, options[name])])) as OptionValues;
+}
+
+function readValue(name: OptionName, given: string | boolean | undefined): unknown {
+  const { read, default: otherwise, value } = optionEntry(name);
+  if (read === undefined) return given === true;
+  if (given === undefined) return otherwise === undefined ? undefined : read(otherwise);
+  if (given === "" && otherwise !== "") throw new UsageError(`--${name} needs a value: --${name} ${value}`);
+  try {
+    return read(String(given));
+  } catch (cause) {
+    if (!(cause instanceof RangeError)) throw cause;
+    throw new UsageError(`--${name} ${cause.message}`, { cause });
+  }
 }

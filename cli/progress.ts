@@ -4,22 +4,44 @@
  */
 import type { Timings } from "../pipeline/request.ts";
 import type { Environment } from "./environment.ts";
-import { StatusLine } from "./status_line.ts";
 
-/** A step that was done. */
-export interface Step {
-  /** Steps done. */
+/** The last line of a terminal, written over without escape codes. */
+export class StatusLine {
+  /** Whether there is one; elsewhere what is shown would pile up. */
+  readonly isLive: boolean;
+  readonly #stderr: Environment["stderr"];
+  #shown = "";
+
+  constructor({ stderr, variable }: Environment) {
+    this.#stderr = stderr;
+    this.isLive = stderr.isTerminal() && variable("TERM") !== "dumb";
+  }
+
+  /** Puts `text` in the place of what the line shows. */
+  show(text: string): void {
+    if (!this.isLive || text === this.#shown) return;
+    this.#stderr.write(`\r${text.padEnd(this.#shown.length)}`);
+    this.#shown = text;
+  }
+
+  /** Leaves the line as it is, so that others can follow. */
+  breakLine(): void {
+    if (this.#shown !== "") this.#stderr.write("\n");
+    this.#shown = "";
+  }
+}
+
+/** A step that was done, of how many, and the milliseconds it took. */
+interface Step {
   readonly step: number;
-  /** Steps in all. */
   readonly steps: number;
-  /** Time the step took. */
   readonly milliseconds: number;
 }
 
-/** What a picture waits for beside its steps, in words for people. */
+/** The stages other than steps, in words for people. */
 const stages = { load: "Loading the model", text: "Reading the prompt", decode: "Decoding the picture" } as const;
 
-/** What is told of a picture while it is made. */
+/** Listens to a picture being made. */
 export interface Progress {
   /** A stage begins. */
   stage(stage: keyof typeof stages): void;
@@ -31,26 +53,20 @@ export interface Progress {
   breakLine(): void;
 }
 
-/** How progress is told, and of what. */
-export interface ProgressOptions {
-  /**
-   * `auto` redraws a line on a terminal and writes a line per tenth of the steps elsewhere, `json` writes a line of JSON
-   * for each stage and step, `none` nothing.
-   */
+interface ProgressOptions {
   readonly mode: "auto" | "json" | "none";
-  /** Which picture of the run, from 1. */
+  /** Which picture of how many, from 1. */
   readonly picture: number;
-  /** Pictures of the run. */
   readonly pictures: number;
 }
 
-/** Tells of a picture. */
+/**
+ * Mode `auto` redraws a line on a terminal and writes a line per tenth of the steps elsewhere, `json` writes a line of
+ * JSON for each stage and step, `none` nothing.
+ */
 export function createProgress(environment: Environment, options: ProgressOptions): Progress {
-  const nothing: Progress = { stage: () => {}, step: () => {}, finish: () => {}, breakLine: () => {} };
-  if (options.mode === "none") return nothing;
-  const teller = options.mode === "json"
-    ? { ...nothing, ...tellProgrammes(environment, options) }
-    : tellPeople(environment);
+  if (options.mode === "none") return { stage: () => {}, step: () => {}, ...NO_LINE };
+  const teller = options.mode === "json" ? tellPrograms(environment, options) : tellPeople(environment);
   let passed = 0;
   return {
     ...teller,
@@ -62,7 +78,9 @@ export function createProgress(environment: Environment, options: ProgressOption
   };
 }
 
-/** A step, milliseconds of all steps so far, and milliseconds of those that are left, if they take as long. */
+const NO_LINE = { finish: () => {}, breakLine: () => {} };
+
+/** A step, milliseconds of all steps so far, and of those that are left, if they take as long. */
 interface Told extends Step {
   readonly passed: number;
   readonly left: number;
@@ -72,36 +90,29 @@ interface Teller extends Omit<Progress, "step"> {
   step(step: Told): void;
 }
 
-function tellProgrammes(
-  { stderr }: Environment,
-  { picture, pictures }: ProgressOptions,
-): Pick<Teller, "stage" | "step"> {
+function tellPrograms({ stderr }: Environment, { picture, pictures }: ProgressOptions): Teller {
   const write = (fields: object) => {
     stderr.write(`${JSON.stringify({ schema: 1, type: "progress", picture, pictures, ...fields })}\n`);
   };
-  return { stage: (stage) => write({ stage }), step: (told) => write({ stage: "denoise", ...told }) };
+  return { stage: (stage) => write({ stage }), step: (told) => write({ stage: "denoise", ...told }), ...NO_LINE };
 }
 
 function tellPeople(environment: Environment): Teller {
-  const { stderr } = environment;
   const line = new StatusLine(environment);
+  const tell = (text: string) => line.isLive ? line.show(text) : environment.stderr.write(`${text}\n`);
   let rate = "";
   return {
     breakLine: () => line.breakLine(),
     stage(stage) {
-      if (line.isLive) line.show(stages[stage]);
-      else if (stage !== "text") stderr.write(`${stages[stage]}\n`);
+      if (line.isLive || stage !== "text") tell(stages[stage]);
     },
     step({ step, steps, passed, left }) {
       rate = describeRate(step, passed);
-      const text = `Step ${step} of ${steps}, ${rate}, ${seconds(passed)} s passed, ${seconds(left)} s left`;
-      if (line.isLive) line.show(text);
-      else if (tenth(step, steps) > tenth(step - 1, steps)) stderr.write(`${text}\n`);
+      if (!line.isLive && tenth(step, steps) === tenth(step - 1, steps)) return;
+      tell(`Step ${step} of ${steps}, ${rate}, ${seconds(passed)} s passed, ${seconds(left)} s left`);
     },
     finish({ text, encode = 0, denoise, decode }) {
-      const words = `Drawn in ${seconds(text + encode + denoise + decode)} s, ${rate}`;
-      if (line.isLive) line.show(words);
-      else stderr.write(`${words}\n`);
+      tell(`Drawn in ${seconds(text + encode + denoise + decode)} s, ${rate}`);
       line.breakLine();
     },
   };

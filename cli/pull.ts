@@ -4,7 +4,7 @@
  */
 import {
   CacheError,
-  familyOf,
+  describeFamily,
   findRepository,
   ModelNotFoundError,
   parseRepository,
@@ -14,7 +14,7 @@ import {
   showRepository,
 } from "../pipeline/models.ts";
 import { showBytes } from "./byte_count.ts";
-import type { Given } from "./command.ts";
+import type { Given } from "./commands.ts";
 import { createDownloadProgress } from "./download_progress.ts";
 import type { Environment } from "./environment.ts";
 import { OutputError, UsageError } from "./errors.ts";
@@ -37,8 +37,8 @@ function readRepository(positionals: readonly string[], revision: string | undef
   if (repository !== undefined) return repository;
   throw new UsageError(
     revision === undefined
-      ? `${JSON.stringify(text)} is no repository: it must be ORGANISATION/NAME or ORGANISATION/NAME@REVISION`
-      : `${JSON.stringify(text)} with --revision ${JSON.stringify(revision)} is no repository and revision`,
+      ? `${JSON.stringify(text)} is not a repository: it must be ORGANISATION/NAME or ORGANISATION/NAME@REVISION`
+      : `${JSON.stringify(text)} with --revision ${JSON.stringify(revision)} is not a repository and revision`,
   );
 }
 
@@ -52,7 +52,7 @@ function findOffline(repository: Repository, { variable }: Environment) {
     return { directory: findRepository(repository, variable), downloaded: 0 };
   } catch (cause) {
     if (!(cause instanceof ModelNotFoundError)) throw cause;
-    const words = `${cause.message} when it may use the network: --offline or HF_HUB_OFFLINE forbids it`;
+    const words = `${cause.message} when it may use the network, which --offline or HF_HUB_OFFLINE forbids`;
     throw new ModelNotFoundError(words, { cause });
   }
 }
@@ -62,7 +62,7 @@ async function download(repository: Repository, environment: Environment) {
   const name = showRepository(repository);
   const progress = createDownloadProgress(environment);
   try {
-    const pulled = await pull(repository, { variable, onEvent, check: familyOf });
+    const pulled = await pull(repository, { variable, onEvent, check: describeFamily });
     if (pulled.downloaded === 0) say(`All ${showBytes(pulled.bytes)} of ${name} are here already`);
     return pulled;
   } catch (cause) {
@@ -85,7 +85,7 @@ async function download(repository: Repository, environment: Environment) {
 
 function describeEvent(name: string, event: Exclude<PullEvent, { type: "progress" }>): string {
   if (event.type === "ask") return `Asking ${event.endpoint} for ${name}`;
-  if (event.type === "waiting") return `Another process downloads ${name}: waiting for it`;
+  if (event.type === "waiting") return `Another process is downloading ${name}: waiting for it`;
   if (event.type === "retry") return `${event.reason}; trying again in ${event.milliseconds / 1000} s`;
   const { commit, files, bytes, present, half } = event;
   const precision = half ? ", weights in half precision (fp16), half of the full size" : "";

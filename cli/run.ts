@@ -3,11 +3,9 @@
  * @module
  */
 import project from "../deno.json" with { type: "json" };
-import type { CommandModule } from "./command.ts";
-import { type CommandName, findCommand } from "./commands.ts";
+import { type CommandModule, type CommandName, commands } from "./commands.ts";
 import { type Environment, silenced, systemEnvironment } from "./environment.ts";
-import { UsageError } from "./errors.ts";
-import { exitCodeOf } from "./exit_codes.ts";
+import { exitCodeOf, UsageError } from "./errors.ts";
 import { fullHelp, schedulerHelp, shortHelp } from "./help.ts";
 import { readValues, sortArguments } from "./parse.ts";
 
@@ -24,15 +22,8 @@ const loaders: Readonly<Record<CommandName, () => Promise<CommandModule>>> = {
   bench: () => import("./bench.ts"),
 };
 
-/**
- * Runs the command that `args` ask for and tells how it went; nothing is thrown.
- *
- * @returns the exit code, as README lists them
- */
-export async function run(
-  args: readonly string[],
-  environment: Environment = systemEnvironment(),
-): Promise<number> {
+/** Runs the command that `args` ask for and returns its exit code; nothing is thrown. */
+export async function run(args: readonly string[], environment: Environment = systemEnvironment()): Promise<number> {
   try {
     return await runCommand(args, environment);
   } catch (thrown) {
@@ -43,35 +34,32 @@ export async function run(
 }
 
 async function runCommand(args: readonly string[], environment: Environment): Promise<number> {
-  const { command, rest } = findCommand(args);
-  const given = sortArguments(rest, command.options);
-  if (given.options.help) {
-    environment.stdout.write(fullHelp(command));
-  } else if (given.options.scheduler === "help") {
-    environment.stdout.write(schedulerHelp());
-  } else if (given.options.version) {
-    environment.stdout.write(`denoise ${project.version}\n`);
+  const named = commands.find(({ name }) => name === args[0]);
+  const command = named ?? commands[0];
+  const { options, positionals } = sortArguments(named ? args.slice(1) : args, command.options);
+  const { stdout } = environment;
+  if (options.help) {
+    stdout.write(fullHelp(command));
+  } else if (options.scheduler === "help") {
+    stdout.write(schedulerHelp());
+  } else if (options.version) {
+    stdout.write(`denoise ${project.version}\n`);
   } else {
-    const values = readValues(given);
-    const around = values.quiet ? silenced(environment) : environment;
+    const values = readValues(options);
     const { execute } = await loaders[command.name]();
-    return await execute({ values, ...given }, around) ?? 0;
+    return await execute({ values, options, positionals }, values.quiet ? silenced(environment) : environment) ?? 0;
   }
   return 0;
 }
 
-function report(error: Error, json: boolean, environment: Environment): void {
+function report(error: Error, json: boolean, { stdout, stderr, variable }: Environment): void {
   const code = exitCodeOf(error);
   const message = describe(error, code);
-  const { stdout, stderr } = environment;
   try {
     stderr.write(`denoise: ${message}\n`);
     if (error instanceof UsageError && error.showHelp) stderr.write(shortHelp());
-    if (code === 1 && environment.variable("DENOISE_DEBUG")) stderr.write(`${error.stack}\n`);
-    if (json) {
-      const document = { schema: 1, error: { code, name: error.name, message } };
-      stdout.write(`${JSON.stringify(document)}\n`);
-    }
+    if (code === 1 && variable("DENOISE_DEBUG")) stderr.write(`${error.stack}\n`);
+    if (json) stdout.write(`${JSON.stringify({ schema: 1, error: { code, name: error.name, message } })}\n`);
   } catch {
     // Nobody reads either stream any more; the exit code still tells.
   }

@@ -2,12 +2,11 @@
  * `denoise show`: what pictures were made with.
  * @module
  */
-import type { Given } from "./command.ts";
+import type { Given } from "./commands.ts";
 import type { Environment } from "./environment.ts";
 import { UsageError } from "./errors.ts";
+import { printable, readMetadata, type Recipe } from "./metadata.ts";
 import { optionEntry, type OptionName } from "./options.ts";
-import { readMetadata, type Recipe } from "./picture_metadata.ts";
-import { printable } from "./printable.ts";
 
 /** Prints what each file says: a line for each option, or a line of JSON. */
 export function execute({ values, positionals }: Given, { stdout, folder }: Environment): Promise<void> {

@@ -18,10 +18,7 @@ function editDistance(a: string, b: string): number {
 }
 
 /** The nearest of `words` when at most a third of `word` must change; a beginning counts as one edit. */
-export function suggest(
-  word: string,
-  words: readonly string[],
-): string | undefined {
+export function suggest(word: string, words: readonly string[]): string | undefined {
   const near = words
     .map((known) => ({ known, distance: begins(word, known) ? 1 : editDistance(word, known) }))
     .filter(({ distance }) => distance <= Math.max(1, word.length / 3))

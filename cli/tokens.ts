@@ -2,23 +2,24 @@
  * `denoise tokens`: how a model reads a prompt.
  * @module
  */
-import type { EncodedPrompt, PromptChunk } from "../pipeline/mod.ts";
-import type { Given } from "./command.ts";
+import { type EncodedPrompt, encodePrompt, type PromptChunk, tokenizerOf } from "../pipeline/mod.ts";
+import type { Given } from "./commands.ts";
 import type { Environment } from "./environment.ts";
-import { checkWeights } from "./picture_request.ts";
-import { readPrompt } from "./prompt.ts";
+import { UsageError } from "./errors.ts";
+import { readPrompt } from "./request.ts";
 
 /** Prints what the text encoder gets, chunk by chunk, how many tokens there are and what is cut off. */
 export async function execute(given: Given, environment: Environment): Promise<void> {
   const { values } = given;
   const prompt = await readPrompt(given, environment);
-  const { encodePrompt, loadTokenizer, openModel } = await environment.loadPipeline();
+  const { openModel } = await environment.loadPipeline();
   using model = openModel(values.model ?? "emoji", { tokenizer: values.tokenizer, variable: environment.variable });
-  const tokenizer = await loadTokenizer(model.tokenizer);
-  const promptSyntax = values["prompt-syntax"];
-  checkWeights("The prompt", prompt, { promptSyntax });
+  const tokenizer = await tokenizerOf(model);
   const longPrompt = values["long-prompt"] ?? model.defaults.longPrompt;
-  const encoded = await encodePrompt(tokenizer, prompt, { promptSyntax, longPrompt });
+  const reading = { promptSyntax: values["prompt-syntax"], longPrompt };
+  const encoded = await encodePrompt(tokenizer, prompt, reading).catch((cause) => {
+    throw cause instanceof RangeError ? new UsageError(`The prompt: ${cause.message}`, { cause }) : cause;
+  });
   const limit = tokenizer.maxLength - 2;
   if (values.json) {
     const { chunks, count, cut } = encoded;
@@ -32,13 +33,12 @@ export async function execute(given: Given, environment: Environment): Promise<v
 function describe({ chunks, count, cut }: EncodedPrompt, limit: number): string {
   const lost = cut === "" ? "nothing" : JSON.stringify(cut);
   const number = chunks.length === 1 ? "" : ` in ${chunks.length} chunks`;
-  return [
+  const lines = [
     ...chunks.flatMap(describeChunk),
     `count: ${count} of ${limit * chunks.length}${number}`,
     `cut off: ${lost}`,
-    "",
-  ]
-    .join("\n");
+  ];
+  return lines.map((line) => `${line}\n`).join("");
 }
 
 /** The ids, and each run of tokens that has a weight of its own. */

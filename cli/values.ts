@@ -1,95 +1,59 @@
 /**
- * Readers of option values: text in, value out, or a RangeError that says
- * what must be and what was given.
+ * Readers of option values: text in, value out, or a RangeError that says what must be and what was given.
  * @module
  */
 import { suggest } from "./suggestion.ts";
+
+type Reader<Value> = (value: string) => Value;
+
+const DIGITS = /^\d+$/;
+const DECIMAL = /^\d*\.?\d+$/;
 
 /** Any text, kept as it is. */
 export function text(value: string): string {
   return value;
 }
 
-/** A whole number from `min` to `max`. */
-export function wholeNumber(
-  min: number,
-  max: number,
-): (value: string) => number {
-  return (value) => {
-    const number = Number(value);
-    if (/^\d+$/.test(value) && number >= min && number <= max) return number;
-    throw new RangeError(
-      `must be a whole number from ${min} to ${max}, got ${quote(value)}`,
-    );
-  };
+export function wholeNumber(min: number, max: number): Reader<number> {
+  return number(DIGITS, (value) => value >= min && value <= max, `a whole number from ${min} to ${max}`);
 }
 
 /** A side of the picture in pixels; the VAE makes 8 of one latent pixel. */
-export function size(value: string): number {
-  const number = Number(value);
-  const inRange = number >= 64 && number <= 4096;
-  if (/^\d+$/.test(value) && inRange && number % 8 === 0) return number;
-  throw new RangeError(
-    `must be a multiple of 8 from 64 to 4096, got ${quote(value)}`,
-  );
-}
+export const size = number(
+  DIGITS,
+  (side) => side >= 64 && side <= 4096 && side % 8 === 0,
+  "a multiple of 8 from 64 to 4096",
+);
 
-/** A finite number, 0 or more. */
-export function finiteNumber(value: string): number {
-  const number = Number(value);
-  if (/^\d+(\.\d+)?(e[+-]?\d+)?$/.test(value) && Number.isFinite(number)) return number;
-  throw new RangeError(
-    `must be a finite number, 0 or more, got ${quote(value)}`,
-  );
-}
+export const finiteNumber = number(/^\d+(\.\d+)?(e[+-]?\d+)?$/, Number.isFinite, "a finite number, 0 or more");
 
 /** A share of a whole, not nothing. */
-export function share(value: string): number {
-  const number = Number(value);
-  if (/^\d*\.?\d+$/.test(value) && number > 0 && number <= 1) return number;
-  throw new RangeError(`must be a number above 0, up to 1, got ${quote(value)}`);
-}
-
-/** A seed takes 64 bits, more than a number holds exactly. */
-export function seed(value: string): bigint {
-  const last = 2n ** 64n - 1n;
-  if (/^\d+$/.test(value) && BigInt(value) <= last) return BigInt(value);
-  throw new RangeError(
-    `must be a whole number from 0 to ${last}, got ${quote(value)}`,
-  );
-}
-
-/** A part of a batch, counted from 1. */
-export interface Shard {
-  /** Which part. */
-  readonly number: number;
-  /** Of how many. */
-  readonly of: number;
-}
-
-/** A part of a batch: `2/4`. */
-export function shard(value: string): Shard {
-  const [number = 0, of = 0] = (/^(\d+)\/(\d+)$/.exec(value)?.slice(1) ?? []).map(Number);
-  if (number >= 1 && number <= of && Number.isSafeInteger(of)) return { number, of };
-  throw new RangeError(`must be I/N with I from 1 to N, such as 2/4, got ${quote(value)}`);
-}
+export const share = number(DECIMAL, (value) => value > 0 && value <= 1, "a number above 0, up to 1");
 
 /** A share of a whole, which may be nothing or all. */
-export function fraction(value: string): number {
-  const number = Number(value);
-  if (/^\d*\.?\d+$/.test(value) && number <= 1) return number;
-  throw new RangeError(`must be a number from 0 to 1, got ${quote(value)}`);
+export const fraction = number(DECIMAL, (value) => value <= 1, "a number from 0 to 1");
+
+/** Noise takes a seed of 64 bits, more than a number holds exactly. */
+export const LAST_SEED = 2n ** 64n - 1n;
+
+export function seed(value: string): bigint {
+  if (DIGITS.test(value) && BigInt(value) <= LAST_SEED) return BigInt(value);
+  throw refusal(`a whole number from 0 to ${LAST_SEED}`, value);
 }
 
-/** What an option has that takes a name. */
-export interface Choice<Name extends string> {
-  /** The names. */
+/** Part `number`, from 1, of `of` parts of a batch: `2/4`. */
+export function shard(value: string): { readonly number: number; readonly of: number } {
+  const [number = 0, of = 0] = (/^(\d+)\/(\d+)$/.exec(value)?.slice(1) ?? []).map(Number);
+  if (number >= 1 && number <= of && Number.isSafeInteger(of)) return { number, of };
+  throw refusal("I/N with I from 1 to N, such as 2/4", value);
+}
+
+/** What an option has that takes one of few names. */
+interface Choice<Name extends string> {
   readonly choices: readonly Name[];
-  /** Their reader. */
-  readonly read: (value: string) => Name;
+  readonly read: Reader<Name>;
 }
 
-/** One of `choices`. */
 export function oneOf<Name extends string>(...choices: readonly Name[]): Choice<Name> {
   return foundIn(choices, (value) => choices.find((known) => known === value));
 }
@@ -103,15 +67,20 @@ export function foundIn<Name extends string>(
     const name = find(value);
     if (name !== undefined) return name;
     const meant = suggest(value, choices);
-    throw new RangeError(
-      `must be ${choices.length > 1 ? "one of " : ""}${choices.join(", ")}, got ${quote(value)}${
-        meant === undefined ? "" : `: did you mean ${meant}?`
-      }`,
-    );
+    const want = `${choices.length > 1 ? "one of " : ""}${choices.join(", ")}`;
+    throw refusal(want, value, meant === undefined ? "" : `: did you mean ${meant}?`);
   };
   return { choices, read };
 }
 
-function quote(value: string): string {
-  return JSON.stringify(value.length > 40 ? `${value.slice(0, 40)}…` : value);
+function number(pattern: RegExp, holds: (value: number) => boolean, want: string): Reader<number> {
+  return (value) => {
+    if (pattern.test(value) && holds(Number(value))) return Number(value);
+    throw refusal(want, value);
+  };
+}
+
+function refusal(want: string, value: string, hint = ""): RangeError {
+  const got = JSON.stringify(value.length > 40 ? `${value.slice(0, 40)}…` : value);
+  return new RangeError(`must be ${want}, got ${got}${hint}`);
 }

@@ -2,7 +2,7 @@
  * The tables of README that follow from the code. `deno task readme` writes them into it.
  * @module
  */
-import { exitCodes } from "../cli/exit_codes.ts";
+import { exitCodes } from "../cli/errors.ts";
 import { optionFlag } from "../cli/help.ts";
 import { optionEntry, optionNames } from "../cli/options.ts";
 

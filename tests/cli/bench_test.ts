@@ -1,7 +1,6 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { drawChart } from "../../cli/bench_chart.ts";
-import { type BenchReport, writeReport } from "../../cli/bench_report.ts";
-import { run } from "../../cli/mod.ts";
+import { type BenchReport, drawChart, writeReport } from "../../cli/bench_report.ts";
+import { run } from "../../cli/run.ts";
 import type { KernelRate } from "../../pipeline/bench/mod.ts";
 import { AUTO, BASELINE } from "../../pipeline/optimizations.ts";
 import { fakeEnvironment } from "./fake_environment.ts";
@@ -21,7 +20,7 @@ const WRONG: readonly (readonly [args: readonly string[], words: string])[] = [
   [["--check", "--ablation", "--random-weights", "sd14"], "--check and --ablation are two measurements"],
   [["--output", "chart.svg"], "--output needs --ablation"],
   [["--ablation", "--output", "-"], "name a file"],
-  [["--ablation", "--output", "chart.png"], "name a file that ends in .svg, got chart.png"],
+  [["--ablation", "--output", "chart.png"], "name a file that ends in .svg, not chart.png"],
   [["--kernels", "fast"], "--kernels must be one of auto, paper, baseline, then any of softmax"],
   [["--seed", "7"], "Unknown option --seed"],
 ];

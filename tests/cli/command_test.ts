@@ -116,11 +116,11 @@ Deno.test(
     assertEquals([none.code, none.stdout], [4, ""]);
     assertStringIncludes(none.stderr, "denoise: tiny.safetensors holds no tokenizer");
     assertStringIncludes(none.stderr, "give it CLIP's with --tokenizer DIR");
-    const sd2 = tinyCheckpoint((name, tensor) => [name.replace("transformer.text_model", "model"), tensor]);
-    Deno.writeFileSync(`${folder}/tiny.safetensors`, sd2);
+    const xl = tinyCheckpoint((name, tensor) => [name.replace("cond_stage_model", "conditioner.embedders.0"), tensor]);
+    Deno.writeFileSync(`${folder}/tiny.safetensors`, xl);
     const refused = await runDenoise([...given, "--tokenizer", TOKENIZER], { folder });
     assertEquals([refused.code, refused.stdout], [5, ""]);
-    assertStringIncludes(refused.stderr, "tiny.safetensors: this is Stable Diffusion 2, and only");
+    assertStringIncludes(refused.stderr, "tiny.safetensors: this is Stable Diffusion XL");
   }),
 );
 
@@ -133,10 +133,8 @@ Deno.test({
       const child = startDenoise([...SMALL.slice(0, 3), ...ENDLESS, "--output", "apple.png"], { folder });
       const reader = child.stderr.pipeThrough(new TextDecoderStream()).getReader();
       for (let told = ""; !told.includes(sign);) told += (await reader.read()).value;
-      const killed = performance.now();
       child.kill(signal);
       const status = await child.status;
-      assert(performance.now() - killed < 2000);
       assertEquals([status.code, status.signal], [code, signal]);
       await Promise.all([reader.cancel(), child.stdout.cancel()]);
       assertEquals([...Deno.readDirSync(folder)], []);

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { join } from "@std/path";
 import { commands, SHELLS } from "../../cli/commands.ts";
-import { run } from "../../cli/mod.ts";
+import { run } from "../../cli/run.ts";
 import { optionEntry } from "../../cli/options.ts";
 import { schedulerNames } from "../../pipeline/schedulers/mod.ts";
 import { fakeEnvironment } from "./fake_environment.ts";

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { join } from "@std/path";
-import { adviseOn } from "../../cli/doctor_advice.ts";
-import { run } from "../../cli/mod.ts";
+import { adviseOn } from "../../cli/doctor_report.ts";
+import { run } from "../../cli/run.ts";
 import { GpuFailedError, NoGpuError } from "../../kernels/errors.ts";
 import { runDenoise } from "./denoise_process.ts";
 import { fakeEnvironment, type FakeWorld, HEALTHY } from "./fake_environment.ts";
@@ -41,7 +41,7 @@ Deno.test("without a GPU the rest is told, and the exit code is 3", async () => 
   }
 });
 
-Deno.test("a GPU that computes wrongly: exit code 7", async () => {
+Deno.test("a GPU that returns wrong results: exit code 7", async () => {
   const tests = [{ name: "float32 sums" }, { name: "float16 arithmetic", failure: "value 0 is 0, and must be 3.5" }];
   const { code, stdout } = await doctor({ examination: { ...HEALTHY, tests } });
   assertEquals(code, 7);
@@ -64,7 +64,7 @@ Deno.test("caches are measured; a file that is linked to is counted once", () =>
     ]);
   }));
 
-Deno.test("advice is given for what is amiss, and only then", () => {
+Deno.test("advice is given for what is wrong or slow, and only then", () => {
   const adapter = { description: "Card", vendor: "", architecture: "", software: false };
   const caches = [{ owner: "denoise", folder: "/", bytes: 0 }] as const;
   const found = { schema: 1, version: "1", deno: "2.9.0", adapter, ...HEALTHY, models: [], caches } as const;
@@ -74,14 +74,14 @@ Deno.test("advice is given for what is amiss, and only then", () => {
     [{ deno: "2.8.3" }, ["Deno 2.8.3 is older than 2.9"]],
     [{ deno: "1.46.0" }, ["Deno 1.46.0 is older"]],
     [{ deno: "3.0.0" }, []],
-    [{ adapter: { ...adapter, software: true } }, ["The GPU is a software renderer"]],
+    [{ adapter: { ...adapter, software: true } }, ["This GPU is a software renderer"]],
     [{ features: lacking }, ["Without shader-f16", "Without subgroups", "Without timestamp-query"]],
-    [{ limits: { maxStorageBufferBindingSize: 2 ** 27 } }, ["The GPU binds at most 128 MiB at once"]],
-    [{ tests: [{ name: "float32", failure: "so" }] }, ["The GPU computes wrongly"]],
-    [{ caches: [] }, ["Nothing says where caches go"]],
+    [{ limits: { maxStorageBufferBindingSize: 2 ** 27 } }, ["This GPU binds at most 128 MiB at once"]],
+    [{ tests: [{ name: "float32", failure: "so" }] }, ["This GPU returns wrong results"]],
+    [{ caches: [] }, ["There is no cache folder"]],
     [
       { adapter: { ...adapter, software: true }, kernels: { backend: "buffer", why: "" } },
-      ["The GPU is a software renderer", "Kernels that read buffers are slow"],
+      ["This GPU is a software renderer", "Kernels that read buffers are slow"],
     ],
   ] as const;
   for (const [changes, beginnings] of cases) {

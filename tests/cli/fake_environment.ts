@@ -1,14 +1,14 @@
 /**
- * A world for `run` without a process: streams are texts, the pipeline draws a gradient.
+ * A world for `run` without a process: streams are texts, the model is small and the pipeline draws a gradient.
  * @module
  */
-import type { Environment, PipelineModule } from "../../cli/mod.ts";
-import { GpuFailedError, NoGpuError } from "../../kernels/errors.ts";
+import type { Environment, PipelineModule } from "../../cli/environment.ts";
 import type { Examination } from "../../kernels/self_test.ts";
-import { ModelFileError } from "../../weights/mod.ts";
-import { encodePrompt } from "../../pipeline/prompt/chunks.ts";
+import { complete, type CompleteRequest, isComplete } from "../../pipeline/complete.ts";
+import { describeFiles, type Model } from "../../pipeline/model.ts";
 import type { GenerateOptions } from "../../pipeline/pipeline.ts";
 import type { GenerateEvent, Request } from "../../pipeline/request.ts";
+import { byPart, openFormula, readConfig } from "../../weights/mod.ts";
 
 /** What a test decides; the rest is a quiet pipe and a pipeline that works. */
 export interface FakeWorld {
@@ -20,16 +20,20 @@ export interface FakeWorld {
   readonly scheduler?: string;
   /** Whether the model's VAE has no encoder. */
   readonly decoderOnly?: boolean;
+  /** Whether the model's UNet reads a mask. */
+  readonly paints?: boolean;
   /** Time of each step; default 500. */
   readonly stepMilliseconds?: number;
   /** What is found out about the GPU; default nothing that is amiss. */
   readonly examination?: Examination;
   /** Takes the place of a stage: called before it answers. */
   readonly before?: (stage: Stage) => void;
+  /** Called with each request that is drawn. */
+  readonly onRequest?: (request: CompleteRequest) => void;
 }
 
 /** The stages at which a real pipeline can fail. */
-export type Stage = "openModel" | "loadTokenizer" | "openGpu" | "loadPipeline" | "step" | "stdout";
+export type Stage = "openModel" | "complete" | "openGpu" | "loadPipeline" | "step" | "stdout";
 
 /** The environment, and what was written to it. */
 export interface FakeEnvironment extends Environment {
@@ -67,15 +71,6 @@ export function fakeEnvironment(world: FakeWorld = {}): FakeEnvironment {
   };
 }
 
-/** A text encoder of two layers. */
-const TEXT_ENCODER = {
-  hidden_size: 32,
-  num_hidden_layers: 2,
-  num_attention_heads: 2,
-  intermediate_size: 64,
-  vocab_size: 256,
-};
-
 /** A GPU that has everything. */
 export const HEALTHY: Examination = {
   features: { "shader-f16": true, "timestamp-query": true, "subgroups": true },
@@ -84,12 +79,48 @@ export const HEALTHY: Examination = {
   tests: [{ name: "float32 sums" }, { name: "float16 arithmetic" }],
 };
 
+const TINY = new URL("../../fixtures/tiny-sd1", import.meta.url).pathname;
+
+/** Every letter is a token, its code, and at the end of a word its code and 128; there is room for ten. */
+const LETTERS = Array.from({ length: 94 }, (_, i) => 33 + i).flatMap((code) => {
+  const letter = String.fromCharCode(code);
+  return [[letter, code], [`${letter}</w>`, code + 128]];
+});
+const VOCABULARY = { "<|startoftext|>": 1, "<|endoftext|>": 2, "!pad": 0, ...Object.fromEntries(LETTERS) };
+
+/** A model with a text encoder of two layers, whose weights nobody reads. */
+function fakeModel(name: string, { scheduler = "EulerDiscreteScheduler", decoderOnly, paints }: FakeWorld): Model {
+  const config = readConfig(TINY);
+  const encoder = decoderOnly ? [] : [["encoder.conv_in.weight", [1]] as const];
+  return describeFiles({
+    name,
+    directory: TINY,
+    config: {
+      ...config,
+      text_encoder: { ...config.text_encoder, num_hidden_layers: 2 },
+      unet: { ...config.unet, in_channels: paints ? 9 : 4 },
+      scheduler: { _class_name: scheduler, beta_schedule: "scaled_linear" },
+    },
+    parts: byPart((part) => openFormula(part, new Map(part === "vae" ? encoder : []))),
+    tokenizer: {
+      vocab: JSON.stringify(VOCABULARY),
+      merges: "",
+      config: { model_max_length: 12, pad_token: "!pad" },
+      specialTokens: {},
+    },
+    settings: { steps: 10, guidance: 1.5, width: 64, height: 72, longPrompt: "truncate", knows: "gradients" },
+    [Symbol.dispose]() {},
+  });
+}
+
 function fakePipeline(world: FakeWorld, reach: (stage: Stage) => void): PipelineModule {
-  const disposed = { [Symbol.dispose]: () => {}, [Symbol.asyncDispose]: () => Promise.resolve() };
+  const disposed = { [Symbol.asyncDispose]: () => Promise.resolve() };
   async function* generate(
-    request: Request,
+    request: Request | CompleteRequest,
     { previews = 0 }: GenerateOptions = {},
   ): AsyncGenerator<GenerateEvent> {
+    if (!isComplete(request)) throw new Error("The request is not complete");
+    world.onRequest?.(request);
     const { width, height, steps } = request;
     for (let step = 1; step <= steps; step++) {
       reach("step");
@@ -104,47 +135,28 @@ function fakePipeline(world: FakeWorld, reach: (stage: Stage) => void): Pipeline
     const image = { width, height, pixels };
     yield { type: "image", image, timings: { text: 1, denoise: 2, decode: 3 }, peakBytes: 4096 };
   }
-  const scheduler = { _class_name: world.scheduler ?? "EulerDiscreteScheduler", beta_schedule: "scaled_linear" };
-  const fake = {
-    ModelFileError,
-    GpuFailedError,
-    NoGpuError,
-    examine: () => Promise.resolve(world.examination ?? HEALTHY),
-    checkEncoder: () => {
-      if (world.decoderOnly) throw new ModelFileError("vae", "has no encoder");
-    },
-    encodePrompt,
-    openModel: (name: string) => {
+  return {
+    openModel(name) {
       reach("openModel");
-      const defaults = {
-        steps: 10,
-        guidance: 1.5,
-        width: 64,
-        height: 72,
-        longPrompt: "truncate",
-        knows: "gradients",
-      };
-      return { ...disposed, name, defaults, tokenizer: {}, config: { scheduler, textEncoder: TEXT_ENCODER } };
+      return fakeModel(name, world);
     },
-    // Every letter is a token; there is room for ten.
-    loadTokenizer: () => {
-      reach("loadTokenizer");
-      const tokenize = (text: string) => Promise.resolve([...text].map((text) => ({ id: text.codePointAt(0), text })));
-      return Promise.resolve({ maxLength: 12, begin: 1, end: 2, padding: 0, comma: undefined, tokenize });
+    complete(model, request) {
+      reach("complete");
+      return complete(model, request);
     },
+    examine: () => Promise.resolve(world.examination ?? HEALTHY),
     Gpu: {
-      open: () => {
+      open() {
         reach("openGpu");
         const adapter = { description: "Fake", vendor: "none", architecture: "none", software: true };
         return Promise.resolve({ ...disposed, adapter });
       },
     },
     Pipeline: {
-      load: () => {
+      load() {
         reach("loadPipeline");
         return Promise.resolve({ ...disposed, generate });
       },
     },
   };
-  return fake as unknown as PipelineModule;
 }

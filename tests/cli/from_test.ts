@@ -1,8 +1,7 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { join } from "@std/path";
-import { insertTexts, readTexts } from "../../cli/png_text.ts";
-import { encodePng } from "../../cli/png.ts";
-import { run } from "../../cli/mod.ts";
+import { encodePng, readTexts } from "../../cli/png.ts";
+import { run } from "../../cli/run.ts";
 import { fakeEnvironment } from "./fake_environment.ts";
 import { withFolder } from "./temporary_folder.ts";
 
@@ -21,9 +20,11 @@ const ALL = {
   "seed": `${2n ** 64n - 1n}`,
   "steps": "3",
   "guidance": "0.0000001",
+  "guidance-rescale": "0.7",
   "width": "64",
   "height": "128",
   "scheduler": "ddim-trailing",
+  "prediction": "v",
   "eta": "0.5",
   "vae-tiling": "on",
   "rng": "cuda",
@@ -69,6 +70,7 @@ Deno.test(
       "clip-skip": 2,
       "steps": 3,
       "guidance": 1e-7,
+      "guidance-rescale": 0.7,
       "eta": 0.5,
       "width": 64,
       "height": 128,
@@ -76,7 +78,7 @@ Deno.test(
     assertEquals(
       parameters,
       'a cat\nNegative prompt: no, "never": not\nthis\nSteps: 3, Sampler: DDIM, Schedule type: SGM Uniform, ' +
-        "CFG scale: 1e-7, Seed: 18446744073709551615, Size: 64x128, Model: ./mine, Eta DDIM: 0.5, Clip skip: 2, RNG: NV, Version: denoise 0.1.0",
+        "CFG scale: 1e-7, Seed: 18446744073709551615, Size: 64x128, Model: ./mine, Eta DDIM: 0.5, Clip skip: 2, RNG: NV, CFG Rescale phi: 0.7, Version: denoise 0.1.0",
     );
     const words = await runFake(folder, ["show", "cat.png"]);
     assertStringIncludes(words.stdout, "prompt: a cat\nmodel: ./mine\n");
@@ -117,25 +119,25 @@ Deno.test(
   "a picture of another tool is made as far as it goes, and what is lost is said",
   withFolder(async (folder) => {
     const text = "a cat\nSteps: 4, Sampler: Euler a, CFG scale: 2, Seed: 3, Size: 64x64, Model: sd, ENSD: 31337";
-    const blank = encodePng({ width: 1, height: 1, pixels: new Uint8Array(3) });
-    Deno.writeFileSync(join(folder, "theirs.png"), insertTexts(blank, [{ keyword: "parameters", text }]));
+    const blank = { width: 1, height: 1, pixels: new Uint8Array(3) };
+    Deno.writeFileSync(join(folder, "theirs.png"), encodePng(blank, [{ keyword: "parameters", text }]));
     const { code, stdout, stderr } = await runFake(folder, ["--from", "theirs.png", "--json"]);
     const { seed, steps, scheduler, rng, width, guidance } = JSON.parse(stdout);
     assertEquals([code, seed, steps, scheduler, rng, width, guidance], [0, "3", 4, "euler-ancestral", "cuda", 64, 2]);
-    assertStringIncludes(stderr, "theirs.png has what cannot be made again: Model: sd (--model says where it lies)\n");
-    assertStringIncludes(stderr, "theirs.png has what cannot be made again: ENSD: 31337\n");
+    assertStringIncludes(stderr, "Not taken from theirs.png: Model: sd (--model says where it is)\n");
+    assertStringIncludes(stderr, "Not taken from theirs.png: ENSD: 31337\n");
     const shown = await runFake(folder, ["show", "theirs.png"]);
     assertStringIncludes(shown.stdout, "prompt: a cat\nnegative-prompt: \n");
     assertStringIncludes(shown.stdout, "cannot be made again: ENSD: 31337\n");
     const steering = text.replace("31337", "\x1b[2J\x9b\r");
-    Deno.writeFileSync(join(folder, "steering.png"), insertTexts(blank, [{ keyword: "parameters", text: steering }]));
+    Deno.writeFileSync(join(folder, "steering.png"), encodePng(blank, [{ keyword: "parameters", text: steering }]));
     for (const args of [["show", "steering.png"], ["--from", "steering.png"]]) {
       const told = await runFake(folder, args);
-      assertStringIncludes(told.stdout + told.stderr, "cannot be made again: ENSD: \ufffd[2J\ufffd\n");
+      assertStringIncludes(told.stdout + told.stderr, ": ENSD: \ufffd[2J\ufffd\n");
     }
 
     const odd = text.replace("64x64", "65x64");
-    Deno.writeFileSync(join(folder, "odd.png"), insertTexts(blank, [{ keyword: "parameters", text: odd }]));
+    Deno.writeFileSync(join(folder, "odd.png"), encodePng(blank, [{ keyword: "parameters", text: odd }]));
     const refused = await runFake(folder, ["--from", "odd.png"]);
     assertEquals(refused.code, 2);
     assertStringIncludes(
@@ -149,9 +151,9 @@ Deno.test(
 Deno.test(
   "texts of ours that were tampered with are refused in words",
   withFolder(async (folder) => {
-    const blank = encodePng({ width: 1, height: 1, pixels: new Uint8Array(3) });
+    const blank = { width: 1, height: 1, pixels: new Uint8Array(3) };
     for (const text of ["", "{", "null", "7", "{}", '{"picture": 7}', '{"picture": {"prompt": "x", "steps": {}}}']) {
-      Deno.writeFileSync(join(folder, "bad.png"), insertTexts(blank, [{ keyword: "denoise", text }]));
+      Deno.writeFileSync(join(folder, "bad.png"), encodePng(blank, [{ keyword: "denoise", text }]));
       const { code, stderr } = await runFake(folder, ["--from", "bad.png"]);
       assertEquals(code, 2, stderr);
       assert(stderr.startsWith("denoise: bad.png cannot be made again: "), stderr);

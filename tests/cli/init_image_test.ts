@@ -1,8 +1,9 @@
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { ImageFiles } from "../../cli/image_files.ts";
-import { initSize } from "../../cli/init_image.ts";
-import { run } from "../../cli/mod.ts";
+import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import { UsageError } from "../../cli/errors.ts";
+import { ImageFiles, initSize } from "../../cli/init_image.ts";
+import { run } from "../../cli/run.ts";
 import { encodePng } from "../../cli/png.ts";
+import type { Request } from "../../pipeline/request.ts";
 import { fakeEnvironment, type FakeWorld } from "./fake_environment.ts";
 import { pngBytes } from "./png_bytes.ts";
 
@@ -52,17 +53,17 @@ Deno.test("what is wrong with an init image is one sentence, before the GPU is o
     const cases: readonly (readonly [readonly string[], number, string])[] = [
       [["--init-image", "cat.png"], 2, "Cannot read --init-image cat.png: there is no such file"],
       [["--init-image", "."], 2, "Cannot read --init-image .: "],
-      [["--init-image", "photo.jpg"], 2, "Cannot read --init-image photo.jpg: it is a JPEG, and only PNG is read"],
+      [["--init-image", "photo.jpg"], 2, "Cannot read --init-image photo.jpg: it is a JPEG; only PNG is read"],
       [["--init-image", "cut.png"], 2, "Cannot read --init-image cut.png: it is a damaged PNG: "],
       [["--init-image", "dog.png", "--mask", "photo.jpg"], 2, "Cannot read --mask photo.jpg: it is a JPEG"],
-      [["--mask", "mask.png"], 2, "--mask needs --init-image"],
-      [["--strength", "0.5"], 2, "--strength needs --init-image"],
+      [["--mask", "mask.png"], 2, "--mask requires --init-image"],
+      [["--strength", "0.5"], 2, "--strength requires --init-image"],
       [["--init-image", "dog.png", "--strength", "0"], 2, '--strength must be a number above 0, up to 1, got "0"'],
       [["--init-image", "dog.png", "--strength", "1.5"], 2, 'up to 1, got "1.5"'],
       [
         ["--init-image", "dog.png", "--steps", "3", "--strength", "0.3"],
         2,
-        "--strength 0.3 of 3 steps leaves none to run: 0.334 leaves one",
+        "--strength 0.3 runs no step of 3; use at least 0.334",
       ],
     ];
     for (const [args, want, message] of cases) {
@@ -73,17 +74,29 @@ Deno.test("what is wrong with an init image is one sentence, before the GPU is o
       assert(!stages.includes("openGpu"));
     }
     const { code, stderr, stages } = await runFake(["--init-image", "dog.png"], { folder, decoderOnly: true });
-    assertEquals([code, stages], [5, ["openModel"]]);
-    assertStringIncludes(stderr, "vae: has no encoder");
+    assertEquals([code, stages], [5, ["openModel", "complete"]]);
+    assertStringIncludes(stderr, "computed weights vae: has no encoder");
     assertEquals((await runFake([], { folder, decoderOnly: true })).code, 0);
   }));
 
-Deno.test("the strength that is said to leave one step does", () =>
+Deno.test("a model that paints names the option that is missing", () =>
+  withPictures(async (folder) => {
+    const world = { folder, paints: true };
+    const words = "this model paints into a picture: it needs an init image and a mask";
+    for (const [args, option] of [[[], "--init-image"], [["--init-image", "dog.png"], "--mask"]] as const) {
+      const { code, stderr, stages } = await runFake(args, world);
+      assertEquals([code, stages], [2, ["openModel", "complete"]]);
+      assertStringIncludes(stderr, `denoise: ${option}: ${words}\n`);
+    }
+    assertEquals((await runFake(["--init-image", "dog.png", "--mask", "mask.png"], world)).code, 0);
+  }));
+
+Deno.test("the least strength that is named runs a step", () =>
   withPictures(async (folder) => {
     for (const steps of ["1", "3", "7", "999"]) {
       const args = ["--init-image", "dog.png", "--steps", steps, "--strength"];
       const { stderr } = await runFake([...args, "0.0001"], { folder });
-      const least = /leaves none to run: (\S+) leaves one/.exec(stderr)![1]!;
+      const least = /runs no step of \d+; use at least (\S+)/.exec(stderr)![1]!;
       assertEquals((await runFake([...args, least], { folder })).code, 0);
     }
   }));
@@ -110,7 +123,7 @@ Deno.test("a size follows from what is asked, then from the image, then from the
   }
 });
 
-Deno.test("an init image that loses its shape is told of", () =>
+Deno.test("an init image that loses its shape is named", () =>
   withPictures(async (folder) => {
     const stretched = await runFake(["--init-image", "dog.png", "--width", "64", "--height", "128"], { folder });
     assertStringIncludes(stretched.stderr, "The init image of 200x96 is stretched to 64x128\n");
@@ -146,6 +159,47 @@ Deno.test("a file is read again when it changes, and masks have another backgrou
     Deno.writeFileSync(`${folder}/clear.png`, pngBytes({ ...clear, width: 2, pixel: () => [128, 255] }));
     assertEquals([...read("init-image", 255).pixels], Array(6).fill(128));
     return Promise.resolve();
+  }));
+
+Deno.test("pixels of the last two files are kept, others are read again and must be the same", () =>
+  withPictures((folder) => {
+    const files = new ImageFiles(folder);
+    const write = (name: string, grey: number) =>
+      Deno.writeFileSync(`${folder}/${name}`, encodePng({ width: 1, height: 1, pixels: new Uint8Array(3).fill(grey) }));
+    const names = ["a.png", "b.png", "c.png"];
+    names.forEach(write);
+    const [a, b, c] = names.map((name) => files.read(name, { option: "init-image", background: 255 }));
+    Deno.removeSync(`${folder}/b.png`);
+    Deno.removeSync(`${folder}/c.png`);
+    assertEquals([b!.pixels[0], c!.pixels[0]], [1, 2]);
+    assertEquals(a!.pixels[0], 0);
+    assertThrows(() => b!.pixels, UsageError, "Cannot read --init-image b.png: there is no such file");
+    write("b.png", 1);
+    assertEquals(b!.pixels[0], 1);
+    // Two more, so that it is forgotten once more.
+    assertEquals([a!.pixels[0], c!.width], [0, 1]);
+    write("c.png", 2);
+    assertEquals([c!.pixels[0], a!.pixels[0]], [2, 0]);
+    write("b.png", 3);
+    assertThrows(() => b!.pixels, UsageError, "Cannot read --init-image b.png: it has changed since it was checked");
+    return Promise.resolve();
+  }));
+
+Deno.test("an init image that changes while a batch draws fails alone", () =>
+  withPictures(async (folder) => {
+    const names = ["dog.png", "mask.png", "other.png"];
+    Deno.copyFileSync(`${folder}/dog.png`, `${folder}/other.png`);
+    const onRequest = ({ prompt, init }: Request) => {
+      if (prompt === "dog.png") Deno.copyFileSync(`${folder}/mask.png`, `${folder}/other.png`);
+      assert(init!.image.pixels.length > 0);
+    };
+    const stdin = names.map((name) => JSON.stringify({ prompt: name, "init-image": name })).join("\n");
+    const environment = fakeEnvironment({ folder, stdin, onRequest });
+    assertEquals(await run(["batch", "-", "--continue-on-error", "--json"], environment), 2);
+    const documents = environment.written.stdout.trimEnd().split("\n").map((line) => JSON.parse(line));
+    assertEquals(documents.map(({ status }) => status), ["ok", "ok", "error"]);
+    assertStringIncludes(documents[2].error.message, "--init-image other.png: it has changed since it was checked");
+    assertEquals(environment.stages.filter((stage) => stage === "openGpu").length, 1);
   }));
 
 async function sha256(path: string): Promise<string> {

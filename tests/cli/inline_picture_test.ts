@@ -1,10 +1,10 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { encodeIterm, encodeKitty, findInlineEncoder } from "../../cli/inline_picture.ts";
-import { run } from "../../cli/mod.ts";
+import { run } from "../../cli/run.ts";
 import { fakeEnvironment } from "./fake_environment.ts";
 import { inFolder } from "./temporary_folder.ts";
 
-Deno.test("kitty gets a picture in chunks, of which the last one says so", () => {
+Deno.test("kitty gets a picture in chunks, and the last one says so", () => {
   assertEquals(encodeKitty(Uint8Array.of(1, 2, 3)), "\x1b_Ga=T,f=100,q=2,m=0;AQID\x1b\\");
   for (const length of [3072, 3073, 6144, 10_000]) {
     const png = Uint8Array.from({ length }, (_, i) => i);
@@ -56,7 +56,7 @@ Deno.test("--show puts the file below the progress, or says that it cannot", () 
     for (const world of [{ variables }, { terminal: true }]) {
       const other = fakeEnvironment({ folder, ...world });
       assertEquals(await run(["cat", "--count", "2", "--show"], other), 0);
-      assertEquals(other.written.stderr.split("--show: this is no terminal").length, 2);
+      assertEquals(other.written.stderr.split("--show: this terminal has no known way").length, 2);
       assert(!other.written.stderr.includes("\x1b"));
     }
     const quiet = fakeEnvironment({ folder, terminal: true, variables });

@@ -54,14 +54,14 @@ const DAMAGED = [
   '{"schema":1,"machines":{"Radeon":{"a":{"direct":1}}}',
 ];
 
-Deno.test("a file that holds no timings is told of once and written anew", () => {
+Deno.test("a file that does not hold timings is named once and written anew", () => {
   for (const text of DAMAGED) {
     withFile((path, notices) => {
       Deno.mkdirSync(join(path, ".."), { recursive: true });
       Deno.writeTextFileSync(path, text);
       const store = openTimings(path, (notice) => void notices.push(notice));
       assertEquals(store.read(RADEON).size, 0);
-      assertEquals(notices, [`${path} holds no kernel timings and is written anew`], text);
+      assertEquals(notices, [`${path} does not hold kernel timings and is written anew`], text);
       store.write(RADEON, TIMES);
       assertEquals([...store.read(RADEON)], [...TIMES]);
       assertEquals(notices.length, 1);
@@ -84,7 +84,7 @@ Deno.test("where nothing can be written or read, timings are forgotten", () =>
     assertEquals(notices, []);
   }));
 
-Deno.test("the file lies in the cache folder; without one there is no store", () => {
+Deno.test("the file is in the cache folder; without one there is no store", () => {
   withFile((path, notices) => {
     const variables = { XDG_CACHE_HOME: join(path, "..", "..") };
     const { store, tune } = selectionOf({ tune: true }, fakeEnvironment({ variables }));

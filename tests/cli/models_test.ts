@@ -1,6 +1,6 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { join } from "@std/path";
-import { run } from "../../cli/mod.ts";
+import { run } from "../../cli/run.ts";
 import { FILES } from "../weights/hub/pulled_model.ts";
 import { fakeEnvironment } from "./fake_environment.ts";
 

@@ -1,10 +1,11 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertThrows } from "@std/assert";
+import { UsageError } from "../../cli/errors.ts";
 import { optionNames } from "../../cli/options.ts";
 import { readValues, sortArguments } from "../../cli/parse.ts";
 
 function parse(args: readonly string[]) {
   const sorted = sortArguments(args, optionNames);
-  return { ...readValues(sorted), positionals: sorted.positionals };
+  return { ...readValues(sorted.options), positionals: sorted.positionals };
 }
 
 Deno.test("values are read from both ways to write an option", () => {
@@ -36,4 +37,6 @@ Deno.test("an empty value, a dash, numbers and -- keep their meaning", () => {
   assertEquals(parse(["007"]).positionals, ["007"]);
   assertEquals(parse(["--", "--seed", "-1", "--x="]).positionals, ["--seed", "-1", "--x="]);
   assertEquals(parse(["-h"]).help, true);
+  assertEquals(parse(["--from=a=b\nc"]).from, "a=b\nc");
+  assertThrows(() => parse(["--json=no"]), UsageError, '--json takes no value, got "no"');
 });

@@ -66,13 +66,13 @@ Deno.test("a picture that was written is read as it was", () => {
   assertEquals(decodePng(encodePng(image)), image);
 });
 
-Deno.test("what is no whole PNG is refused in words", () => {
+Deno.test("what is not a whole PNG is refused in words", () => {
   const whole = encodePng({ width: 40, height: 30, pixels: new Uint8Array(3600).map((_, i) => i * i % 251) });
   const text = (start: string) => Uint8Array.from(start.padEnd(40), (letter) => letter.charCodeAt(0));
   const cases: readonly (readonly [Uint8Array, string])[] = [
-    [new Uint8Array(), "it is no PNG"],
-    [text("P6 1 1"), "it is no PNG"],
-    [text("\xff\xd8\xff\xe0"), "it is a JPEG, and only PNG is read"],
+    [new Uint8Array(), "it is not a PNG"],
+    [text("P6 1 1"), "it is not a PNG"],
+    [text("\xff\xd8\xff\xe0"), "it is a JPEG; only PNG is read"],
     [text("GIF89a"), "it is a GIF"],
     [text("RIFF....WEBP"), "it is a WebP"],
     [whole.subarray(0, 20), "it is a damaged PNG: it ends in its header"],
@@ -88,5 +88,5 @@ Deno.test("too large a picture is refused by its header", () => {
   const small = pngBytes({ width: 1, height: 1, depth: 8, colourType: 0, pixel: () => [0] });
   new DataView(small.buffer).setUint32(16, 2 ** 16);
   new DataView(small.buffer).setUint32(20, 2 ** 10 + 1);
-  assertThrows(() => decodePng(small), RangeError, "it has 65536x1025 pixels, more than the 67108864 that are read");
+  assertThrows(() => decodePng(small), RangeError, "it has 65536x1025 pixels; at most 67108864 are read");
 });

@@ -2,10 +2,10 @@ import { assertEquals, assertThrows } from "@std/assert";
 import { Buffer } from "node:buffer";
 import { deflateSync } from "node:zlib";
 import { PNG } from "pngjs";
-import { encodePng } from "../../cli/png.ts";
-import { insertTexts, readTexts } from "../../cli/png_text.ts";
+import { encodePng, readTexts } from "../../cli/png.ts";
 
-const PICTURE = encodePng({ width: 3, height: 2, pixels: new Uint8Array(18).map((_, index) => index * 9) });
+const IMAGE = { width: 3, height: 2, pixels: new Uint8Array(18).map((_, index) => index * 9) };
+const PICTURE = encodePng(IMAGE);
 
 /** CRC-32 bit by bit (PNG specification, annex D), apart from the one under test. */
 function checksum(bytes: Uint8Array): number {
@@ -57,7 +57,7 @@ Deno.test("any Unicode survives, and the pixels stay what they were", () => {
       ["\u{10ffff}".repeat(1000), "iTXt"],
     ] as const
   ) {
-    const png = insertTexts(PICTURE, [{ keyword: "parameters", text }, { keyword: "denoise", text: "{}" }]);
+    const png = encodePng(IMAGE, [{ keyword: "parameters", text }, { keyword: "denoise", text: "{}" }]);
     const types = walk(png).map((chunk) => chunk.type);
     assertEquals(types, ["IHDR", type, "tEXt", "IDAT", "IEND"]);
     assertEquals(readTexts(png), [{ keyword: "parameters", text }, { keyword: "denoise", text: "{}" }]);
@@ -66,7 +66,7 @@ Deno.test("any Unicode survives, and the pixels stay what they were", () => {
 });
 
 Deno.test("the chunks are laid out as the specification says", () => {
-  const png = insertTexts(PICTURE, [{ keyword: "k", text: "é" }, { keyword: "k", text: "€" }]);
+  const png = encodePng(IMAGE, [{ keyword: "k", text: "é" }, { keyword: "k", text: "€" }]);
   const [, latin, unicode] = walk(png);
   assertEquals([...latin!.data], [...bytes("k"), 0, 0xe9]);
   assertEquals([...unicode!.data], [...bytes("k"), 0, 0, 0, 0, 0, 0xe2, 0x82, 0xac]);
@@ -87,14 +87,14 @@ Deno.test("texts of other writers are read: compressed, with a language, after t
   }
 });
 
-Deno.test("what is no PNG file, or a damaged one, is refused in words", () => {
-  const flipped = insertTexts(PICTURE, [{ keyword: "parameters", text: "a cat" }]);
+Deno.test("what is not a PNG file, or a damaged one, is refused in words", () => {
+  const flipped = encodePng(IMAGE, [{ keyword: "parameters", text: "a cat" }]);
   flipped[45]! ^= 1;
   const bomb = withChunk("zTXt", [...bytes("parameters\0\0"), ...deflateSync(new Uint8Array(2 ** 25))]);
   for (
     const [png, words] of [
-      [new Uint8Array(), "no PNG file"],
-      [new TextEncoder().encode("GIF89a, and more"), "no PNG file"],
+      [new Uint8Array(), "it is not a PNG"],
+      [new TextEncoder().encode("GIF89a, and more"), "it is a GIF; only PNG is read"],
       [PICTURE.subarray(0, PICTURE.length - 20), "ends in the middle of a chunk"],
       [PICTURE.subarray(0, 40), "ends in the middle of a chunk"],
       [flipped, "wrong checksum"],

@@ -1,7 +1,7 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { decodePng } from "../../cli/png.ts";
-import { run } from "../../cli/mod.ts";
-import { exists } from "../../cli/whole_file.ts";
+import { run } from "../../cli/run.ts";
+import { exists } from "../../cli/files.ts";
 import { fakeEnvironment, type Stage } from "./fake_environment.ts";
 import { inFolder } from "./temporary_folder.ts";
 

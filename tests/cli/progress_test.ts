@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { run } from "../../cli/mod.ts";
+import { run } from "../../cli/run.ts";
 import { GpuFailedError } from "../../kernels/errors.ts";
 import { fakeEnvironment, type FakeWorld } from "./fake_environment.ts";
 import { inFolder } from "./temporary_folder.ts";

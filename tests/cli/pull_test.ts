@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { join } from "@std/path";
-import { run } from "../../cli/mod.ts";
+import { run } from "../../cli/run.ts";
 import { type Content, hashOf } from "../weights/hub/loopback_hub.ts";
 import { FILES, namesIn, Scene, UNET } from "../weights/hub/pulled_model.ts";
 import { runDenoise, startDenoise } from "./denoise_process.ts";
@@ -80,7 +80,7 @@ Deno.test("each failure has its exit code and one sentence", async () => {
   const failures: readonly (readonly [code: number, words: string, args: string, prepare: () => void])[] = [
     [2, "Which model?", "", () => {}],
     [2, "Which model?", "org/a org/b", () => {}],
-    [2, '"name" is no repository', "name", () => {}],
+    [2, '"name" is not a repository', "name", () => {}],
     [2, '"org/name@v1" with --revision "v2"', "org/name@v1 --revision v2", () => {}],
     [2, "Unknown option --steps", "org/name --steps 3", () => {}],
     [4, "does not give org/name (404)", "org/name", () => scene.hub.misbehave = () => ({ status: 404 })],
@@ -104,7 +104,7 @@ Deno.test("offline, the network is not touched: the model is here, or how to get
   const offline = () => runFake(scene, ["pull", "org/name", "--offline"]);
   const { code, stderr } = await offline();
   assertEquals(code, 4);
-  assertStringIncludes(stderr, '"denoise pull org/name" downloads it when it may use the network: --offline or');
+  assertStringIncludes(stderr, '"denoise pull org/name" downloads it when it may use the network, which --offline or');
   for (const value of ["1", "true", "ON"]) {
     scene.variables.HF_HUB_OFFLINE = value;
     assertEquals((await runFake(scene, ["pull", "org/name"])).code, 4);

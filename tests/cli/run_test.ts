@@ -1,10 +1,10 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { PNG } from "pngjs";
 import { Buffer } from "node:buffer";
-import { OutputError } from "../../cli/errors.ts";
-import { exitCodes } from "../../cli/exit_codes.ts";
-import { run } from "../../cli/mod.ts";
+import { exitCodes, OutputError } from "../../cli/errors.ts";
+import { run } from "../../cli/run.ts";
 import { AUTO } from "../../pipeline/optimizations.ts";
+import type { CompleteRequest } from "../../pipeline/mod.ts";
 import { schedulerNames } from "../../pipeline/schedulers/mod.ts";
 import { GpuFailedError, GpuMemoryError, NoGpuError } from "../../kernels/errors.ts";
 import { ModelFileError, ModelNotFoundError } from "../../weights/mod.ts";
@@ -115,13 +115,11 @@ Deno.test("the prompt comes from a file", () =>
     const { stdout } = await runFake([...args, "prompt.txt", "--json"], { folder, stdin: "a dog" });
     assertEquals(JSON.parse(stdout).prompt, "a red\nfox 🦊");
     Deno.writeFileSync(`${folder}/latin1.txt`, Uint8Array.of(0xe9));
-    Deno.writeTextFileSync(`${folder}/empty.txt`, " \n");
     for (
       const [given, words] of [
         [["nowhere.txt"], "--prompt-file nowhere.txt cannot be read: No such file"],
         [["."], "--prompt-file . cannot be read: Is a directory"],
         [["latin1.txt"], "--prompt-file latin1.txt is not UTF-8 text"],
-        [["empty.txt"], "No prompt"],
         [["prompt.txt", "a dog"], "A prompt and --prompt-file are two prompts: choose one"],
       ] as const
     ) {
@@ -131,15 +129,54 @@ Deno.test("the prompt comes from a file", () =>
     }
   }));
 
-Deno.test("weights too large and a layer that the text encoder has not are refused", () =>
+Deno.test("an empty prompt is a picture where a file or a line says it", () =>
+  inFolder(async (folder) => {
+    Deno.writeTextFileSync(`${folder}/empty.txt`, " \n");
+    const { code, stdout } = await runFake(["--prompt-file", "empty.txt", "--seed", "7"], { folder, stdin: "a dog" });
+    assertEquals([code, stdout], [0, "picture-7.png\n"]);
+    const again = await runFake(["--from", "picture-7.png", "--output", "again.png"], { folder, stdin: "a dog" });
+    assertEquals(again.code, 0, again.stderr);
+    assertEquals(Deno.readFileSync(`${folder}/again.png`), Deno.readFileSync(`${folder}/picture-7.png`));
+    const lines = ' \t\n{"prompt": "", "negative-prompt": "a dog"}\n';
+    const batch = await runFake(["batch", "-"], { folder, stdin: lines });
+    assertEquals([batch.code, batch.stdout], [0, "0001-0-picture.png\n"]);
+    const { picture, parameters } = JSON.parse(
+      (await runFake(["show", "0001-0-picture.png", "--json"], { folder })).stdout,
+    );
+    assertEquals([picture.prompt, parameters.startsWith("Negative prompt: a dog\nSteps: 10, ")], ["", true]);
+    const tokens = await runFake(["tokens", "--prompt-file", "empty.txt"], { folder });
+    assertStringIncludes(tokens.stdout, "count: 0 of 10\n");
+    for (const stdin of ["", " \n"]) {
+      const refused = await runFake([""], { folder, stdin });
+      assertEquals([refused.code, refused.stages], [2, []]);
+      assertStringIncludes(refused.stderr, "No prompt");
+    }
+  }));
+
+Deno.test("pictures of one --count are completed once, before the GPU is opened, and differ by their seeds", () =>
+  inFolder(async (folder) => {
+    const requests: CompleteRequest[] = [];
+    const onRequest = (request: CompleteRequest) => void requests.push(request);
+    const { stages } = await runFake(["cat", "--count", "3", "--seed", "9", "--steps", "1"], { folder, onRequest });
+    assertEquals(stages.slice(0, 5), ["openModel", "complete", "openGpu", "loadPipeline", "step"]);
+    assertEquals(stages.filter((stage) => stage === "complete").length, 1);
+    assertEquals(requests.map(({ seed }) => seed), [9n, 10n, 11n]);
+    assertEquals(new Set(requests.map(({ schedule }) => schedule)).size, 1);
+    const lines = { folder, stdin: "a cat\n# no\na dog" };
+    const batch = await runFake(["batch", "-", "--count", "2", "--steps", "1"], lines);
+    assertEquals(batch.stages.slice(0, 4), ["openModel", "complete", "complete", "openGpu"]);
+    assertEquals(batch.stages.filter((stage) => stage === "complete").length, 2);
+  }));
+
+Deno.test("weights too large and a layer that the text encoder does not have are refused", () =>
   inFolder(async (folder) => {
     const huge = ["x", "--negative-prompt", "((ugly:10):11)"];
     assertEquals((await runFake([...huge, "--prompt-syntax", "plain"], { folder })).code, 0);
     const weight = await runFake(huge, { folder });
-    assertEquals([weight.code, weight.stages], [2, ["openModel"]]);
+    assertEquals([weight.code, weight.stages], [2, ["openModel", "complete"]]);
     assertStringIncludes(weight.stderr, '--negative-prompt: The weight of "ugly" is 110, want -100 to 100');
     const { code, stderr, stages } = await runFake(["cat", "--clip-skip", "3"], { folder });
-    assertEquals([code, stages], [2, ["openModel"]]);
+    assertEquals([code, stages], [2, ["openModel", "complete"]]);
     assertStringIncludes(stderr, "--clip-skip 3: Clip skip is 3, and the text encoder has layers 1 to 2");
     assertEquals((await runFake(["tokens", "(x:101)"])).code, 2);
     const last = await runFake(["cat", "--clip-skip", "2", "--json"], { folder });
@@ -148,20 +185,23 @@ Deno.test("weights too large and a layer that the text encoder has not are refus
 
 Deno.test("words that the model does not read are named", () =>
   inFolder(async (folder) => {
-    const { stderr } = await runFake(["a cat and a dog", "--negative-prompt", "1234567890x"], { folder });
-    assertStringIncludes(stderr, 'The prompt has 15 tokens and the model reads 10; cut off: "a dog"');
+    const long = ["a cat and then a dog", "--negative-prompt", "12345 67890x"];
+    const { stderr } = await runFake(long, { folder });
+    assertStringIncludes(stderr, 'The prompt has 15 tokens and the model reads 10; cut off: "n a dog"');
     assertStringIncludes(stderr, 'The negative prompt has 11 tokens and the model reads 10; cut off: "x"');
-    const chunked = await runFake(["a cat and a dog", "--long-prompt", "chunk"], { folder });
+    const chunked = await runFake([...long, "--long-prompt", "chunk"], { folder });
     assert(!chunked.stderr.includes("cut off"), chunked.stderr);
     const broken = await runFake(["a cat BREAK a dog"], { folder });
-    assertStringIncludes(broken.stderr, 'The prompt has 10 tokens and the model reads 5; cut off: "a dog"');
+    assertStringIncludes(broken.stderr, 'The prompt has 8 tokens and the model reads 4; cut off: "a dog"');
+    const unguided = await runFake(["a cat", "--negative-prompt", "a dog", "--guidance", "1"], { folder });
+    assertStringIncludes(unguided.stderr, "The negative prompt has no effect: guidance is 1\n");
   }));
 
 const failures: readonly (readonly [Error, Stage, number])[] = [
   [new NoGpuError("No usable GPU was found"), "openGpu", 3],
   [new ModelNotFoundError("There is no model"), "openModel", 4],
   [new ModelFileError("unet.safetensors", "is empty"), "openModel", 5],
-  [new ModelFileError("vocab.json", "is empty"), "loadTokenizer", 5],
+  [new ModelFileError("vocab.json", "is empty"), "complete", 5],
   [new GpuMemoryError("Out of GPU memory"), "loadPipeline", 6],
   [new GpuMemoryError("Out of GPU memory"), "step", 6],
   [new GpuFailedError("The GPU was lost"), "step", 7],
@@ -212,34 +252,34 @@ Deno.test("what needs no GPU is refused before the GPU is opened", () =>
     const both = await runFake(["cat", "--output", "-", "--json"], { folder });
     assertEquals([both.code, both.stages], [2, ["stdout"]]);
     const eta = await runFake(["cat", "--eta", "0.5"], { folder });
-    assertEquals([eta.code, eta.stages], [2, ["openModel"]]);
+    assertEquals([eta.code, eta.stages], [2, ["openModel", "complete"]]);
     assertStringIncludes(eta.stderr, "--eta 0.5: Only these schedulers take eta: ddim, ddim-trailing");
     const own = await runFake(["cat"], { folder, scheduler: "Mystery" });
-    assertEquals([own.code, own.stages], [5, ["openModel"]]);
+    assertEquals([own.code, own.stages], [5, ["openModel", "complete"]]);
     assertStringIncludes(own.stderr, "scheduler_config.json: Scheduler class Mystery is not supported");
     const drawn = await runFake(["cat", "--steps", "1"], { folder });
-    assertEquals(drawn.stages, ["openModel", "loadTokenizer", "openGpu", "loadPipeline", "step", "stdout"]);
+    assertEquals(drawn.stages, ["openModel", "complete", "openGpu", "loadPipeline", "step", "stdout"]);
   }));
 
 Deno.test("tokens shows ids, count and what is cut off", async () => {
   const text = await runFake(["tokens", "a cat and a dog", "--model", "mine"]);
-  assertEquals(text.stdout, 'ids: 1 97 32 99 97 116 32 97 110 100 32 2\ncount: 15 of 10\ncut off: "a dog"\n');
+  assertEquals(text.stdout, 'ids: 1 225 99 97 244 97 110 228 225 100 111 2\ncount: 11 of 10\ncut off: "g"\n');
   const short = await runFake(["tokens"], { stdin: "a b" });
-  assertEquals(short.stdout, "ids: 1 97 32 98 2 0 0 0 0 0 0 0\ncount: 3 of 10\ncut off: nothing\n");
+  assertEquals(short.stdout, "ids: 1 225 226 2 0 0 0 0 0 0 0 0\ncount: 2 of 10\ncut off: nothing\n");
   const json = await runFake(["tokens", "(a:2)b", "--json"]);
-  const chunk = { ids: [1, 97, 98, 2, ...new Array(8).fill(0)], weights: [1, 2, ...new Array(10).fill(1)] };
+  const chunk = { ids: [1, 225, 226, 2, ...new Array(8).fill(0)], weights: [1, 2, ...new Array(10).fill(1)] };
   assertEquals(JSON.parse(json.stdout), { schema: 1, model: "emoji", chunks: [chunk], count: 2, limit: 10, cut: "" });
 });
 
 Deno.test("tokens shows chunks and weights", async () => {
   const { stdout } = await runFake(["tokens", "a (b:1.3) ((c d)) BREAK [e]", "--long-prompt", "chunk"]);
   assertEquals(stdout.split("\n"), [
-    "ids: 1 97 32 98 32 99 32 100 2 0 0 0",
+    "ids: 1 225 226 227 228 2 0 0 0 0 0 0",
     'weight 1.3: "b"',
     'weight 1.21: "c d"',
-    "ids: 1 101 2 0 0 0 0 0 0 0 0 0",
+    "ids: 1 229 2 0 0 0 0 0 0 0 0 0",
     'weight 0.909091: "e"',
-    "count: 8 of 20 in 2 chunks",
+    "count: 5 of 20 in 2 chunks",
     "cut off: nothing",
     "",
   ]);

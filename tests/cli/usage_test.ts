@@ -2,7 +2,7 @@ import { assertEquals, assertStringIncludes } from "@std/assert";
 import { MAIN, runDenoise } from "./denoise_process.ts";
 
 const wrong: readonly (readonly [args: readonly string[], words: string])[] = [
-  [[], "No prompt: what shall the picture show?"],
+  [[], "No prompt: what should the picture show?"],
   [[""], "No prompt"],
   [["a", "cat"], 'A prompt of several words needs quotes: "a cat"'],
   [["cat", "--stepz", "3"], "Unknown option --stepz: did you mean --steps?"],
@@ -27,13 +27,16 @@ const wrong: readonly (readonly [args: readonly string[], words: string])[] = [
   [["cat", "--seed", "18446744073709551616"], 'got "18446744073709551616"'],
   [["cat", "--scheduler", "eulr"], "did you mean euler?"],
   [["cat", "--scheduler", "DPM++ SDE"], "--scheduler must be one of pndm, ddim,"],
+  [["cat", "--guidance-rescale", "1.5"], '--guidance-rescale must be a number from 0 to 1, got "1.5"'],
+  [["cat", "--prediction", "sample"], '--prediction must be one of epsilon, v, got "sample"'],
+  [["cat", "--json=no"], '--json takes no value, got "no"'],
   [["cat", "--eta", "1.5"], '--eta must be a number from 0 to 1, got "1.5"'],
   [["cat", "--rng", "gpu"], '--rng must be one of cpu, cuda, got "gpu"'],
   [["cat", "--precision", "f8"], '--precision must be one of auto, f16, f32, got "f8"'],
   [["cat", "--long-prompt", "cut"], '--long-prompt must be one of chunk, truncate, got "cut"'],
   [["cat", "--prompt-syntax", "a1112"], "did you mean a1111?"],
   [["cat", "--clip-skip", "0"], '--clip-skip must be a whole number from 1 to 100, got "0"'],
-  [["cat", "--output", "-", "--json"], "both want standard output"],
+  [["cat", "--output", "-", "--json"], "both use standard output"],
   [["tokens", "cat", "--steps", "3"], "Unknown option --steps"],
 ];
 

@@ -4,12 +4,15 @@
  */
 import { resolve } from "@std/path";
 import project from "../deno.json" with { type: "json" };
+import type { AdapterInfo, Model } from "../pipeline/mod.ts";
 import type { Request } from "../pipeline/request.ts";
+import { nearestName } from "../pipeline/schedulers/mod.ts";
 import { UsageError } from "./errors.ts";
-import { formatInfotext, parseInfotext } from "./infotext.ts";
-import { type Described, describePicture, readPictureLine } from "./picture_line.ts";
-import { type PngText, readTexts } from "./png_text.ts";
-import { type ForeignPicture, readForeign, settingsOf } from "./web_ui.ts";
+import { type ForeignPicture, formatInfotext, parseInfotext, readForeign, settingsOf } from "./infotext.ts";
+import { optionEntry, optionNames } from "./options.ts";
+import type { OptionTexts } from "./parse.ts";
+import { type PngText, readTexts } from "./png.ts";
+import { optionOf, readPictureLine } from "./request.ts";
 
 /** Name of the text that other tools read. */
 const PARAMETERS = "parameters";
@@ -17,16 +20,18 @@ const PARAMETERS = "parameters";
 const OWN = "denoise";
 const SOFTWARE = `denoise ${project.version}`;
 
-export interface Making extends Described {
-  /** The scheduler's name in our table, the model's own included. */
-  readonly scheduler: string;
-  /** The GPU's name. */
-  readonly adapter: string;
+/** How a picture was made. */
+export interface Making {
+  /** It holds what the model chose. */
+  readonly request: Request;
+  /** What was given, for what is not part of a request. */
+  readonly options: OptionTexts;
+  readonly model: Model;
+  readonly adapter: AdapterInfo;
 }
 
 /** What a picture's file says. */
 export interface Recipe extends ForeignPicture {
-  /** The GPU that it was made on. */
   readonly adapter?: string;
   /** The text that other tools read. */
   readonly parameters?: string;
@@ -36,9 +41,9 @@ export interface Recipe extends ForeignPicture {
 
 /** No time is among the texts: the same request makes the same file. */
 export function writeMetadata(making: Making): PngText[] {
-  const { request, adapter } = making;
-  const { prompt, negativePrompt } = request;
-  const settings = new Map([...settingsOf(making), ["Version", SOFTWARE]]);
+  const { request, model, adapter: { description: adapter } } = making;
+  const { prompt, negativePrompt, scheduler = nearestName(model.config.scheduler) } = request;
+  const settings = new Map([...settingsOf(request, { scheduler, model: model.name }), ["Version", SOFTWARE]]);
   // The character 0 would end the text for some readers.
   const infotext = formatInfotext({ prompt, negativePrompt, settings }).replaceAll("\0", "");
   const own = { schema: 1, software: SOFTWARE, adapter, picture: describePicture(making), files: filesOf(request) };
@@ -46,7 +51,27 @@ export function writeMetadata(making: Making): PngText[] {
 }
 
 /**
+ * The object from which {@link readPictureLine} and the model make the request again: everything that decides the
+ * picture, whether it was given, the model's choice or the default.
+ */
+function describePicture({ request, options, model }: Making): Readonly<Record<string, unknown>> {
+  const { init, ...told } = request;
+  const fields = new Map(
+    Object.entries({ ...told, strength: init?.strength }).map(([field, value]) => [optionOf(field), value]),
+  );
+  const entries = optionNames.flatMap((name) => {
+    const { scope, default: text } = optionEntry(name);
+    if (scope !== "picture" && scope !== "model") return [];
+    const value = fields.get(name) ?? options[name] ?? (name === "model" ? model.name : text);
+    // A text: most readers of JSON round numbers above 2^53.
+    return value === undefined ? [] : [[name, typeof value === "bigint" ? `${value}` : value]];
+  });
+  return { prompt: request.prompt, ...Object.fromEntries(entries) };
+}
+
+/**
  * Reads what a picture was made with: our own text, or what we understand of another tool's.
+ *
  * @throws {UsageError} when the file at `path`, which begins in `folder`, is not a PNG file, or does not say it.
  */
 export function readMetadata(path: string, folder: string): Recipe {
@@ -66,6 +91,11 @@ export function readMetadata(path: string, folder: string): Recipe {
 export function filesOf({ init }: Request): Readonly<Record<string, string>> | undefined {
   const files = [init?.image.file, init?.mask?.file].filter((file) => file !== undefined);
   return files.length === 0 ? undefined : Object.fromEntries(files.map(({ path, sha256 }) => [path, sha256]));
+}
+
+/** Foreign text for a terminal, without what could steer it: control characters other than line ends become U+FFFD. */
+export function printable(text: string): string {
+  return text.replaceAll(/[^\P{Cc}\n]/gu, "\ufffd");
 }
 
 function readPng(path: string, folder: string): PngText[] {

@@ -1,9 +1,24 @@
 /**
- * Files that are whole or absent: written under another name, then renamed.
+ * Files that are read, and files that are whole or absent: written under another name, then renamed.
  * @module
  */
-import { basename, dirname, join } from "@std/path";
-import { OutputError } from "./errors.ts";
+import { basename, dirname, join, resolve } from "@std/path";
+import { OutputError, UsageError } from "./errors.ts";
+
+/**
+ * All of a text file.
+ *
+ * @throws {UsageError} beginning with `label`, when it cannot be read or is not UTF-8.
+ */
+export function readTextFile(path: string, { folder, label }: { folder: string; label: string }): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(Deno.readFileSync(resolve(folder, path)));
+  } catch (cause) {
+    if (cause instanceof Deno.errors.NotCapable) throw cause;
+    const reason = cause instanceof TypeError ? "is not UTF-8 text" : `cannot be read: ${(cause as Error).message}`;
+    throw new UsageError(`${label} ${path} ${reason}`, { cause });
+  }
+}
 
 /** Ends the name of a file that is being written. */
 const PARTIAL = ".denoise.partial";
@@ -47,7 +62,7 @@ export function writeWhole(path: string, bytes: Uint8Array): void {
   });
 }
 
-/** Whether anything is at `path`, be it a link to nowhere. */
+/** Whether anything is at `path`, even a link to nowhere. */
 export function exists(path: string): boolean {
   try {
     Deno.lstatSync(path);
@@ -74,7 +89,7 @@ function sweep(folder: string): void {
       using file = Deno.openSync(partial, { write: true });
       if (file.tryLockSync(true)) Deno.removeSync(partial);
     } catch (error) {
-      // Gone by now, or another user's: no business of this process.
+      // It is gone by now, or another user's.
       const { NotFound, PermissionDenied } = Deno.errors;
       if (!(error instanceof NotFound || error instanceof PermissionDenied)) throw error;
     }

@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { freeName, slug } from "../../cli/picture_name.ts";
+import { freeName, slug } from "../../cli/jobs.ts";
 
 Deno.test("a slug keeps letters and digits of any script", () => {
   for (

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { OutputError } from "../../cli/errors.ts";
-import { checkWritable, exists, writeWhole } from "../../cli/whole_file.ts";
+import { checkWritable, exists, writeWhole } from "../../cli/files.ts";
 import { withFolder } from "./temporary_folder.ts";
 
 const bytes = new Uint8Array([1, 2, 3]);
@@ -90,7 +90,7 @@ Deno.test({
   ignore: Deno.build.os !== "linux",
   fn: withFolder(async (folder) => {
     // A limit of file size stands for a full disk: 8 blocks of 512 or 1024 bytes.
-    const module = new URL("../../cli/whole_file.ts", import.meta.url);
+    const module = new URL("../../cli/files.ts", import.meta.url);
     const script = `import { writeWhole } from "${module}"; writeWhole(Deno.args[0], new Uint8Array(1e6));`;
     const { code, stderr } = await new Deno.Command("sh", {
       args: ["-c", 'trap "" XFSZ; ulimit -f 8; exec "$0" eval "$1" "$2"', Deno.execPath(), script, `${folder}/big.png`],

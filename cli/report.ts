@@ -1,0 +1,85 @@
+/**
+ * What standard output says of a picture.
+ * @module
+ */
+import type { AdapterInfo, CompleteRequest, Model } from "../pipeline/mod.ts";
+import type { InitImage, Timings } from "../pipeline/request.ts";
+import type { Environment } from "./environment.ts";
+import { exitCodeOf } from "./errors.ts";
+import type { Failure, Job, Place } from "./jobs.ts";
+
+/** A picture that was made. */
+export interface Made {
+  readonly status: "ok";
+  readonly job: Job;
+  readonly request: CompleteRequest;
+  /** The file it is in; `-` is standard output. */
+  readonly path: string;
+  readonly png: Uint8Array<ArrayBuffer>;
+  /** Milliseconds: loading, the stages, and all since the picture before. */
+  readonly timings: Timings & { readonly load: number; readonly total: number };
+  readonly adapter: AdapterInfo;
+  /** The most GPU memory that was held at once, in bytes. */
+  readonly peakBytes: number;
+}
+
+/** A picture that was left out because its file was there. */
+interface Skipped extends Place {
+  readonly status: "skipped";
+  readonly path: string;
+}
+
+/** What became of a picture. */
+export type Outcome = Made | Skipped | Failure;
+
+/**
+ * Writes a line for a picture: its path, or JSON; failures are always JSON. The path `-` stands for the picture's bytes.
+ */
+export async function reportOutcome(
+  outcome: Outcome,
+  { model, environment, json }: { readonly model: Model; readonly environment: Environment; readonly json: boolean },
+): Promise<void> {
+  const { stdout, stderr } = environment;
+  const write = (document: object) => stdout.write(`${JSON.stringify({ schema: 1, ...document })}\n`);
+  if (outcome.status === "error") {
+    const { status, index, line, error } = outcome;
+    const { name, message } = error;
+    stderr.write(`denoise: ${message}\n`);
+    write({ status, index, line, error: { code: exitCodeOf(error), name, message } });
+  } else if (outcome.status === "ok") {
+    if (json) write(await describeMade(outcome, model));
+    else stdout.write(outcome.path === "-" ? outcome.png : `${outcome.path}\n`);
+  } else if (json) {
+    write(outcome);
+  } else {
+    stderr.write(`${outcome.path} is there already\n`);
+  }
+}
+
+async function describeMade({ status, job, request, path, png, ...measured }: Made, model: Model): Promise<object> {
+  const { schedule: _schedule, prompts: _prompts, notices: _notices, ...asked } = request;
+  const { index, line, spec: { values: { precision, kernels } } } = job;
+  return {
+    status,
+    index,
+    line,
+    path,
+    sha256: new Uint8Array(await crypto.subtle.digest("SHA-256", png)).toHex(),
+    model: model.name,
+    ...asked,
+    ...(request.init && { init: describeInit(request.init) }),
+    scheduler: request.scheduler ?? model.config.scheduler._class_name,
+    // A string: most readers of JSON round numbers above 2^53.
+    seed: `${request.seed}`,
+    precision,
+    kernels,
+    adapter: measured.adapter,
+    timings: measured.timings,
+    peakBytes: measured.peakBytes,
+  };
+}
+
+/** An init image's files, not their pixels. */
+function describeInit({ image, mask, strength }: InitImage): object {
+  return { image: image.file, ...(mask && { mask: mask.file }), strength };
+}

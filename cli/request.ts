@@ -1,0 +1,154 @@
+/**
+ * From prompt and options, on a command line, in a line of a batch or in a picture's file, to a request.
+ * @module
+ */
+import type { CompleteRequest, Model } from "../pipeline/mod.ts";
+import { type Request, RequestError } from "../pipeline/request.ts";
+import type { Given } from "./commands.ts";
+import type { Environment, PipelineModule } from "./environment.ts";
+import { UsageError } from "./errors.ts";
+import { readTextFile } from "./files.ts";
+import { type ImageFiles, initSize, readInit } from "./init_image.ts";
+import { optionEntry, optionNames, type OptionValues } from "./options.ts";
+import type { OptionTexts } from "./parse.ts";
+import { suggest } from "./suggestion.ts";
+
+/** A prompt and its options, as the command line would hold them. */
+export interface PictureLine {
+  readonly prompt: string;
+  readonly options: OptionTexts;
+}
+
+/** What pictures are made from that differ by their seeds only. */
+export interface Spec extends PictureLine {
+  readonly values: OptionValues;
+}
+
+/**
+ * The one positional argument, the file that `--prompt-file` names, which may be empty, or all of standard input when
+ * that is not a terminal.
+ *
+ * @throws {UsageError} when there is no prompt, or more than one, or the file cannot be read.
+ */
+export async function readPrompt({ positionals, values }: Given, { stdin, folder }: Environment): Promise<string> {
+  const file = values["prompt-file"];
+  if (positionals.length > 1) {
+    throw new UsageError(`A prompt of several words needs quotes: ${JSON.stringify(positionals.join(" "))}`);
+  }
+  if (file !== undefined) {
+    if (positionals.length === 0) return readTextFile(file, { folder, label: "--prompt-file" }).trim();
+    throw new UsageError("A prompt and --prompt-file are two prompts: choose one");
+  }
+  const prompt = positionals[0] ?? (stdin.isTerminal() ? "" : (await stdin.read()).trim());
+  if (prompt !== "") return prompt;
+  throw new UsageError("No prompt: what should the picture show?", { showHelp: true });
+}
+
+/**
+ * Reads a JSON object that holds a prompt, and options by their names.
+ *
+ * @throws {UsageError} when it is not one, or has an option that does not belong to a picture.
+ */
+export function readPictureLine(json: string): PictureLine {
+  const { prompt, ...options } = parseObject(json);
+  if (typeof prompt !== "string") throw new UsageError('it has no prompt: it needs "prompt" and a text');
+  return { prompt, options: Object.fromEntries(Object.entries(options).map(readOption)) };
+}
+
+/** A number as it is written: a seed has more digits than a number holds. */
+class Digits {
+  constructor(readonly text: string) {}
+}
+
+function parseObject(json: string): Record<string, unknown> {
+  const keepDigits = (_key: string, value: unknown, { source }: { source?: string }) =>
+    typeof value === "number" ? new Digits(source!) : value;
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(json, keepDigits as (key: string, value: unknown) => unknown);
+  } catch (cause) {
+    throw new UsageError(`it is not JSON: ${(cause as Error).message}`, { cause });
+  }
+  if (typeof parsed === "object" && parsed !== null && !Array.isArray(parsed)) return { ...parsed };
+  throw new UsageError("it is not a JSON object");
+}
+
+function readOption([name, value]: readonly [string, unknown]): readonly [string, string | boolean] {
+  const allowed = optionNames.filter((known) => optionEntry(known).scope !== undefined);
+  const option = allowed.find((known) => known === name);
+  if (option === undefined) {
+    const meant = suggest(name, allowed);
+    throw new UsageError(`${name} is not an option of a line${meant === undefined ? "" : `: did you mean ${meant}?`}`);
+  }
+  if (optionEntry(option).read === undefined) {
+    if (typeof value === "boolean") return [name, value];
+    throw new UsageError(`${name} must be true or false`);
+  }
+  if (typeof value === "string") return [name, value];
+  if (value instanceof Digits) return [name, value.text];
+  throw new UsageError(`${name} must be a text or a number`);
+}
+
+/** A seed of 32 bits, which every other tool takes, too. */
+export function drawSeed(): bigint {
+  return BigInt(crypto.getRandomValues(new Uint32Array(1))[0]!);
+}
+
+/**
+ * The one place where options become fields of a request.
+ *
+ * @throws {UsageError} when an init image cannot be read.
+ */
+export function createRequest(
+  { prompt, values }: Spec,
+  { seed, model: { defaults }, images }: { readonly seed: bigint; readonly model: Model; readonly images: ImageFiles },
+): Request {
+  const { scheduler, prediction, eta, "guidance-rescale": guidanceRescale } = values;
+  const init = readInit(values, images);
+  const { width = defaults.width, height = defaults.height } = init ? initSize(init.image, values, defaults) : values;
+  return {
+    prompt,
+    negativePrompt: values["negative-prompt"],
+    promptSyntax: values["prompt-syntax"],
+    longPrompt: values["long-prompt"] ?? defaults.longPrompt,
+    clipSkip: values["clip-skip"],
+    seed,
+    steps: values.steps ?? defaults.steps,
+    guidance: values.guidance ?? defaults.guidance,
+    ...(guidanceRescale !== undefined && { guidanceRescale }),
+    width,
+    height,
+    ...(init && { init }),
+    vaeTiling: values["vae-tiling"],
+    ...(scheduler !== undefined && { scheduler }),
+    ...(prediction !== undefined && { prediction }),
+    ...(eta !== undefined && { eta }),
+    rng: values.rng,
+  };
+}
+
+/** The option that becomes a field of a request: `negativePrompt` is `negative-prompt`. */
+export function optionOf(field: string): string {
+  return field.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+}
+
+/** @throws {UsageError} in the words of the command line, `--clip-skip 13: ...`, where the request is refused. */
+export async function completeRequest(
+  request: Request,
+  { module, model }: { readonly module: Pick<PipelineModule, "complete">; readonly model: Model },
+): Promise<CompleteRequest> {
+  try {
+    return await module.complete(model, request);
+  } catch (cause) {
+    if (!(cause instanceof RequestError)) throw cause;
+    throw new UsageError(describeRefusal(cause, request), { cause });
+  }
+}
+
+function describeRefusal({ setting, message }: RequestError, request: Request): string {
+  if (setting === "prompt") return `The prompt: ${message}`;
+  if (setting === "negativePrompt") return `--negative-prompt: ${message}`;
+  if (setting !== "init") return `--${optionOf(setting)} ${request[setting]}: ${message}`;
+  if (message.startsWith("strength")) return `--${message}`;
+  return `--${request.init ? "mask" : "init-image"}: ${message}`;
+}

@@ -2,6 +2,7 @@
  * Arguments to checked values.
  * @module
  */
+import { parseArgs } from "@std/cli";
 import { UsageError } from "./errors.ts";
 import { optionEntry, type OptionName, optionNames, type OptionValues } from "./options.ts";
 import { suggest } from "./suggestion.ts";
@@ -18,38 +19,59 @@ export interface SortedArguments {
 
 /**
  * Sorts `args` by the options that a command accepts: `--name value`, `--name=value`, `--switch` and `-s`; after `--`
- * nothing is an option. Of an option that is given twice the last one counts; one without its value has the text "".
+ * nothing is an option. An option without its value has the text "".
  *
- * @throws {UsageError} for an option that is not `accepted`, or a switch with a value.
+ * @throws {UsageError} for an option that is not `accepted` or is given twice, or a switch with a value.
  */
 export function sortArguments(args: readonly string[], accepted: readonly OptionName[]): SortedArguments {
-  const options: Partial<Record<OptionName, string | boolean>> = {};
-  const positionals: string[] = [];
-  const end = args.includes("--") ? args.indexOf("--") : args.length;
-  for (let i = 0; i < end; i++) {
-    const arg = args[i]!;
-    const [, dashes, key, value] = /^(--?)([^=]+)(?:=(.*))?$/s.exec(arg) ?? [];
-    if (key === undefined) {
-      positionals.push(arg);
-      continue;
-    }
-    // A single dash goes with a letter: `-steps` would be five of them.
-    const name = accepted.find((name) => dashes === "--" ? name === key : optionEntry(name).letter === key);
-    if (name === undefined) throw new UsageError(unknownOption(arg, accepted));
-    if (optionEntry(name).read !== undefined) {
-      options[name] = value ?? (i + 1 < end && isValue(args[i + 1]!) ? args[++i]! : "");
-    } else if (value === undefined) {
-      options[name] = true;
-    } else {
-      throw new UsageError(`--${name} takes no value, got ${JSON.stringify(value)}`);
-    }
-  }
-  return { options, positionals: [...positionals, ...args.slice(end + 1)].filter(Boolean) };
+  const takesValue = (name: OptionName) => optionEntry(name).read !== undefined;
+  const letters = accepted.flatMap((name) => {
+    const { letter } = optionEntry(name);
+    return letter === undefined ? [] : [[name, letter]];
+  });
+  const { _: positionals, ...collected } = parseArgs(normalise(args, accepted), {
+    string: [...accepted.filter(takesValue), "_"],
+    boolean: accepted.filter((name) => !takesValue(name)),
+    collect: accepted,
+    alias: Object.fromEntries(letters),
+    unknown: (arg, key) => {
+      if (key !== undefined) throw new UsageError(unknownOption(arg, accepted));
+    },
+  });
+  const options = accepted.flatMap((name): (readonly [OptionName, string | boolean])[] => {
+    const [value, ...more] = [collected[name] ?? []].flat() as (string | boolean)[];
+    if (more.length > 0) throw new UsageError(`--${name} is given ${more.length + 1} times: give it once`);
+    return value === undefined ? [] : [[name, value]];
+  });
+  return { options: Object.fromEntries(options), positionals: positionals.map(String).filter(Boolean) };
 }
 
-/** Whether what follows an option is its value: `-` is, and a negative number, which its check refuses. */
-function isValue(arg: string): boolean {
-  return /^-\.?\d/.test(arg) || !/^--?[^-]/.test(arg);
+/**
+ * Arguments as parseArgs takes them: a negative number is joined to its option, so that it reaches its check. What it
+ * would misread is refused: a value after a switch, and several letters after one dash.
+ */
+function normalise(args: readonly string[], accepted: readonly OptionName[]): string[] {
+  const end = args.includes("--") ? args.indexOf("--") : args.length;
+  const done: string[] = [];
+  for (const arg of args.slice(0, end)) {
+    const before = done.at(-1) ?? "";
+    const [, name, value] = /^--([^=]+)=(.*)$/s.exec(arg) ?? [];
+    const known = accepted.find((option) => option === name);
+    if (known !== undefined && optionEntry(known).read === undefined) {
+      throw new UsageError(`--${name} takes no value, got ${JSON.stringify(value)}`);
+    }
+    if (/^-\.?\d/.test(arg)) {
+      if (!/^--[^=]+$/.test(before)) {
+        throw new UsageError(`${arg} begins with a dash: put -- before a prompt that does`);
+      }
+      done.splice(-1, 1, `${before}=${arg}`);
+    } else if (/^-[^-]./s.test(arg)) {
+      throw new UsageError(unknownOption(arg, accepted));
+    } else {
+      done.push(arg);
+    }
+  }
+  return [...done, ...args.slice(end)];
 }
 
 function unknownOption(arg: string, accepted: readonly OptionName[]): string {

@@ -116,7 +116,9 @@ Deno.test(
     assertEquals([none.code, none.stdout], [4, ""]);
     assertStringIncludes(none.stderr, "denoise: tiny.safetensors holds no tokenizer");
     assertStringIncludes(none.stderr, "give it CLIP's with --tokenizer DIR");
-    const xl = tinyCheckpoint((name, tensor) => [name.replace("cond_stage_model", "conditioner.embedders.0"), tensor]);
+    const xl = tinyCheckpoint({
+      change: (name, tensor) => [name.replace("cond_stage_model", "conditioner.embedders.0"), tensor],
+    });
     Deno.writeFileSync(`${folder}/tiny.safetensors`, xl);
     const refused = await runDenoise([...given, "--tokenizer", TOKENIZER], { folder });
     assertEquals([refused.code, refused.stdout], [5, ""]);

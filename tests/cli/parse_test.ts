@@ -14,7 +14,6 @@ Deno.test("values are read from both ways to write an option", () => {
     const args of [
       ["--seed", `${expected.seed}`, "--guidance", "0.5", "--width", "64"],
       ["--width=64", "--seed=18446744073709551615", "--guidance=0.5"],
-      ["--width=8", "--width=64", "--seed=18446744073709551615", "--guidance=0.5"],
     ]
   ) {
     const { seed, guidance, width } = parse(args);
@@ -39,4 +38,13 @@ Deno.test("an empty value, a dash, numbers and -- keep their meaning", () => {
   assertEquals(parse(["-h"]).help, true);
   assertEquals(parse(["--from=a=b\nc"]).from, "a=b\nc");
   assertThrows(() => parse(["--json=no"]), UsageError, '--json takes no value, got "no"');
+});
+
+Deno.test("an option that is given twice is refused, and so is a dash that is no option's", () => {
+  for (const args of [["--width=8", "--width=64"], ["--width", "8", "--width", "8"], ["--json", "--json"]]) {
+    const [name] = args[0]!.split("=");
+    assertThrows(() => parse(args), UsageError, `${name} is given 2 times: give it once`);
+  }
+  assertThrows(() => parse(["-5 degrees"]), UsageError, "-5 degrees begins with a dash: put -- before a prompt");
+  assertEquals(parse(["--", "-5 degrees"]).positionals, ["-5 degrees"]);
 });

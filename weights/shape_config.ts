@@ -98,8 +98,11 @@ export function contextWidth(unet: Tensors): number | undefined {
 }
 
 function textEncoderSizes(tensors: Tensors) {
+  const width = size(tensors, 1, ["embeddings.token_embedding.weight", "embeddings.position_embedding.weight"]);
   return {
-    hidden_size: size(tensors, 1, ["embeddings.token_embedding.weight", "embeddings.position_embedding.weight"]),
+    hidden_size: width,
+    // All of CLIP's have 64 channels a head.
+    num_attention_heads: width && Math.max(1, Math.floor(width / 64)),
     intermediate_size: size(tensors, 0, ["encoder.layers.0.mlp.fc1.weight", "encoder.layers.0.mlp.fc1.bias"]),
     max_position_embeddings: size(tensors, 0, ["embeddings.position_embedding.weight"]),
     num_hidden_layers: count(tensors, "encoder.layers."),

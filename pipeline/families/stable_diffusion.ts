@@ -47,7 +47,7 @@ export function stableDiffusion(own: Pick<Family, "name" | "matches"> & Partial<
 export function checkRequest({ clipSkip = 1 }: Request, config: ModelConfig): void {
   const { layers } = readTextConfig(config.text_encoder);
   if (Number.isInteger(clipSkip) && clipSkip >= 1 && clipSkip <= layers) return;
-  throw new RequestError("clipSkip", `is ${clipSkip}, and the text encoder has layers 1 to ${layers}`);
+  throw new RequestError("clipSkip", `the text encoder has layers 1 to ${layers}, not ${clipSkip}`);
 }
 
 /** Reads text encoder and UNet, whose input has `kept` channels more than the latent. */

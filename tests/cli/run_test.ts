@@ -177,7 +177,7 @@ Deno.test("weights too large and a layer that the text encoder does not have are
     assertStringIncludes(weight.stderr, '--negative-prompt: The weight of "ugly" is 110, want -100 to 100');
     const { code, stderr, stages } = await runFake(["cat", "--clip-skip", "3"], { folder });
     assertEquals([code, stages], [2, ["openModel", "complete"]]);
-    assertStringIncludes(stderr, "--clip-skip 3: Clip skip is 3, and the text encoder has layers 1 to 2");
+    assertStringIncludes(stderr, "--clip-skip 3: the text encoder has layers 1 to 2, not 3");
     assertEquals((await runFake(["tokens", "(x:101)"])).code, 2);
     const last = await runFake(["cat", "--clip-skip", "2", "--json"], { folder });
     assertEquals(JSON.parse(last.stdout).clipSkip, 2);

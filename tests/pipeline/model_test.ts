@@ -90,7 +90,7 @@ const REFUSED: readonly (readonly [TinyName, Partial<Request>, setting: keyof Re
   ["tiny-sd1", { width: 100 }, "width", "width must be a multiple of 8"],
   ["tiny-sd1", { height: 0 }, "height", "height must be a multiple of 8"],
   ...[0, 1.5, NaN, 4].map((clipSkip) =>
-    ["tiny-sd1", { clipSkip }, "clipSkip", `is ${clipSkip}, and the text encoder has layers 1 to 3`] as const
+    ["tiny-sd1", { clipSkip }, "clipSkip", `the text encoder has layers 1 to 3, not ${clipSkip}`] as const
   ),
   ["tiny-sd1", { scheduler: "eulr" }, "scheduler", "eulr"],
   ["tiny-sd1", { scheduler: "euler", eta: 0.5 }, "eta", "eta"],

@@ -112,9 +112,7 @@ export class Gpu implements AsyncDisposable {
     const bytes = bytesOf(layout);
     if (layout.kind === "buffer" && bytes > limit) {
       throw new GpuMemoryError(
-        `A picture of this size needs ${megabytes(bytes)} in one piece (${label}), and this GPU can bind ${
-          megabytes(limit)
-        }`,
+        `Buffer ${label} needs ${megabytes(bytes)}; this GPU's largest binding is ${megabytes(limit)}`,
       );
     }
     return bytes;

@@ -6,23 +6,16 @@
 
 /** A storage texture of four values a texel: what software adapters read fastest. */
 export interface TexturePort {
-  /** A texture. */
   readonly kind: "texture";
-  /** The name that the text uses. */
   readonly name: string;
-  /** What the kernel does with it. */
   readonly access: "read" | "write";
-  /** Its texels. */
   readonly format: TextureFormat;
 }
 
 /** A storage buffer. */
 export interface BufferPort {
-  /** A buffer. */
   readonly kind: "buffer";
-  /** The name that the text uses. */
   readonly name: string;
-  /** What the kernel does with it. */
   readonly access: "read" | "read_write";
   /** WGSL type of one element, such as `vec4<f32>`. */
   readonly element: string;
@@ -34,7 +27,7 @@ export type Port = TexturePort | BufferPort;
 /** Texel formats in use; shaders see both as `vec4<f32>`. */
 export type TextureFormat = "rgba32float" | "rgba16float";
 
-/** One launch, complete but for the memory behind its ports. */
+/** One launch, complete but for the memory of its ports. */
 export interface Kernel {
   /** Short name for profiles and error messages. */
   readonly name: string;
@@ -50,9 +43,7 @@ export interface Kernel {
 
 /** What {@link kernel} builds a {@link Kernel} from. */
 export interface KernelParts {
-  /** Short name. */
   readonly name: string;
-  /** Bindings in order. */
   readonly ports: readonly Port[];
   /** Integers that the text reads as `size.NAME: i32`: shapes, strides, counts. */
   readonly sizes: Readonly<Record<string, number>>;
@@ -62,7 +53,6 @@ export interface KernelParts {
   readonly body: string;
   /** Whether the text computes in float16; ports of float16 say so themselves. */
   readonly half?: boolean;
-  /** Workgroups in x, y and z. */
   readonly workgroups: readonly [x: number, y: number, z: number];
 }
 

@@ -1,9 +1,24 @@
 /**
- * Linear layers, convolutions and normalisations as values, and what may be asked of them.
+ * Linear layers and convolutions: what may be asked of them, and the ways to compute them.
  * @module
  */
-import type { Activation } from "./backend.ts";
-import type { Memory, Tensor } from "./tensor.ts";
+import {
+  type Activation,
+  type Backend,
+  type Epilogue,
+  NO_STRIDE,
+  planTensor,
+  type ProductSpec,
+  type Shape,
+  type Stride,
+  type Window,
+  type WinogradShape,
+} from "./backend.ts";
+import { separateGeglu } from "./baseline.ts";
+import type { Launch, Way } from "./launch.ts";
+import type { Optimizations } from "./optimizations.ts";
+import { channelsOf, columns, type Memory, pixels, type Tensor } from "./tensor.ts";
+import { POINTS, tiles } from "./winograd.ts";
 
 /** A linear layer or convolution, packed. */
 export interface Layer {
@@ -27,7 +42,7 @@ export interface StepBias {
   readonly step: Memory;
 }
 
-/** What may be fused behind a product. */
+/** What may be fused with a product. */
 export interface ProductOptions {
   /** Added at the end. */
   readonly plus?: Tensor;
@@ -52,4 +67,169 @@ export interface ConvolutionOptions extends ProductOptions {
   readonly image?: readonly [height: number, width: number];
   /** Zero pixels on the right and bottom; by default as many as on the left and top. */
   readonly padEnd?: number;
+}
+
+/** A layer on a tensor. */
+export interface LayerSpec extends Epilogue {
+  readonly x: Tensor;
+  readonly layer: Layer;
+  readonly out: Tensor;
+  /** Makes it a convolution. */
+  readonly window?: Window;
+}
+
+/**
+ * The ways to compute a layer, those that the rules choose first: products, and Winograd where it can run; `points`
+ * returns the layer's transformed weights if there is memory for them.
+ */
+export function layerWays(
+  backend: Backend,
+  on: Optimizations,
+  spec: LayerSpec,
+  points: () => Tensor | undefined,
+): readonly Way[] {
+  const { x, layer, out, window, activation } = spec;
+  const product: ProductSpec = { ...spec, a: layer.weights, b: x, m: out.channels, n: columns(out), k: layer.in };
+  const products = backend.product(product);
+  if (activation === "geglu") {
+    const separate = { kernels: "separate GEGLU", launches: () => separateGeglu(backend, product) };
+    return on.gelu ? [...products, separate] : [separate];
+  }
+  const shape = { batch: x.batch, in: layer.in, out: layer.out, outputHeight: out.height, outputWidth: out.width };
+  if (!on.winograd || window?.size !== 3 || window.stride !== 1 || !backend.winograd.fits(shape)) return products;
+  const winograd = {
+    kernels: "Winograd",
+    launches: () => winogradConvolution(backend, { ...spec, window, points: points() }),
+  };
+  return winogradRuns(on, backend, shape) ? [winograd, ...products] : [...products, winograd];
+}
+
+/** Whether Winograd, where it can run, takes the place of the direct convolution. */
+export function winogradRuns(on: Optimizations, { winograd }: Backend, shape: WinogradShape): boolean {
+  if (!on.winograd || on.shapes === "all") return on.winograd;
+  const channels = Math.min(shape.in, shape.out);
+  const count = tiles(shape.outputHeight) * tiles(shape.outputWidth);
+  if (on.shapes === "paper") return channels >= 64 && count >= 32;
+  return channels >= winograd.pays.channels && shape.batch * count >= winograd.pays.tiles;
+}
+
+/**
+ * Most bytes of transformed inputs and outputs, and of transformed weights, at once: a large convolution runs a strip of
+ * its picture, or some of its outputs, after the other. Smaller products are slower (H100, 512 channels at 128x128: 140
+ * TFLOP/s in one strip, 101 in three).
+ */
+const MOST_BYTES = { strip: 160 << 20, weights: 128 << 20 };
+
+/** What every WebGPU adapter can bind in one piece. */
+const MOST_BOUND = 128 << 20;
+
+/** See {@link winogradConvolution}. */
+export interface WinogradConvolutionSpec extends LayerSpec {
+  /** Of stride 1. */
+  readonly window: Window;
+  /** The layer's weights, if they are transformed already. */
+  readonly points?: Tensor | undefined;
+  /** Default {@link MOST_BYTES}. */
+  readonly mostBytes?: { readonly strip: number; readonly weights: number };
+}
+
+/** The shape of a layer's transformed weights, `[36 x padded in, padded out]`, or of those of some `outputs`. */
+export function weightPoints(layer: Layer, outputs: number = layer.out): Shape {
+  return { batch: 1, channels: POINTS * padded(layer.in), height: padded(outputs), width: 1 };
+}
+
+function padded(channels: number): number {
+  return Math.ceil(channels / 4) * 4;
+}
+
+/** Outputs or rows of tiles. */
+interface Part {
+  readonly first: number;
+  readonly count: number;
+}
+
+/** `count` things in parts of at most `most`; each part but the last a multiple of `unit`, and at least that. */
+function parts(count: number, most: number, unit: number): readonly Part[] {
+  most = Math.max(unit, Math.floor(most / unit) * unit);
+  // As even as can be: a small last part keeps a GPU waiting.
+  const size = Math.ceil(count / Math.ceil(count / most) / unit) * unit;
+  return Array.from({ length: Math.ceil(count / size) }, (_, i) => {
+    const first = i * size;
+    return { first, count: Math.min(size, count - first) };
+  });
+}
+
+/**
+ * A 3x3 convolution as 36 products of transformed tiles (arXiv 2304.11267 section 3.3): its tiles transformed, a product
+ * for each of their points, and back. Without {@link WinogradConvolutionSpec.points} the weights are transformed each time.
+ */
+export function winogradConvolution(backend: Backend, spec: WinogradConvolutionSpec): readonly Launch[] {
+  const { x, layer, out, mostBytes = MOST_BYTES } = spec;
+  const plan = (shape: Shape, label: string) => planTensor(backend, shape, label, { exact: true });
+  const width = tiles(out.width);
+  const perRow = (channels: number) => 4 * POINTS * x.batch * width * padded(channels);
+  const rows = Math.min(
+    mostBytes.strip / (perRow(layer.in) + perRow(layer.out)),
+    MOST_BOUND / perRow(Math.max(layer.in, layer.out)),
+  );
+  const strips = parts(tiles(out.height), rows, 1);
+  const perOutput = 4 * weightPoints(layer, 4).channels;
+  const shares = spec.points ? [{ first: 0, count: layer.out }] : parts(layer.out, mostBytes.weights / perOutput, 64);
+  const strip = (height: number, channels: number, label: string) =>
+    plan({ batch: x.batch, channels: POINTS * padded(channels), height, width }, label);
+
+  const launches: Launch[] = [];
+  let input: Tensor | undefined;
+  for (const share of shares) {
+    const points = spec.points ?? plan(weightPoints(layer, share.count), "winograd weights");
+    if (!spec.points) launches.push(backend.winograd.weights(layer.weights, points, share.first));
+    for (const { first: firstRow, count } of strips) {
+      if (!input || strips.length > 1) {
+        input = strip(count, layer.in, "winograd input");
+        launches.push(backend.winograd.input({ x, points: input, window: spec.window, firstRow }));
+      }
+      const products = strip(count, share.count, "winograd products");
+      launches.push(
+        ...multiply(backend, { points, input, products, in: layer.in, out: share.count }),
+        backend.winograd.output({ ...outputsOf(spec, share), points: products, firstRow }),
+      );
+    }
+  }
+  return launches;
+}
+
+/** The products of all points. */
+function multiply(
+  backend: Backend,
+  { points, input, products, in: inputs, out }: {
+    readonly points: Tensor;
+    readonly input: Tensor;
+    readonly products: Tensor;
+    readonly in: number;
+    readonly out: number;
+  },
+): readonly Launch[] {
+  const perPoint = (rows: number): readonly [Stride, Stride] => [NO_STRIDE, { rows, columns: 0 }];
+  const [product] = backend.product({
+    a: points,
+    b: input,
+    out: products,
+    m: out,
+    n: input.batch * backend.sampleColumns(pixels(input)),
+    k: inputs,
+    batch: {
+      outer: 1,
+      inner: POINTS,
+      a: perPoint(padded(inputs)),
+      b: perPoint(padded(inputs)),
+      out: perPoint(padded(out)),
+    },
+  });
+  return product!.launches();
+}
+
+/** The epilogue and output of some of the outputs. */
+function outputsOf({ out, bias, plus, ...rest }: WinogradConvolutionSpec, { first, count }: Part) {
+  const some = (x: Tensor) => channelsOf(x, first, count);
+  return { ...rest, out: some(out), ...(bias && { bias: some(bias) }), ...(plus && { plus: some(plus) }) };
 }

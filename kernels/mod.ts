@@ -38,10 +38,7 @@ export async function chooseBackends(gpu: Gpu): Promise<Backends> {
 
 export type { AdapterInfo } from "./device.ts";
 export { GpuFailedError, GpuMemoryError, NoGpuError } from "./errors.ts";
-export type * from "./backend.ts";
-export { Gpu, type Resource } from "./gpu.ts";
-export type * from "./kernel.ts";
+export { Gpu } from "./gpu.ts";
 export { Ops } from "./ops.ts";
-export type { PassTime, Program } from "./program.ts";
-export type * from "./scratch.ts";
-export { channelsOf, firstSample, type Layout, type Memory, type Tensor } from "./tensor.ts";
+export type { Program } from "./program.ts";
+export { firstSample, type Memory, type Tensor } from "./tensor.ts";

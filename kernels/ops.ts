@@ -2,15 +2,31 @@
  * Operations on tensors: each records the launches of a backend and returns where the result will be.
  * @module
  */
-import type { Activation, Epilogue, MatrixShape, RawWeights, Window } from "./backend.ts";
-import { attentionKernels, convolutionKernels } from "./choice.ts";
-import type { Affine, ConvolutionOptions, Layer, ProductOptions, StepBias } from "./layer.ts";
-import { planTensor, type Shape, type Use } from "./planned.ts";
-import { type Recipe, Recorder } from "./recorder.ts";
+import { attentionWays } from "./attention.ts";
+import {
+  type Epilogue,
+  type MatrixShape,
+  planTensor,
+  type RawWeights,
+  type Shape,
+  type Use,
+  type Window,
+} from "./backend.ts";
+import { separateGroupNorm } from "./baseline.ts";
+import { concat, copy } from "./elementwise.ts";
+import type { Launch, Way } from "./launch.ts";
+import {
+  type Affine,
+  type ConvolutionOptions,
+  type Layer,
+  layerWays,
+  type ProductOptions,
+  type StepBias,
+  weightPoints,
+} from "./layer.ts";
+import { Recorder } from "./recorder.ts";
 import { Program } from "./program.ts";
-import { scoredAttention } from "./scored_attention.ts";
-import { bytesOf, channelsOf, columns, type Memory, pixels, shapeText, type Tensor } from "./tensor.ts";
-import { weightPoints, winogradConvolution } from "./winograd_convolution.ts";
+import { bytesOf, columns, type Memory, pixels, shapeText, type Tensor } from "./tensor.ts";
 import { attentionWork, layerWork, memoryWork } from "./work.ts";
 
 export type { Affine, ConvolutionOptions, Layer, ProductOptions, Shape, StepBias };
@@ -84,7 +100,7 @@ export class Ops extends Recorder {
 
   /** Writes the result into `out` instead of new memory: for results that the host reads or a later program needs. */
   copy(x: Tensor, out: Tensor): void {
-    this.launch(this.backend.activate(x, out, "none"));
+    this.launch(copy(this.backend, x, out));
   }
 
   /** A linear layer on the channels of every column. */
@@ -128,38 +144,10 @@ export class Ops extends Recorder {
       ...(plus && { plus }),
       ...(options.plusFirst && { plusFirst: true }),
     };
-    const { backend, optimizations } = this;
-    const product = () => {
-      const sizes = { m: channels, n: columns(out), k: layer.in };
-      const spec = { a: layer.weights, b: x, out, ...sizes, ...epilogue, ...(window && { window }) };
-      this.launch(...backend.product(spec));
-    };
-    const winograd = (window: Window) => {
-      const spec = { x, layer, points: this.#winogradPoints(layer), out, window, ...epilogue };
-      this.launch(...winogradConvolution(backend, spec));
-    };
-    const recipes = (): readonly Recipe[] => {
-      if (window) {
-        return convolutionKernels(optimizations, backend.name, layer, window, x.batch).map((kernels) => ({
-          kernels,
-          build: kernels === "direct" ? product : () => winograd(window),
-        }));
-      }
-      if (activation !== "geglu") return [{ kernels: "product", build: product }];
-      const separate = { kernels: "separate GEGLU", build: () => this.#separateGeglu(x, layer, out, options) };
-      return optimizations.gelu ? [{ kernels: "fused GEGLU", build: product }, separate] : [separate];
-    };
-    this.perform(layerWork(x, layer, out), recipes());
+    const spec = { x, layer, out, ...epilogue, ...(window && { window }) };
+    const ways = layerWays(this.backend, this.optimizations, spec, () => this.#winogradPoints(layer));
+    this.perform(layerWork(x, layer, out), ways);
     return out;
-  }
-
-  /** GEGLU in launches of its own: the projection, GELU of the gates, their product with the values. */
-  #separateGeglu(x: Tensor, layer: Layer, out: Tensor, { plus }: ProductOptions): void {
-    const both = this.convolve(x, layer);
-    const [value, gate] = [0, out.channels].map((first) => channelsOf(both, first, out.channels)) as [Tensor, Tensor];
-    const gated = plus ? this.#tensor(out, "gated values") : out;
-    this.launch(this.backend.multiply(value, this.activate(gate, "gelu"), gated));
-    if (plus) this.launch(this.backend.add(gated, plus, out));
   }
 
   /** A layer's weights transformed for Winograd once, unless those of others fill what memory may be spent on that. */
@@ -172,7 +160,7 @@ export class Ops extends Recorder {
     // Timing reads no values.
     if (this.surveying) return points;
     this.#transformed.set(layer, points);
-    const program = new Program(this.gpu, [this.backend.winogradWeights(layer.weights, points, 0)]);
+    const program = new Program(this.gpu, [this.backend.winograd.weights(layer.weights, points, 0)]);
     program.run();
     program.dispose();
     return points;
@@ -180,50 +168,28 @@ export class Ops extends Recorder {
 
   /** Group normalisation, optionally with SiLU. */
   groupNorm(x: Tensor, affine: Affine, options: { groups: number; epsilon: number; silu?: boolean }): Tensor {
-    const { silu = false } = options;
     const out = this.#tensor(x, "group norm");
-    const launches = this.backend.groupNorm({ x, out, affine, ...options, silu });
-    const kernels = launches.length === 1 ? "one shader" : "two shaders";
-    const fused = { kernels, build: () => this.launch(...launches) };
-    const separate = () => {
-      const normalized = silu ? this.#tensor(x, "normalized") : out;
-      this.launch(...this.backend.groupNormParts({ x, out: normalized, affine, ...options }));
-      if (silu) this.launch(this.backend.activate(normalized, out, "silu"));
-    };
-    const separateLaunches = { kernels: "separate launches", build: separate };
-    const { normalization } = this.optimizations;
-    const recipes = normalization ? [fused, separateLaunches] : [separateLaunches];
-    this.perform(memoryWork("group norm", out, x), recipes);
+    const spec = { x, out, affine, silu: false, ...options };
+    const separate = { kernels: "separate launches", launches: () => separateGroupNorm(this.backend, spec) };
+    const fused = this.optimizations.normalization ? this.backend.groupNorm(spec) : [];
+    this.perform(memoryWork("group norm", out, x), [...fused, separate]);
     return out;
   }
 
   /** Layer normalisation over the channels of each column. */
   layerNorm(x: Tensor, affine: Affine, options: { epsilon: number }): Tensor {
     const out = this.#tensor(x, "layer norm");
-    const launch = this.backend.layerNorm({ x, out, affine, ...options });
-    this.perform(memoryWork("layer norm", out, x), [oneShader(() => this.launch(launch))]);
-    return out;
-  }
-
-  /** An element-wise function. */
-  activate(x: Tensor, activation: Exclude<Activation, "geglu">): Tensor {
-    const out = this.#tensor(x, activation);
-    const launch = this.backend.activate(x, out, activation);
-    this.perform(memoryWork(activation, out, x), [oneShader(() => this.launch(launch))]);
-    return out;
-  }
-
-  /** `x + y`. */
-  add(x: Tensor, y: Tensor): Tensor {
-    const out = this.#tensor(x, "add");
-    this.perform(memoryWork("add", out, x, y), [oneShader(() => this.launch(this.backend.add(x, y, out)))]);
+    this.perform(
+      memoryWork("layer norm", out, x),
+      oneShader(() => this.backend.layerNorm({ x, out, affine, ...options })),
+    );
     return out;
   }
 
   /** The channels of `x`, then those of `y`. */
   concat(x: Tensor, y: Tensor): Tensor {
     const out = this.#tensor({ ...x, channels: x.channels + y.channels }, "concat");
-    this.perform(memoryWork("concat", out, x, y), [oneShader(() => this.launch(this.backend.concat(x, y, out)))]);
+    this.perform(memoryWork("concat", out, x, y), oneShader(() => concat(this.backend, { x, y, out })));
     return out;
   }
 
@@ -232,28 +198,17 @@ export class Ops extends Recorder {
    * `q [batch, heads x width, queries]`, `k` and `v [batch, heads x width, keys]`.
    */
   attention(q: Tensor, k: Tensor, v: Tensor, options: { heads: number; causal?: boolean }): Tensor {
-    const { backend, optimizations } = this;
     const { heads, causal = false } = options;
     const out = this.#tensor(q, "attention");
-    const spec = { q, k, v, out, heads };
-    const shape = { backend: backend.name, width: q.channels / heads, queries: pixels(q), keys: pixels(k) };
-    const names = causal ? ["stored softmax"] as const : attentionKernels(optimizations, shape);
-    const recipes = names.flatMap((kernels): readonly Recipe[] => {
-      if (kernels === "flash") {
-        const launch = backend.flashAttention(spec);
-        return launch ? [{ kernels, build: () => this.launch(launch) }] : [];
-      }
-      const fused = kernels === "partially fused softmax";
-      return [{ kernels, build: () => this.launch(...scoredAttention(backend, { ...spec, causal, fused })) }];
-    });
-    this.perform(attentionWork(q, k, heads), recipes);
+    const ways = attentionWays(this.backend, this.optimizations, { q, k, v, out, heads, causal });
+    this.perform(attentionWork(q, k, heads), ways);
     return out;
   }
 }
 
-/** The way to perform an operation that has no other. */
-function oneShader(build: () => void): Recipe {
-  return { kernels: "one shader", build };
+/** The ways to perform an operation that has but one. */
+function oneShader(launch: () => Launch): readonly Way[] {
+  return [{ kernels: "one shader", launches: () => [launch()] }];
 }
 
 function matrixShape(x: Tensor): MatrixShape {

@@ -3,7 +3,7 @@
  * @module
  */
 import { NoGpuError } from "./errors.ts";
-import type { Launch, Work } from "./backend.ts";
+import type { Launch, Work } from "./launch.ts";
 import { bindingOf, type Gpu, type Resource } from "./gpu.ts";
 import { Scratch } from "./scratch.ts";
 import type { Memory } from "./tensor.ts";

@@ -1,21 +1,19 @@
 /**
- * Records launches as operations, of which each is performed by one of the kernels that can.
+ * Records launches as operations, each of them performed in one of the ways that there are.
  * @module
  */
-import type { Candidates } from "./candidates.ts";
-import { GpuMemoryError } from "./errors.ts";
-import type { Backend, Launch, Operation, Work } from "./backend.ts";
+import type { Backend } from "./backend.ts";
 import type { Gpu } from "./gpu.ts";
+import type { Launch, Operation, Way, Work } from "./launch.ts";
 import { AUTO, type Optimizations } from "./optimizations.ts";
 import { plannedBytes, Program } from "./program.ts";
-import type { Selection } from "./selection.ts";
-import { timerOf } from "./timing.ts";
+import { type Candidates, type Selection, timerOf } from "./selection.ts";
 
 /** What decides which kernels a {@link Recorder} records. */
 export interface RecorderOptions {
   /** What may run; default {@link AUTO}. */
   readonly optimizations?: Optimizations;
-  /** What chooses among it where shapes are `measured`; by default the rules of choice.ts. */
+  /** What chooses among it where shapes are `measured`; by default the rules. */
   readonly selection?: Selection;
   /**
    * Most bytes for weights that Winograd's convolutions transform once; the others are transformed in every run. Default
@@ -30,14 +28,6 @@ export interface RecorderOptions {
  */
 const TRANSFORMED_BYTES = 160 << 20;
 
-/** One way to perform an operation. */
-export interface Recipe {
-  /** What {@link Work.kernels} calls it. */
-  readonly kernels: string;
-  /** Records its launches. */
-  readonly build: () => void;
-}
-
 /** Records operations. */
 export class Recorder {
   /** The device. */
@@ -51,8 +41,7 @@ export class Recorder {
   /** See {@link RecorderOptions.transformedBytes}. */
   readonly transformedBytes: number;
   #launches: Launch[] = [];
-  #work: Work | undefined;
-  /** Operations that a survey has found, instead of a recording. */
+  /** Operations that a survey has found, until they are timed. */
   #found: Candidates[] | undefined;
 
   /** Records for `gpu` with the kernels of `backend`. Layers of one serve another of the same GPU and backend. */
@@ -77,10 +66,10 @@ export class Recorder {
     const found = this.#found = [];
     try {
       this.#capture(build);
+      await this.selection.measure(found, timerOf(this.gpu));
     } finally {
       this.#found = undefined;
     }
-    await this.selection.measure(found, timerOf(this.gpu));
   }
 
   /** Records what `build` calls and makes it a program. */
@@ -109,16 +98,6 @@ export class Recorder {
     }
   }
 
-  /** {@link #capture}, or undefined where kernels refuse the shape that they would not be chosen for. */
-  #captureIfFits(build: () => void): readonly Launch[] | undefined {
-    try {
-      return this.#capture(build);
-    } catch (error) {
-      if (error instanceof RangeError || error instanceof GpuMemoryError) return undefined;
-      throw error;
-    }
-  }
-
   /** Whether launches are looked at and never run, as {@link tune} does. */
   protected get surveying(): boolean {
     return this.#found !== undefined;
@@ -126,33 +105,24 @@ export class Recorder {
 
   /** Records launches that no method covers. */
   launch(...launches: readonly Launch[]): void {
-    const work = this.#work;
-    this.#launches.push(...launches.map((launch) => work ? { ...launch, work } : launch));
+    this.#launches.push(...launches);
   }
 
-  /** Records one of `recipes`, of which the rules prefer the first; an operation inside of another belongs to it. */
-  protected perform(operation: Operation, recipes: readonly Recipe[]): void {
-    const outer = this.#work;
-    const { build, ...chosen } = this.#choose(operation, recipes);
-    this.#work ??= { ...operation, ...chosen };
-    try {
-      build();
-    } finally {
-      this.#work = outer;
-    }
+  /** Records an operation in one of its ways, of which the rules prefer the first. */
+  protected perform(operation: Operation, ways: readonly Way[]): void {
+    const { launches, ...chosen } = this.#choose(operation, ways);
+    const work = { ...operation, ...chosen };
+    this.launch(...launches().map((launch) => ({ ...launch, work })));
   }
 
-  #choose(operation: Operation, recipes: readonly Recipe[]): Recipe & Pick<Work, "by"> {
-    const first = recipes[0]!;
-    if (this.optimizations.shapes !== "measured" || recipes.length === 1) return first;
+  #choose(operation: Operation, ways: readonly Way[]): Way & Pick<Work, "by"> {
+    const first = ways[0]!;
+    if (this.optimizations.shapes !== "measured" || ways.length === 1) return first;
     const key = `${this.backend.name} ${operation.elements} ${operation.operation}`;
-    const names = recipes.map(({ kernels }) => kernels);
-    if (this.#found && this.selection?.wants(key, names)) {
-      const ways = recipes.map(({ kernels, build }) => ({ kernels, launches: this.#captureIfFits(build) }));
-      this.#found.push({ key, ...operation, ways });
-    }
+    const names = ways.map(({ kernels }) => kernels);
+    if (this.#found && this.selection?.wants(key, names)) this.#found.push({ key, ...operation, ways });
     const timed = this.selection?.fastest(key, names);
     if (timed === undefined) return { ...first, by: "table" };
-    return { ...recipes.find(({ kernels }) => kernels === timed)!, by: "timing" };
+    return { ...ways.find(({ kernels }) => kernels === timed)!, by: "timing" };
   }
 }

@@ -2,7 +2,7 @@
  * The memory that recordings pass values through. Programs of a GPU run one after the other, so all of them share it.
  * @module
  */
-import type { Launch } from "./backend.ts";
+import type { Launch } from "./launch.ts";
 import { bytesOf, type Layout, type Memory } from "./tensor.ts";
 
 /** Real memory, or what stands for it. */

@@ -1,15 +1,20 @@
 /**
- * Which of several kernels runs an operation: what was timed on this adapter, otherwise what the rules in choice.ts
- * say. An operation is timed once, and then always runs the same kernels.
+ * Which of several kernels runs an operation: what was timed on this adapter, otherwise what the rules say. An operation
+ * is timed once, and then always runs the same kernels.
  * @module
  */
-import type { Candidates, KernelTimes, Timer } from "./candidates.ts";
 import type { AdapterInfo } from "./device.ts";
-import { Budget } from "./timing_budget.ts";
+import type { Gpu } from "./gpu.ts";
+import type { Launch, Way } from "./launch.ts";
+import { Program } from "./program.ts";
+import { bytesOf, type Memory } from "./tensor.ts";
+
+/** Milliseconds of each of an operation's kernels; null where they cannot run or were not reached. */
+export type KernelTimes = Readonly<Record<string, number | null>>;
 
 /** Keeps times of operations from one run to the next. Neither of the two throws. */
 export interface TimingStore {
-  /** What was kept for an adapter, by {@link Candidates.key}. */
+  /** What was kept for an adapter, by an operation's backend, element types, name and shape. */
   read(adapter: AdapterInfo): ReadonlyMap<string, KernelTimes>;
   /** Keeps all that is known of an adapter. */
   write(adapter: AdapterInfo, times: ReadonlyMap<string, KernelTimes>): void;
@@ -17,13 +22,42 @@ export interface TimingStore {
 
 /** How kernels are selected. */
 export interface SelectionOptions {
-  /** Where times are kept; without one they are forgotten with the {@link Selection}. */
+  /** Where times are kept; without one they are forgotten with the pipeline. */
   readonly store?: TimingStore;
   /** Whether to time also where the rules were measured, and what earlier runs did not reach; default no. */
   readonly tune?: boolean;
 }
 
-/** Whether the rules of choice.ts were measured on adapters like this one. */
+/** An operation, and all that can run it. */
+export interface Candidates {
+  /** The operation, its shape and element types. */
+  readonly key: string;
+  readonly flops: number;
+  /** Of operands and result. */
+  readonly bytes: number;
+  /** What the rules choose comes first. */
+  readonly ways: readonly Way[];
+}
+
+/** Runs launches a few times and returns what the fastest pass took, in milliseconds. May fail. */
+export type Timer = (launches: readonly Launch[]) => Promise<number>;
+
+/**
+ * Milliseconds for all timings of a process together. No timing begins later; the last one, which cannot be stopped,
+ * takes less than the step of a picture that runs the same operation.
+ */
+const BUDGET = 2000;
+
+/** Passes of one timing: the first one warms up. */
+const PASSES = 4;
+
+/** Kernels that need more memory than this for one operation are not timed: they might not fit. */
+const MOST_BYTES = 2 ** 30;
+
+/** What a byte of memory counts in floating-point operations: GPUs and CPUs do 10 to 20 while they move one. */
+const FLOPS_PER_BYTE = 16;
+
+/** Whether the rules were measured on adapters like this one. */
 export function hasTable({ description, vendor }: AdapterInfo): boolean {
   return /llvmpipe|NVIDIA/i.test(description) || vendor === "4318";
 }
@@ -36,7 +70,8 @@ export class Selection {
   readonly #store: TimingStore | undefined;
   readonly #kept: Map<string, KernelTimes>;
   readonly #tune: boolean;
-  readonly #budget: Budget;
+  readonly #now: () => number;
+  #left = BUDGET;
 
   /** Reads what is kept for `adapter`. `now` is a clock of milliseconds. */
   constructor(adapter: AdapterInfo, options: SelectionOptions = {}, now: () => number = () => performance.now()) {
@@ -46,7 +81,7 @@ export class Selection {
     this.#store = store;
     this.#kept = new Map(store?.read(adapter));
     this.#tune = tune;
-    this.#budget = new Budget(now);
+    this.#now = now;
   }
 
   /** Which of `kernels` was timed as the fastest; undefined where the rules choose. */
@@ -66,13 +101,73 @@ export class Selection {
 
   /**
    * Times operations and keeps the times, those first that are most work in all; `found` may hold one several times.
-   * When the budget of 2 s, which all calls share, is used up, the others are kept as not reached: the rules go on
-   * choosing for them, in later runs, too.
+   * What is not reached in time is kept as such: the rules go on choosing for it, in later runs, too.
    */
   async measure(found: readonly Candidates[], timer: Timer): Promise<void> {
     if (found.length === 0) return;
-    const timed = await this.#budget.spend(found, timer);
-    for (const [key, times] of timed) this.#kept.set(key, { ...this.#kept.get(key), ...times });
+    for (const { key, ways } of inOrder(found)) {
+      this.#kept.set(key, { ...this.#kept.get(key), ...await this.#time(ways, timer) });
+    }
     this.#store?.write(this.#adapter, this.#kept);
   }
+
+  /** Times of all ways; none counts where the time is up before the last, or the rules' own cannot be timed. */
+  async #time(ways: readonly Way[], timer: Timer): Promise<KernelTimes> {
+    const times = new Map<string, number | null>(ways.map(({ kernels }) => [kernels, null]));
+    const untimed = Object.fromEntries(times);
+    for (const way of ways) {
+      if (this.#left <= 0) return untimed;
+      const started = this.#now();
+      const time = await this.#attempt(way, timer);
+      this.#left -= this.#now() - started;
+      if (time === null && way === ways[0]) return untimed;
+      times.set(way.kernels, time);
+    }
+    return Object.fromEntries(times);
+  }
+
+  async #attempt({ launches }: Way, timer: Timer): Promise<number | null> {
+    try {
+      const built = launches();
+      return bytesOfMemory(built) <= MOST_BYTES ? await timer(built) : null;
+    } catch {
+      // Whatever it was: the rules' own kernels run.
+      return null;
+    }
+  }
+}
+
+/** Each operation once, those first that are most work, all their occurrences together. */
+function inOrder(found: readonly Candidates[]): readonly Candidates[] {
+  const groups = [...Map.groupBy(found, ({ key }) => key).values()];
+  const work = (group: readonly Candidates[]) => group.length * (group[0]!.flops + FLOPS_PER_BYTE * group[0]!.bytes);
+  return groups.sort((a, b) => work(b) - work(a)).map((group) => group[0]!);
+}
+
+function bytesOfMemory(launches: readonly Launch[]): number {
+  const memories = new Set(launches.flatMap(({ memory }) => memory));
+  return [...memories].reduce((sum, { layout }) => sum + bytesOf(layout), 0);
+}
+
+/**
+ * Times launches on a GPU, in memory of their own: what they would read and write stays as it is. What the GPU refuses
+ * meanwhile, memory above all, fails the timing and nothing else.
+ */
+export function timerOf(gpu: Gpu): Timer {
+  return (launches) =>
+    gpu.attempt(async () => {
+      // Before any of it is allocated.
+      for (const { layout, label } of launches.flatMap(({ memory }) => memory)) gpu.measure(layout, label);
+      const own = new Map<Memory, Memory>();
+      const ownOf = (memory: Memory): Memory => {
+        if (!own.has(memory)) own.set(memory, { ...memory, kept: false });
+        return own.get(memory)!;
+      };
+      const program = new Program(gpu, launches.map(({ kernel, memory }) => ({ kernel, memory: memory.map(ownOf) })));
+      try {
+        return Math.min(...await program.time(PASSES));
+      } finally {
+        program.dispose();
+      }
+    });
 }

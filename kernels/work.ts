@@ -2,7 +2,7 @@
  * What operations are worth: names, floating-point operations and bytes for profiles.
  * @module
  */
-import type { Operation } from "./backend.ts";
+import type { Operation } from "./launch.ts";
 import { bytesOf, columns, pixels, type Tensor } from "./tensor.ts";
 
 function elementsOf(...operands: readonly Tensor[]): string {

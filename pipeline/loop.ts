@@ -3,8 +3,8 @@
  * they are waited for, and what is looked at between. It knows no net.
  * @module
  */
-import { advance } from "../kernels/advance.ts";
 import { firstSample, type Gpu, type Ops, type Program, type Tensor } from "../kernels/mod.ts";
+import { advance, recurrence, recurrenceNumbers, recurrenceTable } from "../kernels/recurrence.ts";
 import type { Conditions, Net, Run } from "./families/family.ts";
 import { drawLatent, estimateImage } from "./preview.ts";
 import type { NoiseSource } from "./random/mod.ts";
@@ -72,15 +72,14 @@ export async function recordLoop(ops: Ops, net: Net, shape: LoopShape): Promise<
   const state = ops.buffer(slots * padded, "sampler state");
   const noise = ops.buffer(padded, "noise");
   const original = masked ? ops.buffer(3 * padded, "original") : undefined;
-  const stride = 2 + slots * (slots + 2) + (masked ? 2 : 0);
-  const coefficients = ops.buffer(evaluations * stride, "sampler coefficients");
+  const coefficients = ops.buffer(evaluations * recurrenceNumbers(slots, masked), "sampler coefficients");
 
   const conditions = await net.condition(ops, shape, step);
   await ops.tune(() => conditions.predict(input));
   const stepping = ops.record(() => {
     const prediction = conditions.predict(input);
-    const sampler = { prediction, input, state, noise, coefficients, step, slots };
-    ops.launch(ops.backend.sample({ ...sampler, ...(original && { original }) }));
+    const sampler = { x: prediction, out: input, states: state, count: slots, noise, table: coefficients, step };
+    ops.launch(recurrence(ops.backend, { ...sampler, ...(original && { masked: original }) }));
     ops.launch(advance(step));
   });
 
@@ -129,21 +128,20 @@ export async function recordLoop(ops: Ops, net: Net, shape: LoopShape): Promise<
   };
 }
 
-/** The table that the sampler's kernel reads, see {@link SamplerSpec.coefficients} and {@link SamplerSpec.original}. */
 function coefficientTable(
   schedule: Schedule,
   { guidance, finalScale, masked }: { guidance: number; finalScale: number; masked: boolean },
 ): Float32Array<ArrayBuffer> {
-  return Float32Array.from(
-    schedule.steps.flatMap(({ transition }, i) => {
+  return recurrenceTable(
+    schedule.steps.map(({ transition }, i) => {
       // What is kept is as noisy as what the next step takes, and clean after the last.
       const { signal, noise } = schedule.noiseLevels[i + 1] ?? { signal: 1, noise: 0 };
-      return [
-        schedule.steps[i + 1]?.inputScale ?? finalScale,
-        guidance,
-        ...transition.flat(),
-        ...(masked ? [signal, noise] : []),
-      ];
+      return {
+        scale: schedule.steps[i + 1]?.inputScale ?? finalScale,
+        mix: guidance,
+        transition,
+        ...(masked && { masked: [signal, noise] as const }),
+      };
     }),
   );
 }

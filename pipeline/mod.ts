@@ -42,8 +42,7 @@ export { type Model, type ModelDefaults, openModel, tokenizerOf } from "./model.
 export { type Examination, examine, type SelfTest } from "../kernels/self_test.ts";
 export type { Deviation, Reference } from "./compare.ts";
 export type { Precision } from "./nets/parameters.ts";
-export type { KernelTimes } from "../kernels/candidates.ts";
-export type { SelectionOptions, TimingStore } from "../kernels/selection.ts";
+export type { KernelTimes, SelectionOptions, TimingStore } from "../kernels/selection.ts";
 export { AUTO, BASELINE, type Optimizations, PAPER, readOptimizations } from "./optimizations.ts";
 export { type GenerateOptions, Pipeline, type PipelineOptions } from "./pipeline.ts";
 export {

@@ -7,10 +7,11 @@
  * read eight rows of one column, meet eight different banks.
  * @module
  */
-import type { AttentionSpec, Launch } from "../backend.ts";
-import { kernel, unroll } from "../kernel.ts";
-import { memoryOf, pixels } from "../tensor.ts";
-import { access, addressSizes, port } from "./layout.ts";
+import type { AttentionSpec } from "../backend.ts";
+import { unroll } from "../kernel.ts";
+import { type Launch, launch } from "../launch.ts";
+import { pixels } from "../tensor.ts";
+import { reading, writing } from "./layout.ts";
 
 /** Keys of one turn. */
 const KEYS = 32;
@@ -149,10 +150,6 @@ ${unroll(4, (i) => eachQuad((h) => `n${c}_${h} = fma(p${i}_${h}, V(values[${i}])
   const body = `
 alias V = vec4<${half ? "f16" : "f32"}>;
 const NOTHING = -3.0e38;
-${access("q", q)}
-${access("k", k)}
-${access("v", v)}
-${access("out", out, "read_write")}
 var<workgroup> q_tile: array<${places.row}, ${width}>;
 var<workgroup> k_tile: array<array<V, ${KEYS / 4}>, ${width}>;
 var<workgroup> v_tile: array<array<V, ${KEYS / 4}>, ${width}>;
@@ -220,23 +217,14 @@ ${unroll(share, (c) => `  out_store(head + x + ${LANES * c}, quad, o${c}_${h} / 
     )
   }
 }`;
-  return {
-    kernel: kernel({
-      name: `flash attention ${width} ${pixels(q)}x${pixels(k)}`,
-      ports: [port("q", q), port("k", k), port("v", v), port("out", out, "read_write")],
-      sizes: {
-        ...addressSizes("q", q),
-        ...addressSizes("k", k),
-        ...addressSizes("v", v),
-        ...addressSizes("out", out),
-        keys: pixels(k),
-      },
-      // Scores in units of log2: exp2 is cheaper than exp.
-      values: { scale: Math.LOG2E / Math.sqrt(width) },
-      half,
-      body,
-      workgroups: [Math.ceil(pixels(q) / queries), heads, q.batch],
-    }),
-    memory: memoryOf(q, k, v, out),
-  };
+  return launch({
+    name: `flash attention ${width} ${pixels(q)}x${pixels(k)}`,
+    operands: [reading({ q, k, v }), writing({ out })],
+    sizes: { keys: pixels(k) },
+    // Scores in units of log2: exp2 is cheaper than exp.
+    values: { scale: Math.LOG2E / Math.sqrt(width) },
+    half,
+    body,
+    workgroups: [Math.ceil(pixels(q) / queries), heads, q.batch],
+  });
 }

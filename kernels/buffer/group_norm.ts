@@ -4,11 +4,12 @@
  * One workgroup owns one group of one sample and reads it three times, the second and third time mostly from cache.
  * @module
  */
-import { activationFunction } from "../activations.ts";
-import type { GroupNormSpec, Launch } from "../backend.ts";
-import { kernel, unroll } from "../kernel.ts";
-import { memoryOf, pixels, type Tensor } from "../tensor.ts";
-import { access, addressSizes, port, sampleColumns } from "./layout.ts";
+import type { GroupNormSpec } from "../backend.ts";
+import { activationFunction } from "../elementwise.ts";
+import { unroll } from "../kernel.ts";
+import { bufferOperand, type Launch, launch } from "../launch.ts";
+import { type Memory, pixels } from "../tensor.ts";
+import { reading, sampleColumns, writing } from "./layout.ts";
 import { reductions } from "./reduction.ts";
 
 /** Quads a thread has on their way at once: with few groups a workgroup has a multiprocessor to itself. */
@@ -23,7 +24,7 @@ function threadsFor(quads: number, limit: number): number {
 }
 
 /** How a workgroup reads the group that starts at `first_row` and `first_quad`. */
-export const GROUP_TEXT = `
+const GROUP_TEXT = `
 var<private> first_row: i32;
 var<private> first_quad: i32;
 /** Quad \`i\` of the group; past its end the last one again. */
@@ -38,7 +39,7 @@ fn known(i: i32, v: vec4<f32>) -> vec4<f32> {
 }`;
 
 /** WGSL that normalises quad `i` of the group by `mean` and `scale` and stores it in `sample`, a WGSL expression. */
-export function storeText(i: number, { sample, silu }: { readonly sample: string; readonly silu: boolean }): string {
+function storeText(i: number, { sample, silu }: { readonly sample: string; readonly silu: boolean }): string {
   return `if (i${i} < size.quads) {
   let row = first_row + i${i} / size.x_sample;
   let parameters = affine_load(row, 0);
@@ -47,15 +48,11 @@ export function storeText(i: number, { sample, silu }: { readonly sample: string
 }`;
 }
 
-/**
- * Channels of a group.
- *
- * @throws {RangeError} when the channels are not a multiple of the groups.
- */
-export function groupSize(x: Tensor, groups: number): number {
+/** Sizes of a normalisation: channels of a group, pixels, and quads of a group. */
+function groupSizes({ x, groups }: GroupNormSpec) {
   const size = x.channels / groups;
-  if (Number.isInteger(size)) return size;
-  throw new RangeError(`${x.channels} channels cannot be normalised in ${groups} groups`);
+  if (!Number.isInteger(size)) throw new RangeError(`${x.channels} channels cannot be normalised in ${groups} groups`);
+  return { group_size: size, pixels: pixels(x), quads: size * sampleColumns(pixels(x)) / 4 };
 }
 
 /**
@@ -65,17 +62,13 @@ export function groupSize(x: Tensor, groups: number): number {
  */
 export function groupNorm(spec: GroupNormSpec, limit = WORKGROUP_THREADS): Launch {
   const { x, out, affine, groups, epsilon, silu } = spec;
-  const size = groupSize(x, groups);
-  const quads = size * sampleColumns(pixels(x)) / 4;
-  const threads = threadsFor(quads, limit);
+  const sizes = groupSizes(spec);
+  const threads = threadsFor(sizes.quads, limit);
   const terms = (term: (i: number) => string) => Array.from({ length: READS }, (_, i) => term(i)).join(" + ");
   const eachQuad = (text: string) =>
     `for (var first = t; first < size.quads; first += ${READS * threads}) {\n${text}\n}`;
   const loads = unroll(READS, (i) => `let i${i} = first + ${i * threads}; let v${i} = value(i${i});`);
   const body = `
-${access("x", x)}
-${access("out", out, "read_write")}
-${access("affine", affine)}
 ${reductions({ threads, lanes: 1, type: "f32" }, { total: "a + b" })}
 ${activationFunction(silu ? "silu" : "none", "vec4<f32>")}
 ${GROUP_TEXT}
@@ -100,22 +93,95 @@ squares += ${terms((i) => `d${i} * d${i}`)};`)
 ${unroll(READS, (i) => storeText(i, { sample: "i32(group.y)", silu }))}`)
   }
 }`;
-  return {
-    kernel: kernel({
-      name: `group norm ${x.channels}x${pixels(x)}`,
-      ports: [port("x", x), port("out", out, "read_write"), port("affine", affine)],
-      sizes: {
-        ...addressSizes("x", x),
-        ...addressSizes("out", out),
-        ...addressSizes("affine", affine),
-        group_size: size,
-        pixels: pixels(x),
-        quads,
-      },
-      values: { epsilon },
-      body,
-      workgroups: [groups, x.batch, 1],
-    }),
-    memory: memoryOf(x, out, affine),
+  return launch({
+    name: `group norm ${x.channels}x${pixels(x)}`,
+    operands: [reading({ x, affine }), writing({ out })],
+    sizes,
+    values: { epsilon },
+    body,
+    workgroups: [groups, x.batch, 1],
+  });
+}
+
+const CHUNK_THREADS = 256;
+
+const CHUNK = CHUNK_THREADS * READS;
+
+/** Chunks of a group from which two launches are faster than one (H100). */
+const LEAST_CHUNKS = 3;
+
+/** Chunks of each group. */
+function chunksOf(spec: GroupNormSpec): number {
+  return Math.ceil(groupSizes(spec).quads / CHUNK);
+}
+
+/** Whether groups are so large that {@link groupNormSplit} pays. */
+export function splitPays(spec: GroupNormSpec): boolean {
+  return chunksOf(spec) >= LEAST_CHUNKS;
+}
+
+/** What both launches begin with: the thread's quads of a chunk of a group of a sample. */
+const BEGIN = `
+  let t = i32(thread);
+  let chunk = i32(group.x);
+  first_row = i32(group.y) * size.group_size;
+  first_quad = i32(group.z) * size.x_sample;
+  let first_part = (i32(group.z) * size.groups + i32(group.y)) * size.chunks;
+  ${unroll(READS, (i) => `let i${i} = chunk * ${CHUNK} + ${i * CHUNK_THREADS} + t; let v${i} = value(i${i});`)}`;
+
+/** See {@link Backend.groupNorm}: means and squared deviations of chunks are joined as Chan et al. (1979) do. */
+export function groupNormSplit(spec: GroupNormSpec): readonly Launch[] {
+  const { x, out, affine, groups, epsilon, silu } = spec;
+  const chunks = chunksOf(spec);
+  const elements = 4 * chunks * groups * x.batch;
+  const parts: Memory = {
+    layout: { kind: "buffer", element: "f32", stride: elements, bytes: 4 * elements },
+    label: "group norm statistics",
+    kept: false,
   };
+  const sizes = { ...groupSizes(spec), groups, chunks };
+  const workgroups = [chunks, groups, x.batch] as const;
+  const sumOf = (term: (i: number) => string) =>
+    `total(dot(${Array.from({ length: READS }, (_, i) => term(i)).join(" + ")}, vec4<f32>(1.0)), t)`;
+  const body = (text: string) => `
+${reductions({ threads: CHUNK_THREADS, lanes: 1, type: "f32" }, { total: "a + b" })}
+${GROUP_TEXT}
+${activationFunction(silu ? "silu" : "none", "vec4<f32>")}
+@compute @workgroup_size(${CHUNK_THREADS})
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+${BEGIN}
+${text}
+}`;
+  const statistics = launch({
+    name: `group norm statistics ${x.channels}x${pixels(x)}`,
+    operands: [reading({ x }), bufferOperand("parts", parts, "vec4<f32>", "read_write")],
+    sizes,
+    body: body(`
+  let count = ${sumOf((i) => `known(i${i}, vec4<f32>(1.0))`)};
+  let mean = ${sumOf((i) => `known(i${i}, v${i})`)} / max(count, 1.0);
+  ${unroll(READS, (i) => `let d${i} = known(i${i}, v${i} - mean);`)}
+  let squares = ${sumOf((i) => `d${i} * d${i}`)};
+  if (t == 0) { parts[first_part + chunk] = vec4<f32>(count, mean, squares, 0.0); }`),
+    workgroups,
+  });
+  const values = launch({
+    name: `group norm ${x.channels}x${pixels(x)}`,
+    operands: [reading({ x, affine }), writing({ out }), bufferOperand("parts", parts, "vec4<f32>")],
+    sizes,
+    values: { epsilon },
+    body: body(`
+  var sum = 0.0;
+  for (var i = t; i < size.chunks; i += ${CHUNK_THREADS}) { let part = parts[first_part + i]; sum += part.x * part.y; }
+  let count = f32(size.group_size) * f32(size.pixels);
+  let mean = total(sum, t) / count;
+  var squares = 0.0;
+  for (var i = t; i < size.chunks; i += ${CHUNK_THREADS}) {
+    let part = parts[first_part + i];
+    squares += part.z + part.x * (part.y - mean) * (part.y - mean);
+  }
+  let scale = inverseSqrt(total(squares, t) / count + size.epsilon);
+  ${unroll(READS, (i) => storeText(i, { sample: "i32(group.z)", silu }))}`),
+    workgroups,
+  });
+  return [statistics, values];
 }

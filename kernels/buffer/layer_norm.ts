@@ -3,10 +3,11 @@
  * columns of many channels keep the GPU busy too.
  * @module
  */
-import type { Launch, LayerNormSpec } from "../backend.ts";
-import { kernel, unroll } from "../kernel.ts";
-import { columns, memoryOf, pixels } from "../tensor.ts";
-import { access, addressSizes, port, sampleColumns } from "./layout.ts";
+import type { LayerNormSpec } from "../backend.ts";
+import { unroll } from "../kernel.ts";
+import { type Launch, launch } from "../launch.ts";
+import { columns, pixels } from "../tensor.ts";
+import { reading, sampleColumns, writing } from "./layout.ts";
 import { reductions } from "./reduction.ts";
 
 const THREADS = 256;
@@ -34,9 +35,6 @@ export function layerNorm(spec: LayerNormSpec): Launch {
   );
   const known = (i: number, value: string) => `select(vec4<f32>(), ${value}, row${i} < size.rows)`;
   const body = `
-${access("x", x)}
-${access("out", out, "read_write")}
-${access("affine", affine)}
 ${reductions({ threads: THREADS, lanes, type: "vec4<f32>" }, { total: "a + b" })}
 @compute @workgroup_size(${THREADS})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
@@ -66,21 +64,12 @@ ${
     }`)
   }
 }`;
-  return {
-    kernel: kernel({
-      name: `layer norm ${x.channels}x${columns(x)}`,
-      ports: [port("x", x), port("out", out, "read_write"), port("affine", affine)],
-      sizes: {
-        ...addressSizes("x", x),
-        ...addressSizes("out", out),
-        ...addressSizes("affine", affine),
-        rows: x.channels,
-        quads,
-      },
-      values: { epsilon },
-      body,
-      workgroups: [Math.ceil(quads / lanes), 1, 1],
-    }),
-    memory: memoryOf(x, out, affine),
-  };
+  return launch({
+    name: `layer norm ${x.channels}x${columns(x)}`,
+    operands: [reading({ x, affine }), writing({ out })],
+    sizes: { rows: x.channels, quads },
+    values: { epsilon },
+    body,
+    workgroups: [Math.ceil(quads / lanes), 1, 1],
+  });
 }

@@ -3,10 +3,11 @@
  * Samples start at multiples of four columns; pads between them hold anything and reach no result.
  * @module
  */
-import type { MatrixShape, Packed, RawWeights } from "../backend.ts";
-import type { BufferPort } from "../kernel.ts";
-import { type BufferLayout, pixels, type Tensor } from "../tensor.ts";
+import type { MatrixShape, Packed, RawWeights, Vectors } from "../backend.ts";
+import { joinOperands, type Operands } from "../launch.ts";
 import { packValues } from "../pack.ts";
+import { type BufferLayout, pixels, type Tensor } from "../tensor.ts";
+import { reductions } from "./reduction.ts";
 
 /** Columns from one sample to the next. */
 export function sampleColumns(pixels: number): number {
@@ -69,13 +70,7 @@ export function pack(weights: RawWeights, float16: "f16" | "f16 pair"): Packed {
   return { layout, data: packValues(weights, { elements: rows * stride, start, step: 1 }) };
 }
 
-/** A port of four columns an element; {@link access} converts. */
-export function port(name: string, x: Tensor, access: BufferPort["access"] = "read"): BufferPort {
-  return { kind: "buffer", name, access, element: TYPES[layoutOf(x).element].quad };
-}
-
-/** The sizes that {@link access} of `name` reads. */
-export function addressSizes(name: string, x: Tensor): Record<string, number> {
+function addressSizes(name: string, x: Tensor): Record<string, number> {
   return {
     [`${name}_stride`]: layoutOf(x).stride / 4,
     [`${name}_row`]: x.firstRow,
@@ -111,49 +106,88 @@ function storedText(x: Tensor, value: string): string {
     : `vec2<u32>(pack2x16float(${value}.xy), pack2x16float(${value}.zw))`;
 }
 
-/**
- * WGSL for the tensor behind port `name`: `NAME_load(row, quad) -> vec4<f32>` and, when written,
- * `NAME_store(row, quad, value)`. `quad` counts four columns; sample `b` starts at quad `b * size.NAME_sample`.
- */
-export function access(name: string, x: Tensor, mode: BufferPort["access"] = "read"): string {
-  const index = `(size.${name}_row + row) * size.${name}_stride + quad`;
-  return [
-    `fn ${name}_load(row: i32, quad: i32) -> vec4<f32> { let at = ${index}; return ${quadText(name, x, "at")}; }`,
-    ...(mode === "read"
-      ? []
-      : [`fn ${name}_store(row: i32, quad: i32, value: vec4<f32>) { ${name}[${index}] = ${storedText(x, "value")}; }`]),
-  ].join("\n");
+/** A tensor's port and sizes, of four columns an element or of one, with the WGSL that reaches it. */
+function operand(name: string, x: Tensor, { scalar = false, written = false, text = "" }): Operands {
+  const access = written ? "read_write" : "read";
+  const element = TYPES[layoutOf(x).element][scalar ? "single" : "quad"];
+  return {
+    ports: [{ kind: "buffer", name, access, element }],
+    memory: [x.memory],
+    sizes: addressSizes(name, x),
+    text,
+  };
 }
 
-/** A read port for single values, for kernels whose columns are not neighbours. */
-export function scalarPort(name: string, x: Tensor): BufferPort {
-  return { kind: "buffer", name, access: "read", element: TYPES[layoutOf(x).element].single };
+function each(tensors: Readonly<Record<string, Tensor>>, make: (name: string, x: Tensor) => Operands): Operands {
+  return joinOperands(...Object.entries(tensors).map(([name, x]) => make(name, x)));
 }
 
-/** WGSL `NAME_value(row, column) -> f32` for a {@link scalarPort}. */
-export function scalarAccess(name: string, x: Tensor): string {
-  return `fn ${name}_value(row: i32, column: i32) -> f32 {
+/** WGSL of the place of a row and a quad; sample `b` starts at quad `b * size.NAME_sample`. */
+function placeText(name: string): string {
+  return `(size.${name}_row + row) * size.${name}_stride + quad`;
+}
+
+/** WGSL `NAME_load(row, quad) -> vec4<f32>`. */
+export function reading(tensors: Readonly<Record<string, Tensor>>): Operands {
+  return each(tensors, (name, x) =>
+    operand(name, x, {
+      text: `fn ${name}_load(row: i32, quad: i32) -> vec4<f32> {
+  let at = ${placeText(name)};
+  return ${quadText(name, x, "at")};
+}`,
+    }));
+}
+
+/** WGSL `NAME_store(row, quad, value)`. */
+export function writing(tensors: Readonly<Record<string, Tensor>>): Operands {
+  return each(tensors, (name, x) =>
+    operand(name, x, {
+      written: true,
+      text: `fn ${name}_store(row: i32, quad: i32, value: vec4<f32>) {
+  ${name}[${placeText(name)}] = ${storedText(x, "value")};
+}`,
+    }));
+}
+
+/** WGSL `NAME_value(row, column) -> f32`, for kernels whose columns are not neighbours. */
+export function readingScalars(tensors: Readonly<Record<string, Tensor>>): Operands {
+  return each(tensors, (name, x) =>
+    operand(name, x, {
+      scalar: true,
+      text: `fn ${name}_value(row: i32, column: i32) -> f32 {
   let at = (size.${name}_row + row) * size.${name}_stride * 4 + column;
   return ${singleText(name, x, "at")};
-}`;
+}`,
+    }));
 }
 
 /**
- * WGSL `NAME_at(index)`: four columns, or one of a {@link scalarPort}, as `type`, by their place in memory, for loops
- * that step through it.
+ * WGSL `NAME_at(index)`: four columns, or one where `scalar`, as `type`, by their place in memory, for loops that step
+ * through it.
  */
-export function indexAccess(
+export function indexing(
   name: string,
   x: Tensor,
   { scalar = false, type = "f32" }: { readonly scalar?: boolean; readonly type?: "f32" | "f16" } = {},
-): string {
-  return scalar
+): Operands {
+  const text = scalar
     ? `fn ${name}_at(index: i32) -> ${type} { return ${singleText(name, x, "index", type)}; }`
     : `fn ${name}_at(index: i32) -> vec4<${type}> { return ${quadText(name, x, "index", type)}; }`;
+  return operand(name, x, { scalar, text });
 }
 
-/** `count` workgroups as x and y of a launch, which takes no more than 65,535 in each: there may be a few too many. */
-export function workgroupGrid(count: number): readonly [x: number, y: number, z: number] {
-  const rows = Math.ceil(count / 65535);
-  return [Math.ceil(count / rows), rows, 1];
+/** Single values that a text indexes itself. */
+export function singles(name: string, x: Tensor, { written = false } = {}): Operands {
+  return operand(name, x, { scalar: true, written });
 }
+
+/** See {@link Vectors}: a vector is a quad. */
+export const quads: Vectors = {
+  rows: 1,
+  columns: 4,
+  lanes: 256,
+  reads: 4,
+  reading,
+  writing,
+  sums: { lanes: 256, text: reductions({ threads: 256, lanes: 1, type: "vec4<f32>" }, { over_lanes: "a + b" }) },
+};

@@ -2,18 +2,14 @@
  * The kernels for real GPUs: storage buffers and workgroup memory.
  * @module
  */
-import type { AttentionSpec, Backend, Launch } from "../backend.ts";
-import { activate, add, concat, multiply } from "./elementwise.ts";
+import { type AttentionSpec, type Backend, productName } from "../backend.ts";
+import type { Way } from "../launch.ts";
 import { chooseFlashTile, flashAttention } from "./flash_attention.ts";
-import { groupNorm } from "./group_norm.ts";
-import { groupNormParts } from "./group_norm_parts.ts";
-import { groupNormSplit, splitPays } from "./group_norm_split.ts";
+import { groupNorm, groupNormSplit, splitPays } from "./group_norm.ts";
 import { layerNorm } from "./layer_norm.ts";
-import { bufferLayout, decode, encode, pack, sampleColumns } from "./layout.ts";
+import { bufferLayout, decode, encode, pack, quads, sampleColumns } from "./layout.ts";
 import { product } from "./product.ts";
-import { sample } from "./sampler.ts";
 import { softmax, softmaxRows } from "./softmax.ts";
-import { transpose } from "./transpose.ts";
 import { winogradInput, winogradOutput, winogradWeights } from "./winograd.ts";
 
 /** What adapters of this backend differ in. */
@@ -35,37 +31,44 @@ export interface Capabilities {
 const LEAST: Capabilities = { subgroups: false, threads: 256, workgroupBytes: 16384, float16: "pairs" };
 
 /** Storage buffers and workgroup memory. */
-export function bufferBackend({ subgroups, threads, workgroupBytes, float16 }: Capabilities = LEAST): Backend {
+export function bufferBackend(capabilities: Capabilities = LEAST): Backend {
+  const { threads, workgroupBytes, float16 } = capabilities;
   const half = float16 === "arithmetic";
   return {
     name: "buffer",
+    vectors: quads,
     layout: (rows, batch, pixels, exact = false) => bufferLayout(rows, batch, pixels, half && !exact ? "f16" : "f32"),
     sampleColumns,
     encode,
     decode,
     pack: (weights) => pack(weights, float16 === "pairs" ? "f16 pair" : "f16"),
-    product: (spec) => product(spec, { half, workgroupBytes }),
+    product: (spec) => [{ kernels: productName(spec), launches: () => product(spec, { half, workgroupBytes }) }],
+    flashAttention: (spec) => flashWays(spec, capabilities),
+    groupNorm: (spec) => [
+      splitPays(spec)
+        ? { kernels: "two shaders", launches: () => groupNormSplit(spec) }
+        : { kernels: "one shader", launches: () => [groupNorm(spec, threads)] },
+    ],
+    layerNorm,
     softmax,
     softmaxRows,
-    flashAttention: (spec) => subgroups ? flash(spec, workgroupBytes, half) : undefined,
-    groupNorm: (spec) => splitPays(spec) ? groupNormSplit(spec) : [groupNorm(spec, threads)],
-    groupNormParts,
-    layerNorm,
-    activate,
-    add,
-    multiply,
-    concat,
-    sample,
-    transpose,
-    winogradWeights,
-    winogradInput,
-    winogradOutput,
+    widestFusedSoftmax: Infinity,
+    winograd: {
+      // Rows of pixels are stored four at a time.
+      fits: ({ outputWidth }) => outputWidth % 4 === 0,
+      // Measured on an H100.
+      pays: { channels: 128, tiles: 64 },
+      weights: winogradWeights,
+      input: winogradInput,
+      output: winogradOutput,
+    },
   };
 }
 
 /** Flash attention where the head's width and the workgroup's memory allow it. */
-function flash(spec: AttentionSpec, workgroupBytes: number, half: boolean): Launch | undefined {
+function flashWays(spec: AttentionSpec, { subgroups, workgroupBytes, float16 }: Capabilities): readonly Way[] {
   const width = spec.q.channels / spec.heads;
-  const tile = width % 8 === 0 ? chooseFlashTile(width, workgroupBytes, half) : undefined;
-  return tile && flashAttention(spec, tile);
+  if (!subgroups || width % 8 !== 0) return [];
+  const tile = chooseFlashTile(width, workgroupBytes, float16 === "arithmetic");
+  return tile ? [{ kernels: "flash", launches: () => [flashAttention(spec, tile)] }] : [];
 }

@@ -7,12 +7,12 @@
  * clamps every dynamic index (9 % on an H100).
  * @module
  */
-import type { Launch, ProductBatch, ProductSpec, Window } from "../backend.ts";
-import { SINGLE } from "../product_batch.ts";
-import { kernel, type Port, unroll } from "../kernel.ts";
-import { type Memory, memoryOf, pixels, type Tensor } from "../tensor.ts";
-import { type EpilogueOperands, epilogueOperands } from "./epilogue.ts";
-import { access, addressSizes, indexAccess, layoutOf, port, sampleColumns, scalarPort } from "./layout.ts";
+import { type ProductBatch, type ProductSpec, SINGLE, type Window } from "../backend.ts";
+import { unroll } from "../kernel.ts";
+import { bufferOperand, type Launch, launch } from "../launch.ts";
+import { type Memory, pixels, type Tensor } from "../tensor.ts";
+import { epilogueOf, type EpilogueText } from "./epilogue.ts";
+import { indexing, layoutOf, reading, sampleColumns, writing } from "./layout.ts";
 import { chooseCut, type Cut, type CutShape, type ProductTile } from "./product_cut.ts";
 import {
   loadA,
@@ -58,31 +58,31 @@ function windowSizes(window: Window, input: Tensor, out: Tensor): Record<string,
 }
 
 /** What happens to the sums: softmax sums, bias, activation, residual, store; or, of a split product, the store alone. */
-function epilogueText(spec: ProductSpec, tile: ProductTile, operands: EpilogueOperands | undefined): string {
+function epilogueText(spec: ProductSpec, tile: ProductTile, epilogue: EpilogueText | undefined): string {
   const geglu = spec.activation === "geglu";
   const lines: string[] = [];
   if (spec.softmax) lines.push(...[0, 1].map((j) => `let sum${j} = rows_load(4 * i32(group.z) + 1, quad${j});`));
   for (let r = 0; r < (geglu ? 4 : 8); r++) {
     const row = geglu || tile.half || r < 4 ? `row_first + ${r}` : `row_first + ${r + 12}`;
     lines.push(`{ let row = ${row}; if (row < size.m) {`);
-    if (!operands) {
+    if (!epilogue) {
       for (const j of [0, 1]) {
         lines.push(
           `if (quad${j} < size.n_quads) { partial[(part * size.m + row) * size.n_quads + quad${j}] = c${r}_${j}; }`,
         );
       }
     } else {
-      const shared = spec.bias && operands.sharedBias;
-      if (shared) lines.push(`let row_bias = ${operands.bias("row", "0")};`);
-      if (shared && geglu) lines.push(`let gate_bias = ${operands.bias("row + size.m", "0")};`);
+      const shared = spec.bias && epilogue.sharedBias;
+      if (shared) lines.push(`let row_bias = ${epilogue.bias("row", "0")};`);
+      if (shared && geglu) lines.push(`let gate_bias = ${epilogue.bias("row + size.m", "0")};`);
       for (const j of [0, 1]) {
         const quad = `z.out_quad + quad${j}`;
         const sum = (r: number, sharedBias: string, row: string) => {
           const value = spec.softmax ? `c${r}_${j} / sum${j}` : `c${r}_${j}`;
-          return spec.bias ? `${value} + ${shared ? sharedBias : operands.bias(row, quad)}` : value;
+          return spec.bias ? `${value} + ${shared ? sharedBias : epilogue.bias(row, quad)}` : value;
         };
         const gate = geglu ? { gate: sum(r + 4, "gate_bias", "row + size.m") } : {};
-        const value = operands.apply(sum(r, "row_bias", "row"), { row: "row", quad, ...gate });
+        const value = epilogue.apply(sum(r, "row_bias", "row"), { row: "row", quad, ...gate });
         lines.push(`if (quad${j} < size.n_quads) { out_store(z.out_row + row, ${quad}, ${value}); }`);
       }
     }
@@ -123,21 +123,12 @@ export function cutProduct(spec: ProductSpec, { tile, splits }: Cut): readonly L
   const split = splits > 1;
   const quads = Math.ceil(n / 4);
   // A split product leaves its epilogue to the addition.
-  const operands = split ? undefined : epilogueOperands(spec);
+  const epilogue = split ? undefined : epilogueOf(spec);
   const partial: Memory = {
     layout: { kind: "buffer", element: "f32", stride: quads * 4, bytes: splits * spec.m * quads * 16 },
     label: "partial sums",
     kept: false,
   };
-  const ports: Port[] = [
-    port("a", a),
-    window ? scalarPort("b", b) : port("b", b),
-    split
-      ? { kind: "buffer", name: "partial", access: "read_write", element: "vec4<f32>" }
-      : port("out", out, "read_write"),
-    ...(softmax ? [port("rows", softmax.rows)] : []),
-    ...operands?.ports ?? [],
-  ];
   const ragged = spec.k % tile.depth !== 0;
   const type = tile.half ? "f16" : "f32";
   const loaders = [
@@ -155,12 +146,7 @@ fn offsets(z: i32) -> Offsets {
     o * size.out_outer_rows + i * size.out_inner_rows, o * size.out_outer_quads + i * size.out_inner_quads);
 }
 ${tileText(tile)}
-${indexAccess("a", a, { type })}
-${indexAccess("b", b, { scalar: window !== undefined, type: softmax ? "f32" : type })}
 ${window ? WINDOW_TEXT : ""}
-${split ? "" : access("out", out, "read_write")}
-${softmax ? access("rows", softmax.rows) : ""}
-${operands?.text ?? ""}
 @compute @workgroup_size(${32 * tile.rows * tile.columns})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
   let t = i32(thread);
@@ -203,66 +189,47 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     ${each("store")}
     workgroupBarrier();
   }
-  ${epilogueText(spec, tile, operands)}
+  ${epilogueText(spec, tile, epilogue)}
 }`;
-  const main: Launch = {
-    kernel: kernel({
-      name: `${window ? `convolution${window.size}` : "product"} ${spec.m}x${n}x${spec.k}`,
-      ports,
-      sizes: {
-        ...addressSizes("a", a),
-        ...addressSizes("b", b),
-        ...addressSizes("out", out),
-        a_pitch: layoutOf(a).stride / 4,
-        b_pitch: layoutOf(b).stride / (window ? 1 : 4),
-        ...(softmax && addressSizes("rows", softmax.rows)),
-        ...operands?.sizes,
-        ...batchSizes(batch),
-        ...(window && windowSizes(window, b, out)),
-        m: spec.m,
-        n,
-        n_quads: quads,
-        k: spec.k,
-        taps,
-        splits,
-      },
-      values: softmax ? { scale: softmax.scale } : {},
-      half: tile.half,
-      body,
-      workgroups: [
-        Math.ceil(m / (32 * tile.rows)),
-        Math.ceil(n / (64 * tile.columns)),
-        batches * splits,
-      ],
-    }),
-    memory: [
-      a.memory,
-      b.memory,
-      split ? partial : out.memory,
-      ...(softmax ? [softmax.rows.memory] : []),
-      ...operands?.memory ?? [],
+  const main = launch({
+    name: `${window ? `convolution${window.size}` : "product"} ${spec.m}x${n}x${spec.k}`,
+    operands: [
+      indexing("a", a, { type }),
+      indexing("b", b, { scalar: window !== undefined, type: softmax ? "f32" : type }),
+      split ? bufferOperand("partial", partial, "vec4<f32>", "read_write") : writing({ out }),
+      ...(softmax ? [reading({ rows: softmax.rows })] : []),
+      ...(epilogue ? [epilogue.operands] : []),
     ],
-  };
+    sizes: {
+      a_pitch: layoutOf(a).stride / 4,
+      b_pitch: layoutOf(b).stride / (window ? 1 : 4),
+      ...batchSizes(batch),
+      ...(window && windowSizes(window, b, out)),
+      m: spec.m,
+      n,
+      n_quads: quads,
+      k: spec.k,
+      taps,
+      splits,
+    },
+    values: softmax ? { scale: softmax.scale } : {},
+    half: tile.half,
+    body,
+    workgroups: [Math.ceil(m / (32 * tile.rows)), Math.ceil(n / (64 * tile.columns)), batches * splits],
+  });
   return split ? [main, addParts(spec, partial, splits, quads)] : [main];
 }
 
 /** Adds up the parts of a split product and does what its epilogue would have done. */
 function addParts(spec: ProductSpec, partial: Memory, splits: number, quads: number): Launch {
   const { out, m } = spec;
-  const operands = epilogueOperands(spec);
-  const sum = spec.bias ? `sum + ${operands.bias("row", "quad")}` : "sum";
-  return {
-    kernel: kernel({
-      name: `add parts ${m}x${quads * 4}`,
-      ports: [
-        { kind: "buffer", name: "partial", access: "read", element: "vec4<f32>" },
-        port("out", out, "read_write"),
-        ...operands.ports,
-      ],
-      sizes: { ...addressSizes("out", out), ...operands.sizes, m, n_quads: quads, splits },
-      body: `
-${access("out", out, "read_write")}
-${operands.text}
+  const epilogue = epilogueOf(spec);
+  const sum = spec.bias ? `sum + ${epilogue.bias("row", "quad")}` : "sum";
+  return launch({
+    name: `add parts ${m}x${quads * 4}`,
+    operands: [bufferOperand("partial", partial, "vec4<f32>"), writing({ out }), epilogue.operands],
+    sizes: { m, n_quads: quads, splits },
+    body: `
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   let quad = i32(id.x);
@@ -270,10 +237,8 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   if (quad >= size.n_quads) { return; }
   var sum = vec4<f32>();
   for (var part = 0; part < size.splits; part++) { sum += partial[(part * size.m + row) * size.n_quads + quad]; }
-  out_store(row, quad, ${operands.apply(sum, { row: "row", quad: "quad" })});
+  out_store(row, quad, ${epilogue.apply(sum, { row: "row", quad: "quad" })});
 }`,
-      workgroups: [Math.ceil(quads / 64), m, 1],
-    }),
-    memory: memoryOf(partial, out, ...operands.memory),
-  };
+    workgroups: [Math.ceil(quads / 64), m, 1],
+  });
 }

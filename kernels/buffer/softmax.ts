@@ -3,10 +3,11 @@
  * memory.
  * @module
  */
-import type { Launch, SoftmaxSpec } from "../backend.ts";
-import { kernel, unroll } from "../kernel.ts";
-import { columns, memoryOf } from "../tensor.ts";
-import { access, addressSizes, port, sampleColumns } from "./layout.ts";
+import type { SoftmaxSpec } from "../backend.ts";
+import { unroll } from "../kernel.ts";
+import { type Launch, launch } from "../launch.ts";
+import { columns } from "../tensor.ts";
+import { reading, sampleColumns, writing } from "./layout.ts";
 import { reductions } from "./reduction.ts";
 
 /** Quads of queries of a workgroup: 128 bytes of a row, a cache line. */
@@ -30,8 +31,6 @@ function build(spec: SoftmaxSpec, name: string, output: string): Launch {
   const powers = Array.from({ length: READS }, (_, i) => `exp(s${i} - top)`).join(" + ");
   const body = `
 const NOTHING = -3.0e38;
-${access("scores", scores)}
-${access("out", out, "read_write")}
 ${reductions({ threads: QUADS * PARTS, lanes: QUADS, type: "vec4<f32>" }, { highest: "max(a, b)", total: "a + b" })}
 var<private> first_row: i32;
 /** Scaled scores of one key; a key past the end or, when causal, past the query counts as nothing. */
@@ -56,24 +55,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   if (wanted >= size.quads) { return; }
   ${output}
 }`;
-  return {
-    kernel: kernel({
-      name: `${name} ${spec.keys}x${columns(scores)}`,
-      ports: [port("scores", scores), port("out", out, "read_write")],
-      sizes: {
-        ...addressSizes("scores", scores),
-        ...addressSizes("out", out),
-        quads,
-        keys: spec.keys,
-        padded_keys: spec.paddedKeys,
-        causal: spec.causal ? 1 : 0,
-      },
-      values: { scale: spec.scale },
-      body,
-      workgroups: [Math.ceil(quads / QUADS), spec.count, 1],
-    }),
-    memory: memoryOf(scores, out),
-  };
+  return launch({
+    name: `${name} ${spec.keys}x${columns(scores)}`,
+    operands: [reading({ scores }), writing({ out })],
+    sizes: { quads, keys: spec.keys, padded_keys: spec.paddedKeys, causal: spec.causal ? 1 : 0 },
+    values: { scale: spec.scale },
+    body,
+    workgroups: [Math.ceil(quads / QUADS), spec.count, 1],
+  });
 }
 
 /** See {@link Backend.softmax}. */

@@ -3,12 +3,13 @@
  * neighbouring threads store neighbouring tiles.
  * @module
  */
-import type { Launch, WinogradInputSpec, WinogradOutputSpec } from "../backend.ts";
-import { kernel, type Port, unroll } from "../kernel.ts";
-import { memoryOf, pixels, type Tensor } from "../tensor.ts";
+import type { WinogradInputSpec, WinogradOutputSpec } from "../backend.ts";
+import { unroll } from "../kernel.ts";
+import { type Launch, launch } from "../launch.ts";
+import { pixels, type Tensor } from "../tensor.ts";
 import { eachPoint, PATCH, TILE, transformText } from "../winograd.ts";
-import { epilogueOperands } from "./epilogue.ts";
-import { access, addressSizes, port, scalarAccess, scalarPort } from "./layout.ts";
+import { epilogueOf } from "./epilogue.ts";
+import { reading, readingScalars, singles, writing } from "./layout.ts";
 
 const THREADS = 128;
 
@@ -18,7 +19,6 @@ export function winogradWeights(weights: Tensor, points: Tensor, firstOutput: nu
   const rows = points.channels / (PATCH * PATCH);
   const outputs = points.height;
   const body = `
-${scalarAccess("weights", weights)}
 @compute @workgroup_size(${THREADS})
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   let output = i32(id.x);
@@ -35,23 +35,13 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
       `points[(${i * PATCH + j} * size.rows + channel) * size.points_stride * 4 + output] = u${i}_${j};`)
   }
 }`;
-  return {
-    kernel: kernel({
-      name: `winograd weights ${outputs}x${channels}`,
-      ports: [scalarPort("weights", weights), { kind: "buffer", name: "points", access: "read_write", element: "f32" }],
-      sizes: {
-        ...addressSizes("weights", weights),
-        ...addressSizes("points", points),
-        outputs,
-        channels,
-        rows,
-        first_output: firstOutput,
-      },
-      body,
-      workgroups: [Math.ceil(outputs / THREADS), channels, 1],
-    }),
-    memory: memoryOf(weights, points),
-  };
+  return launch({
+    name: `winograd weights ${outputs}x${channels}`,
+    operands: [readingScalars({ weights }), singles("points", points, { written: true })],
+    sizes: { outputs, channels, rows, first_output: firstOutput },
+    body,
+    workgroups: [Math.ceil(outputs / THREADS), channels, 1],
+  });
 }
 
 /** One pixel at a time: for inputs that are upsampled or not whole quads wide. */
@@ -87,7 +77,7 @@ export function winogradInput(spec: WinogradInputSpec): Launch {
   const { x, points, window, firstRow } = spec;
   const quads = window.upsample === 1 && window.inputWidth % 4 === 0 && window.pad === 1;
   const body = `
-${quads ? access("x", x) : scalarAccess("x", x) + PIXEL_TEXT}
+${quads ? "" : PIXEL_TEXT}
 @compute @workgroup_size(${THREADS})
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   let tile = i32(id.x);
@@ -103,31 +93,23 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   let step = size.rows * size.points_stride * 4;
   ${eachPoint(PATCH, (i, j) => `points[at + ${i * PATCH + j} * step] = v${i}_${j};`)}
 }`;
-  return {
-    kernel: kernel({
-      name: `winograd input ${x.channels}x${x.batch * pixels(x)}`,
-      ports: [
-        quads ? port("x", x) : scalarPort("x", x),
-        { kind: "buffer", name: "points", access: "read_write", element: "f32" },
-      ],
-      sizes: {
-        ...addressSizes("x", x),
-        ...addressSizes("points", points),
-        image_height: window.imageHeight,
-        image_width: window.imageWidth,
-        upsample_shift: Math.log2(window.upsample),
-        input_row: window.inputWidth,
-        pad: window.pad,
-        tiles: pixels(points),
-        tile_columns: points.width,
-        first_row: firstRow,
-        rows: points.channels / (PATCH * PATCH),
-      },
-      body,
-      workgroups: [Math.ceil(pixels(points) / THREADS), x.channels, x.batch],
-    }),
-    memory: memoryOf(x, points),
-  };
+  return launch({
+    name: `winograd input ${x.channels}x${x.batch * pixels(x)}`,
+    operands: [quads ? reading({ x }) : readingScalars({ x }), singles("points", points, { written: true })],
+    sizes: {
+      image_height: window.imageHeight,
+      image_width: window.imageWidth,
+      upsample_shift: Math.log2(window.upsample),
+      input_row: window.inputWidth,
+      pad: window.pad,
+      tiles: pixels(points),
+      tile_columns: points.width,
+      first_row: firstRow,
+      rows: points.channels / (PATCH * PATCH),
+    },
+    body,
+    workgroups: [Math.ceil(pixels(points) / THREADS), x.channels, x.batch],
+  });
 }
 
 /**
@@ -138,10 +120,8 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
 export function winogradOutput(spec: WinogradOutputSpec): Launch {
   const { points, out, firstRow, bias } = spec;
   if (out.width % TILE !== 0) throw new RangeError(`A Winograd output ${out.width} wide is not made of whole tiles`);
-  const operands = epilogueOperands(spec);
+  const epilogue = epilogueOf(spec);
   const body = `
-${access("out", out, "read_write")}
-${operands.text}
 @compute @workgroup_size(${THREADS})
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   let tile = i32(id.x);
@@ -154,39 +134,28 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   ${transformText("output", "m", "y")}
   let row = (size.first_row + tile / size.tile_columns) * ${TILE};
   let first = sample * size.out_sample + row * size.tile_columns + tile % size.tile_columns;
-  ${bias ? `let channel_bias = ${operands.bias("channel", "first")};` : ""}
+  ${bias ? `let channel_bias = ${epilogue.bias("channel", "first")};` : ""}
   ${
     unroll(TILE, (i) => {
       const sum = `vec4<f32>(${[0, 1, 2, 3].map((j) => `y${i}_${j}`).join(", ")})${bias ? " + channel_bias" : ""}`;
       const quad = `first + ${i} * size.tile_columns`;
       return `if (row + ${i} < size.height) {
-  out_store(channel, ${quad}, ${operands.apply(sum, { row: "channel", quad })});
+  out_store(channel, ${quad}, ${epilogue.apply(sum, { row: "channel", quad })});
 }`;
     })
   }
 }`;
-  const ports: Port[] = [
-    { kind: "buffer", name: "points", access: "read", element: "f32" },
-    port("out", out, "read_write"),
-    ...operands.ports,
-  ];
-  return {
-    kernel: kernel({
-      name: `winograd output ${out.channels}x${out.batch * pixels(out)}`,
-      ports,
-      sizes: {
-        ...addressSizes("points", points),
-        ...addressSizes("out", out),
-        ...operands.sizes,
-        height: out.height,
-        tiles: pixels(points),
-        tile_columns: points.width,
-        first_row: firstRow,
-        rows: points.channels / (PATCH * PATCH),
-      },
-      body,
-      workgroups: [Math.ceil(pixels(points) / THREADS), out.channels, out.batch],
-    }),
-    memory: memoryOf(points, out, ...operands.memory),
-  };
+  return launch({
+    name: `winograd output ${out.channels}x${out.batch * pixels(out)}`,
+    operands: [singles("points", points), writing({ out }), epilogue.operands],
+    sizes: {
+      height: out.height,
+      tiles: pixels(points),
+      tile_columns: points.width,
+      first_row: firstRow,
+      rows: points.channels / (PATCH * PATCH),
+    },
+    body,
+    workgroups: [Math.ceil(pixels(points) / THREADS), out.channels, out.batch],
+  });
 }

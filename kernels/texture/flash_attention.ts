@@ -5,10 +5,11 @@
  * step. Each turn reads 8 keys, one a lane, and hands them round by broadcasts.
  * @module
  */
-import type { AttentionSpec, Launch } from "../backend.ts";
-import { kernel, unroll } from "../kernel.ts";
-import { memoryOf, pixels } from "../tensor.ts";
-import { addressing, addressSizes, readPort, writePort } from "./layout.ts";
+import type { AttentionSpec } from "../backend.ts";
+import { unroll } from "../kernel.ts";
+import { type Launch, launch } from "../launch.ts";
+import { pixels } from "../tensor.ts";
+import { reading, writing } from "./layout.ts";
 
 /** Keys of one turn: one a lane. */
 const KEYS = 8;
@@ -24,15 +25,19 @@ function chained(count: number, term: (i: number) => string): string {
   return quads.map((quad) => `(${quad})`).join(" + ");
 }
 
+/** Whether heads are whole texels, and no wider than can be held. */
+export function fitsFlash({ q, heads }: AttentionSpec): boolean {
+  const width = q.channels / heads;
+  return width % 4 === 0 && width <= WIDEST_HEAD;
+}
+
 /** See {@link Backend.flashAttention}. */
-export function flashAttention(spec: AttentionSpec): Launch | undefined {
+export function flashAttention(spec: AttentionSpec): Launch {
   const { q, k, v, out, heads } = spec;
   const width = q.channels / heads;
-  if (width % 4 !== 0 || width > WIDEST_HEAD) return undefined;
   const slices = width / 4;
   const body = `
 const NOTHING = -3.0e38;
-${["q", "k", "v", "out"].map(addressing).join("\n")}
 @compute @workgroup_size(8)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
   let l = i32(lane);
@@ -44,12 +49,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     unroll(slices, (c) =>
       `${
         unroll(4, (i) =>
-          `let q${c}_${i} = textureLoad(q, q_at(head + ${c}, first_query + min(n${i}, size.queries - 1))) * size.scale;`)
+          `let q${c}_${i} = q_load(head + ${c}, first_query + min(n${i}, size.queries - 1)) * size.scale;`)
       }
 ${
         unroll(4, (i) =>
           `let q${4 * c + i} = vec4<f32>(${
-            [0, 1, 2, 3].map((n) => `q${c}_${n}.${COMPONENTS[i]}`).join(", ")
+            [0, 1, 2, 3].map((n) =>
+              `q${c}_${n}.${COMPONENTS[i]}`
+            ).join(", ")
           });`)
       }`)
   }
@@ -58,10 +65,7 @@ ${
   var sum = vec4<f32>();
   for (var key = 0; key < size.keys; key += ${KEYS}) {
     let mine = first_key + min(key + l, size.keys - 1);
-    ${
-    unroll(slices, (c) =>
-      `let k${c} = textureLoad(k, k_at(head + ${c}, mine)); let v${c} = textureLoad(v, v_at(head + ${c}, mine));`)
-  }
+    ${unroll(slices, (c) => `let k${c} = k_load(head + ${c}, mine); let v${c} = v_load(head + ${c}, mine);`)}
     ${
     unroll(KEYS, (j) =>
       `let s${j} = select(vec4<f32>(NOTHING), ${
@@ -88,30 +92,20 @@ ${
       `if (n${i} < size.queries) {
 ${
         unroll(slices, (c) =>
-          `textureStore(out, out_at(head + ${c}, first_query + n${i}), select(vec4<f32>(), vec4<f32>(${
+          `out_store(head + ${c}, first_query + n${i}, select(vec4<f32>(), vec4<f32>(${
             [0, 1, 2, 3].map((r) => `o${4 * c + r}.${COMPONENTS[i]}`).join(", ")
           }) / sum.${COMPONENTS[i]}, n${i} < size.queries));`)
       }
 }`)
   }
 }`;
-  return {
-    kernel: kernel({
-      name: `flash attention ${width} ${pixels(q)}x${pixels(k)}`,
-      ports: [readPort("q", q), readPort("k", k), readPort("v", v), writePort("out")],
-      sizes: {
-        ...addressSizes("q", q),
-        ...addressSizes("k", k),
-        ...addressSizes("v", v),
-        ...addressSizes("out", out),
-        queries: pixels(q),
-        keys: pixels(k),
-      },
-      // Scores in units of log2: exp2 is cheaper than exp.
-      values: { scale: Math.LOG2E / Math.sqrt(width) },
-      body,
-      workgroups: [Math.ceil(pixels(q) / 32), heads, q.batch],
-    }),
-    memory: memoryOf(q, k, v, out),
-  };
+  return launch({
+    name: `flash attention ${width} ${pixels(q)}x${pixels(k)}`,
+    operands: [reading({ q, k, v }), writing({ out })],
+    sizes: { queries: pixels(q), keys: pixels(k) },
+    // Scores in units of log2: exp2 is cheaper than exp.
+    values: { scale: Math.LOG2E / Math.sqrt(width) },
+    body,
+    workgroups: [Math.ceil(pixels(q) / 32), heads, q.batch],
+  });
 }

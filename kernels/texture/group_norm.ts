@@ -5,14 +5,15 @@
  * also whole texels: one to four groups of one sample.
  * @module
  */
-import { activationFunction } from "../activations.ts";
-import type { GroupNormSpec, Launch } from "../backend.ts";
-import { kernel, unroll } from "../kernel.ts";
-import { memoryOf, pixels, type Tensor } from "../tensor.ts";
-import { addressing, addressSizes, readPort, writePort } from "./layout.ts";
+import type { GroupNormSpec } from "../backend.ts";
+import { activationFunction } from "../elementwise.ts";
+import { unroll } from "../kernel.ts";
+import { type Launch, launch } from "../launch.ts";
+import { pixels, type Tensor } from "../tensor.ts";
+import { LANE_SUMS, reading, writing } from "./layout.ts";
 
 /** Texels a lane reads in one iteration: llvmpipe stops an invocation after 65,535 iterations, silently. */
-export function texelsPerIteration(count: number): number {
+function texelsPerIteration(count: number): number {
   return count > 1 << 17 ? 16 : 4;
 }
 
@@ -21,8 +22,8 @@ function groupsPerBundle(size: number): number {
   return [1, 2, 4].find((groups) => groups * size % 4 === 0)!;
 }
 
-/** Which component of a vector of four groups belongs to each channel of a slice of a bundle. */
-export const GROUP_CHOICE = `
+/** How a subgroup reads and sums its bundle. */
+const GROUP_TEXT = `${LANE_SUMS}
 /** Which group of the bundle each channel of a slice belongs to. */
 fn groups_of(slice: i32) -> vec4<i32> {
   return (vec4<i32>(slice * 4) + vec4<i32>(0, 1, 2, 3)) / vec4<i32>(size.group_size);
@@ -31,17 +32,9 @@ fn groups_of(slice: i32) -> vec4<i32> {
 fn by_channel(v: vec4<f32>, owner: vec4<i32>) -> vec4<f32> {
   return select(select(select(vec4<f32>(v.w), vec4<f32>(v.z), owner == vec4<i32>(2)),
     vec4<f32>(v.y), owner == vec4<i32>(1)), vec4<f32>(v.x), owner == vec4<i32>(0));
-}`;
-
-/** How a subgroup reads and sums its bundle. */
-export const GROUP_TEXT = `${GROUP_CHOICE}
-var<private> first_column: i32;
-fn value(slice: i32, column: i32) -> vec4<f32> { return textureLoad(x, x_at(slice, first_column + column)); }
-/** The same value in all lanes: the sum over the 8 lanes. */
-fn over_lanes(v: vec4<f32>) -> vec4<f32> {
-  return ((subgroupBroadcast(v, 0u) + subgroupBroadcast(v, 1u)) + (subgroupBroadcast(v, 2u) + subgroupBroadcast(v, 3u)))
-       + ((subgroupBroadcast(v, 4u) + subgroupBroadcast(v, 5u)) + (subgroupBroadcast(v, 6u) + subgroupBroadcast(v, 7u)));
 }
+var<private> first_column: i32;
+fn value(slice: i32, column: i32) -> vec4<f32> { return x_load(slice, first_column + column); }
 /** Adds each channel's sum to its group's. */
 fn by_group(sum: vec4<f32>, owner: vec4<i32>) -> vec4<f32> {
   let group = vec4<i32>(0, 1, 2, 3);
@@ -51,8 +44,8 @@ fn by_group(sum: vec4<f32>, owner: vec4<i32>) -> vec4<f32> {
        + select(vec4<f32>(), vec4<f32>(sum.w), group == vec4<i32>(owner.w));
 }`;
 
-/** How `x` is cut into bundles of groups. */
-export interface Bundles {
+/** How a tensor is cut into bundles of groups. */
+interface Bundles {
   /** Channels of a group. */
   readonly size: number;
   /** Texels of one column of a bundle. */
@@ -61,12 +54,8 @@ export interface Bundles {
   readonly count: number;
 }
 
-/**
- * The bundles of a normalisation in `groups` groups.
- *
- * @throws {RangeError} when the channels are not a multiple of the groups, or the groups not of their bundles.
- */
-export function bundlesOf(x: Tensor, groups: number): Bundles {
+/** Throws a RangeError when the channels are not a multiple of the groups, or the groups not of their bundles. */
+function bundlesOf(x: Tensor, groups: number): Bundles {
   const size = x.channels / groups;
   const bundle = groupsPerBundle(size);
   if (!Number.isInteger(size) || groups % bundle !== 0) {
@@ -75,11 +64,7 @@ export function bundlesOf(x: Tensor, groups: number): Bundles {
   return { size, slices: size * bundle / 4, count: groups / bundle };
 }
 
-/**
- * See {@link Backend.groupNorm}. Two-pass variance.
- *
- * @throws {RangeError} as {@link bundlesOf} does.
- */
+/** See {@link Backend.groupNorm}. Two-pass variance. */
 export function groupNorm(spec: GroupNormSpec): Launch {
   const { x, out, affine, epsilon, silu } = spec;
   const { size, slices, count } = bundlesOf(x, spec.groups);
@@ -87,9 +72,6 @@ export function groupNorm(spec: GroupNormSpec): Launch {
   const step = reads * 8;
   const column = (i: number) => `column + ${i * 8}`;
   const body = `
-${addressing("x")}
-${addressing("out")}
-${addressing("affine")}
 ${activationFunction("silu", "vec4<f32>")}
 ${GROUP_TEXT}
 @compute @workgroup_size(8)
@@ -110,7 +92,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     sums += by_group(sum, groups_of(s));
   }
-  let mean = over_lanes(sums) / count;
+  let mean = over_lanes(sums, i32(lane)) / count;
 
   var squares = vec4<f32>();
   for (var s = 0; s < size.slices; s++) {
@@ -125,12 +107,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     squares += by_group(sum, groups_of(s));
   }
-  let scale = inverseSqrt(over_lanes(squares) / count + size.epsilon);
+  let scale = inverseSqrt(over_lanes(squares, i32(lane)) / count + size.epsilon);
 
   for (var s = 0; s < size.slices; s++) {
     let owner = groups_of(s);
-    let weight = textureLoad(affine, affine_at(first_slice + s, 0)) * by_channel(scale, owner);
-    let bias = textureLoad(affine, affine_at(first_slice + s, 1)) - by_channel(mean, owner) * weight;
+    let weight = affine_load(first_slice + s, 0) * by_channel(scale, owner);
+    let bias = affine_load(first_slice + s, 1) - by_channel(mean, owner) * weight;
     for (var column = i32(lane); column < size.pixels; column += ${step}) {
       ${
     unroll(reads, (i) => {
@@ -138,30 +120,19 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       return `if (${column(i)} < size.pixels) {
   let normalised = value(first_slice + s, ${column(i)}) * weight + bias;
   let result = select(normalised, silu(normalised), vec4<bool>(size.silu != 0));
-  textureStore(out, out_at(first_slice + s, first_column + ${column(i)}), result);
+  out_store(first_slice + s, first_column + ${column(i)}, result);
 }`;
     })
   }
     }
   }
 }`;
-  return {
-    kernel: kernel({
-      name: `group norm ${x.channels}x${pixels(x)}`,
-      ports: [readPort("x", x), writePort("out"), readPort("affine", affine)],
-      sizes: {
-        ...addressSizes("x", x),
-        ...addressSizes("out", out),
-        ...addressSizes("affine", affine),
-        pixels: pixels(x),
-        group_size: size,
-        slices,
-        silu: silu ? 1 : 0,
-      },
-      values: { epsilon },
-      body,
-      workgroups: [count, x.batch, 1],
-    }),
-    memory: memoryOf(x, out, affine),
-  };
+  return launch({
+    name: `group norm ${x.channels}x${pixels(x)}`,
+    operands: [reading({ x, affine }), writing({ out })],
+    sizes: { pixels: pixels(x), group_size: size, slices, silu: silu ? 1 : 0 },
+    values: { epsilon },
+    body,
+    workgroups: [count, x.batch, 1],
+  });
 }

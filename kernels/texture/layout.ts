@@ -3,10 +3,11 @@
  * @module
  */
 import { GpuMemoryError } from "../errors.ts";
-import type { Packed, RawWeights } from "../backend.ts";
-import type { Tensor, TextureLayout } from "../tensor.ts";
+import type { MatrixShape, Packed, RawWeights, Vectors } from "../backend.ts";
 import type { TextureFormat, TexturePort } from "../kernel.ts";
+import { joinOperands, type Operands } from "../launch.ts";
 import { packValues } from "../pack.ts";
+import { bytesOf, type Tensor, type TextureLayout } from "../tensor.ts";
 
 /** The highest texture that every adapter of this backend offers. */
 export const HIGHEST = 16384;
@@ -46,41 +47,27 @@ export function layoutOf(x: Tensor): TextureLayout {
   return x.memory.layout;
 }
 
-/** Calls `visit(texel, row, column)` for each texel of `rows` x `columns`; `texel` counts texels in memory. */
-function eachTexel(
-  layout: TextureLayout,
-  rows: number,
-  columns: number,
-  visit: (texel: number, row: number, column: number) => void,
-): void {
-  const pitch = layout.width * layout.fold;
-  for (let row = 0; row < rows; row += 4) {
-    for (let column = 0; column < columns; column++) visit(row / 4 * pitch + column, row, column);
+/** Calls `visit` with where each value lies, on the host and in memory. */
+function eachValue({ layout, rows, batch, pixels }: MatrixShape, visit: (host: number, memory: number) => void): void {
+  if (layout.kind !== "texture") throw new TypeError("Expected the layout of a texture");
+  const [columns, pitch] = [batch * pixels, layout.width * layout.fold];
+  for (let row = 0; row < rows; row++) {
+    const first = (row >> 2) * pitch;
+    for (let column = 0; column < columns; column++) visit(row * columns + column, (first + column) * 4 + (row & 3));
   }
 }
 
-/** Row-major values to texels, padded with zeros. */
-export function encode(
-  layout: TextureLayout,
-  rows: number,
-  columns: number,
-  values: Float32Array,
-): Float32Array<ArrayBuffer> {
-  const data = new Float32Array(layout.width * layout.height * 4);
-  eachTexel(layout, rows, columns, (texel, row, column) => {
-    const end = Math.min(4, rows - row);
-    for (let i = 0; i < end; i++) data[texel * 4 + i] = values[(row + i) * columns + column]!;
-  });
+/** Values `[rows, batch, pixels]` to texels, padded with zeros. */
+export function encode(shape: MatrixShape, values: Float32Array): Float32Array<ArrayBuffer> {
+  const data = new Float32Array(bytesOf(shape.layout) / 4);
+  eachValue(shape, (host, memory) => data[memory] = values[host]!);
   return data;
 }
 
-/** Texels to row-major values. */
-export function decode(layout: TextureLayout, rows: number, columns: number, data: Float32Array): Float32Array {
-  const values = new Float32Array(rows * columns);
-  eachTexel(layout, rows, columns, (texel, row, column) => {
-    const end = Math.min(4, rows - row);
-    for (let i = 0; i < end; i++) values[(row + i) * columns + column] = data[texel * 4 + i]!;
-  });
+/** The reverse of {@link encode}. */
+export function decode(shape: MatrixShape, data: Float32Array): Float32Array {
+  const values = new Float32Array(shape.rows * shape.batch * shape.pixels);
+  eachValue(shape, (host, memory) => values[host] = data[memory]!);
   return values;
 }
 
@@ -95,18 +82,8 @@ export function pack(weights: RawWeights): Packed {
   return { layout, data: packValues(weights, { elements: layout.width * layout.height * 4, start, step: 4 }) };
 }
 
-/** A read port for a tensor, in its own texel format. */
-export function readPort(name: string, x: Tensor): TexturePort {
-  return { kind: "texture", name, access: "read", format: layoutOf(x).format };
-}
-
-/** A write port. */
-export function writePort(name: string): TexturePort {
-  return { kind: "texture", name, access: "write", format: "rgba32float" };
-}
-
-/** The sizes that {@link addressing} of `name` reads. */
-export function addressSizes(name: string, x: Tensor): Record<string, number> {
+/** The sizes of a tensor that {@link addressText} reads. */
+function addressSizes(name: string, x: Tensor): Record<string, number> {
   const { mask, shift, fold } = layoutOf(x);
   if (x.firstRow % 4 !== 0) throw new RangeError(`A view that starts at channel ${x.firstRow} is not on a texel`);
   return {
@@ -118,8 +95,66 @@ export function addressSizes(name: string, x: Tensor): Record<string, number> {
 }
 
 /** WGSL `NAME_at(slice, column)`: the texel of four rows of the tensor's view. */
-export function addressing(name: string): string {
+function addressText(name: string): string {
   return `fn ${name}_at(slice: i32, column: i32) -> vec2<i32> {
   return vec2<i32>(column & size.${name}_mask, (size.${name}_slice + slice) * size.${name}_fold + (column >> u32(size.${name}_shift)));
 }`;
 }
+
+function operand(name: string, x: Tensor, access: TexturePort["access"], text: string): Operands {
+  return {
+    ports: [{ kind: "texture", name, access, format: layoutOf(x).format }],
+    memory: [x.memory],
+    sizes: addressSizes(name, x),
+    text: `${addressText(name)}\n${text}`,
+  };
+}
+
+/** WGSL `NAME_load(slice, column) -> vec4<f32>`; outside of the texture zeros (probed). */
+export function reading(tensors: Readonly<Record<string, Tensor>>): Operands {
+  return joinOperands(
+    ...Object.entries(tensors).map(([name, x]) =>
+      operand(
+        name,
+        x,
+        "read",
+        `fn ${name}_load(slice: i32, column: i32) -> vec4<f32> {
+  return textureLoad(${name}, ${name}_at(slice, column));
+}`,
+      )
+    ),
+  );
+}
+
+/** WGSL `NAME_store(slice, column, value)`. */
+export function writing(tensors: Readonly<Record<string, Tensor>>): Operands {
+  return joinOperands(
+    ...Object.entries(tensors).map(([name, x]) =>
+      operand(
+        name,
+        x,
+        "write",
+        `fn ${name}_store(slice: i32, column: i32, value: vec4<f32>) {
+  textureStore(${name}, ${name}_at(slice, column), value);
+}`,
+      )
+    ),
+  );
+}
+
+/** WGSL `over_lanes(v, lane)`: the sum over the 8 lanes of a subgroup, in all of them. */
+export const LANE_SUMS = `fn over_lanes(v: vec4<f32>, lane: i32) -> vec4<f32> {
+  return ((subgroupBroadcast(v, 0u) + subgroupBroadcast(v, 1u)) + (subgroupBroadcast(v, 2u) + subgroupBroadcast(v, 3u)))
+       + ((subgroupBroadcast(v, 4u) + subgroupBroadcast(v, 5u)) + (subgroupBroadcast(v, 6u) + subgroupBroadcast(v, 7u)));
+}`;
+
+/** See {@link Vectors}: a vector is a texel. 64 lanes are enough to hide a workgroup's start (150 ns). */
+export const texels: Vectors = {
+  rows: 4,
+  columns: 1,
+  lanes: 64,
+  reads: 1,
+  reading,
+  writing,
+  sums: { lanes: 8, text: LANE_SUMS },
+};

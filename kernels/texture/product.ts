@@ -7,22 +7,12 @@
  * instead of 75 on two cores with LLVM 15).
  * @module
  */
-import type { Launch, ProductBatch, ProductSpec } from "../backend.ts";
-import { addPlus } from "../activations.ts";
-import { SINGLE } from "../product_batch.ts";
-import { kernel, type Port, unroll } from "../kernel.ts";
-import { memoryOf, pixels } from "../tensor.ts";
-import {
-  activationText,
-  biasColumn,
-  biasOperands,
-  hasSampleBias,
-  joinOperands,
-  type Operands,
-  readOperand,
-} from "./epilogue.ts";
-import { addressing, addressSizes, layoutOf, readPort, writePort } from "./layout.ts";
-import { WINDOW_TEXT, windowSizes } from "./window.ts";
+import { type ProductBatch, type ProductSpec, SINGLE, type Window } from "../backend.ts";
+import { unroll } from "../kernel.ts";
+import { type Launch, launch } from "../launch.ts";
+import { pixels } from "../tensor.ts";
+import { epilogueOf, type EpilogueText } from "./epilogue.ts";
+import { layoutOf, reading, writing } from "./layout.ts";
 
 /** Outputs of one workgroup: `rows` by `8 * groups` columns. */
 export interface ProductTile {
@@ -54,6 +44,42 @@ function batchSizes(batch: ProductBatch): Record<string, number> {
   }
   return sizes;
 }
+
+/** The sizes that {@link WINDOW_TEXT} reads. */
+function windowSizes(window: Window): Record<string, number> {
+  const { size, stride, pad, upsample, inputHeight, inputWidth, outputHeight, outputWidth } = window;
+  return {
+    window: size,
+    stride,
+    pad,
+    upsample_shift: Math.log2(upsample),
+    image_height: window.imageHeight,
+    image_width: window.imageWidth,
+    input_row: inputWidth,
+    input_pixels: inputHeight * inputWidth,
+    output_width: outputWidth,
+    output_pixels: outputHeight * outputWidth,
+  };
+}
+
+/** WGSL `output_pixel(column)` and `input_texel(pixel, tap row, tap column)` of operand `b`. */
+const WINDOW_TEXT = `
+/** Sample, row and column of output pixel n. The division is exact below 2^22 and far cheaper than the integer one. */
+fn output_pixel(n: i32) -> vec3<i32> {
+  let sample = i32((f32(n) + 0.5) / f32(size.output_pixels));
+  let pixel = n - sample * size.output_pixels;
+  let row = i32((f32(pixel) + 0.5) / f32(size.output_width));
+  return vec3<i32>(sample, row, pixel - row * size.output_width);
+}
+/** The texel under one tap; outside the image a texel outside the texture, which reads as zero (probed). */
+fn input_texel(o: vec3<i32>, tap_row: i32, tap_column: i32) -> vec2<i32> {
+  let row = o.y * size.stride + tap_row - size.pad;
+  let column = o.z * size.stride + tap_column - size.pad;
+  let inside = row >= 0 && column >= 0 && row < size.image_height && column < size.image_width;
+  let pixel = (row >> u32(size.upsample_shift)) * size.input_row + (column >> u32(size.upsample_shift));
+  let at = b_at(0, o.x * size.input_pixels + pixel);
+  return vec2<i32>(select(-1, at.x, inside), at.y);
+}`;
 
 /** Where lane `l`'s pixel of group `j` lies in `b`: columns for a plain product, a gathered pixel for a window. */
 function columnText(groups: number, window: boolean): { readonly before: string; readonly perTap: string } {
@@ -97,34 +123,31 @@ function bTexel(j: number, softmax: boolean): string {
     : texel;
 }
 
-/** What happens to the accumulators: softmax sums, bias, activation, residual, store. */
-function epilogueText(spec: ProductSpec, tile: ProductTile): string {
-  const { activation = "none", batch, softmax } = spec;
-  const { apply } = activationText(activation);
-  const halves = activation === "geglu" ? 2 : 1;
-  const stored = tile.rows / 4 / halves;
-  const own = hasSampleBias(spec);
+/** What happens to the accumulators: softmax sums, bias, activation, residual, store; a batch has no epilogue. */
+function epilogueText(spec: ProductSpec, tile: ProductTile, epilogue: EpilogueText | undefined): string {
+  const geglu = spec.activation === "geglu";
+  const stored = tile.rows / (geglu ? 8 : 4);
+  const own = epilogue?.sampleBias;
   const lines: string[] = [];
   if (own) {
-    lines.push(unroll(tile.groups, (j) => `let bias_column${j} = ${biasColumn(`n${j} / size.sample_columns`)};`));
-  } else if (!batch) lines.push(`let bias_column = ${biasColumn()};`);
+    lines.push(
+      unroll(tile.groups, (j) => `let bias_column${j} = ${epilogue.biasColumn(`n${j} / size.sample_columns`)};`),
+    );
+  } else if (epilogue) lines.push(`let bias_column = ${epilogue.biasColumn("")};`);
   for (let r = 0; r < stored; r++) {
     lines.push(`{ let slice = m0 / 4 + ${r};`);
-    const bias = (slice: string, j: number | "") => `textureLoad(bias, bias_at(${slice}, bias_column${j}))`;
-    if (!batch && !own) lines.push(`let row_bias = ${bias("slice", "")};`);
-    if (halves === 2 && !own) lines.push(`let gate_bias = ${bias("slice + size.m / 4", "")};`);
+    const bias = (slice: string, j: number | "") => `bias_load(${slice}, bias_column${j})`;
+    if (epilogue && !own) lines.push(`let row_bias = ${bias("slice", "")};`);
+    if (geglu && !own) lines.push(`let gate_bias = ${bias("slice + size.m / 4", "")};`);
     for (let j = 0; j < tile.groups; j++) {
-      const sum = softmax ? `c${r}_${j} / sum${j}` : `c${r}_${j}`;
+      const sum = spec.softmax ? `c${r}_${j} / sum${j}` : `c${r}_${j}`;
       const gate = `c${r + stored}_${j} + ${own ? bias("slice + size.m / 4", j) : "gate_bias"}`;
-      const value = batch ? sum : addPlus(spec, {
-        sum: `${sum} + ${own ? bias("slice", j) : "row_bias"}`,
-        plus: `textureLoad(plus, plus_at(slice, n${j}))`,
-        apply: (value) => halves === 2 ? `(${value}) * ${apply(gate)}` : apply(value),
-      });
+      const biased = `${sum} + ${own ? bias("slice", j) : "row_bias"}`;
+      const value = epilogue ? epilogue.apply(biased, { slice: "slice", column: `n${j}`, gate }) : sum;
       // The select keeps LLVM from compiling a chain that ends in a store lane by lane (45 times slower).
       lines.push(
         `if (n${j} < size.n && slice * 4 < size.m) {
-  textureStore(out, out_at(z.out_slice + slice, n${j} + z.out_column), select(vec4<f32>(), ${value}, n${j} < size.n));
+  out_store(z.out_slice + slice, n${j} + z.out_column, select(vec4<f32>(), ${value}, n${j} < size.n));
 }`,
       );
     }
@@ -134,44 +157,25 @@ function epilogueText(spec: ProductSpec, tile: ProductTile): string {
 }
 
 /**
- * What a product reads beside `a` and `b`: of softmax the maxima and sums; a layer also a bias and a residual, whether
- * it has them or not. One that has none takes 9 % longer with 96 inputs, 3 % with 320.
+ * The epilogue of a layer, which binds a bias and a residual whether it has them or not: one that has none takes 9 %
+ * longer with 96 inputs, 3 % with 320.
  *
  * @throws {RangeError} when a batch asks for what only layers have.
  */
-function epilogueOperands(spec: ProductSpec): Operands {
+function layerEpilogue(spec: ProductSpec): EpilogueText | undefined {
   const { batch, bias, plus, activation = "none" } = spec;
-  if (batch && (bias || plus || activation !== "none")) {
+  if (!batch) return epilogueOf(spec, spec.b, { residual: true });
+  if (bias || plus || activation !== "none") {
     throw new RangeError("A batch of products has no bias, activation or residual");
   }
-  return joinOperands(
-    ...(spec.softmax ? [readOperand("rows", spec.softmax.rows, spec.b)] : []),
-    ...(batch ? [] : [biasOperands(spec, spec.b), readOperand("plus", plus, spec.b)]),
-  );
 }
 
 /** Launches `spec` on tiles of `tile`. */
 export function product(spec: ProductSpec, tile: ProductTile = chooseTile(spec)): Launch {
-  const { a, b, out, window, softmax, activation = "none" } = spec;
+  const { a, b, out, window, softmax, activation, batch = SINGLE } = spec;
   const { width, fold } = layoutOf(a);
   const geglu = activation === "geglu";
-  const operands = epilogueOperands(spec);
-  const ports: readonly Port[] = [readPort("a", a), readPort("b", b), writePort("out"), ...operands.ports];
-  const sizes = {
-    ...addressSizes("a", a),
-    ...addressSizes("b", b),
-    ...addressSizes("out", out),
-    ...operands.sizes,
-    ...batchSizes(spec.batch ?? SINGLE),
-    ...(window && windowSizes(window)),
-    m: spec.m,
-    n: spec.n,
-    k: spec.k,
-    k_slices: Math.ceil(spec.k / 4),
-    sample_columns: pixels(out),
-    a_last: width * fold - 1,
-  };
-
+  const epilogue = layerEpilogue(spec);
   const tileRows = geglu ? tile.rows / 2 : tile.rows;
   const weightGroups = Math.ceil(tile.rows / 8);
   const rowOfGroup = (g: number) => geglu && g >= weightGroups / 2 ? `size.m + ${g * 8 - tileRows}` : `${g * 8}`;
@@ -186,9 +190,7 @@ fn offsets(z: i32) -> Offsets {
     o * size.b_outer_slices + i * size.b_inner_slices, o * size.b_outer_columns + i * size.b_inner_columns,
     o * size.out_outer_slices + i * size.out_inner_slices, o * size.out_outer_columns + i * size.out_inner_columns);
 }
-${ports.filter(({ kind }) => kind === "texture").map(({ name }) => addressing(name)).join("\n")}
 ${window ? WINDOW_TEXT : ""}
-${activationText(activation).text}
 @compute @workgroup_size(8)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
   let l = i32(lane);
@@ -212,34 +214,40 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       ${innerText(tile, softmax !== undefined)}
     }
   }
-  ${epilogueText(spec, tile)}
+  ${epilogueText(spec, tile, epilogue)}
 }`;
-  const batch = spec.batch ?? SINGLE;
-  return {
-    kernel: kernel({
-      name: `${window ? `convolution${window.size}` : "product"} ${spec.m}x${spec.n}x${spec.k}`,
-      ports,
-      sizes,
-      values: {
-        ...(softmax && { scale: softmax.scale }),
-        ...activationText(activation).values,
-      },
-      body,
-      workgroups: [
-        Math.ceil(spec.m / tileRows),
-        Math.ceil(spec.n / (tile.groups * 8)),
-        batch.outer * batch.inner,
-      ],
-    }),
-    memory: [...memoryOf(a, b, out), ...operands.memory],
-  };
+  return launch({
+    name: `${window ? `convolution${window.size}` : "product"} ${spec.m}x${spec.n}x${spec.k}`,
+    operands: [
+      reading({ a, b, ...(softmax && { rows: softmax.rows }) }),
+      writing({ out }),
+      ...(epilogue ? [epilogue.operands] : []),
+    ],
+    sizes: {
+      ...batchSizes(batch),
+      ...(window && windowSizes(window)),
+      m: spec.m,
+      n: spec.n,
+      k: spec.k,
+      k_slices: Math.ceil(spec.k / 4),
+      sample_columns: pixels(out),
+      a_last: width * fold - 1,
+    },
+    values: { ...(softmax && { scale: softmax.scale }), ...epilogue?.values },
+    body,
+    workgroups: [
+      Math.ceil(spec.m / tileRows),
+      Math.ceil(spec.n / (tile.groups * 8)),
+      batch.outer * batch.inner,
+    ],
+  });
 }
 
 function softmaxText(groups: number): string {
   return unroll(
     groups,
     (j) =>
-      `let row${j} = textureLoad(rows, rows_at(i32(group.z), min(n${j}, size.n - 1)));
+      `let row${j} = rows_load(i32(group.z), min(n${j}, size.n - 1));
 let maximum${j} = row${j}.x; let sum${j} = row${j}.y;`,
   );
 }

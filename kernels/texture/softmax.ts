@@ -3,17 +3,17 @@
  * of its own query, four to a texel.
  * @module
  */
-import type { Launch, SoftmaxSpec } from "../backend.ts";
-import { kernel } from "../kernel.ts";
-import { columns, memoryOf } from "../tensor.ts";
-import { addressing, addressSizes, readPort, writePort } from "./layout.ts";
+import type { SoftmaxSpec } from "../backend.ts";
+import { type Launch, launch } from "../launch.ts";
+import { columns } from "../tensor.ts";
+import { reading, writing } from "./layout.ts";
 
 const QUERY_TEXT = `
 const NOTHING = -3.0e38;
 /** Scaled scores of four keys; keys past the end or, when causal, past the query count as nothing. */
 fn score(slice: i32, query: i32, last: i32) -> vec4<f32> {
   let key = vec4<i32>(slice * 4) + vec4<i32>(0, 1, 2, 3);
-  let value = textureLoad(scores, scores_at(i32(softmax_index) * size.slices + slice, query)) * size.scale;
+  let value = scores_load(i32(softmax_index) * size.slices + slice, query) * size.scale;
   return select(vec4<f32>(NOTHING), value, key <= vec4<i32>(last));
 }
 fn highest(v: vec4<f32>) -> f32 { return max(max(v.x, v.y), max(v.z, v.w)); }
@@ -22,8 +22,6 @@ var<private> softmax_index: u32;`;
 
 function build(spec: SoftmaxSpec, name: string, output: string): Launch {
   const body = `
-${addressing("scores")}
-${addressing("out")}
 ${QUERY_TEXT}
 @compute @workgroup_size(8)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
@@ -38,24 +36,19 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let sum = total(sums);
   ${output}
 }`;
-  return {
-    kernel: kernel({
-      name: `${name} ${spec.keys}x${columns(spec.scores)}`,
-      ports: [readPort("scores", spec.scores), writePort("out")],
-      sizes: {
-        ...addressSizes("scores", spec.scores),
-        ...addressSizes("out", spec.out),
-        queries: columns(spec.scores),
-        keys: spec.keys,
-        slices: spec.paddedKeys / 4,
-        causal: spec.causal ? 1 : 0,
-      },
-      values: { scale: spec.scale },
-      body,
-      workgroups: [Math.ceil(columns(spec.scores) / 8), spec.count, 1],
-    }),
-    memory: memoryOf(spec.scores, spec.out),
-  };
+  return launch({
+    name: `${name} ${spec.keys}x${columns(spec.scores)}`,
+    operands: [reading({ scores: spec.scores }), writing({ out: spec.out })],
+    sizes: {
+      queries: columns(spec.scores),
+      keys: spec.keys,
+      slices: spec.paddedKeys / 4,
+      causal: spec.causal ? 1 : 0,
+    },
+    values: { scale: spec.scale },
+    body,
+    workgroups: [Math.ceil(columns(spec.scores) / 8), spec.count, 1],
+  });
 }
 
 /** See {@link Backend.softmax}. */
@@ -65,7 +58,7 @@ export function softmax(spec: SoftmaxSpec): Launch {
     "softmax",
     `for (var slice = 0; slice < size.slices; slice++) {
     let value = exp(score(slice, query, last) - top) / sum;
-    textureStore(out, out_at(i32(group.y) * size.slices + slice, query), value);
+    out_store(i32(group.y) * size.slices + slice, query, value);
   }`,
   );
 }
@@ -75,6 +68,6 @@ export function softmaxRows(spec: SoftmaxSpec): Launch {
   return build(
     spec,
     "softmax rows",
-    `textureStore(out, out_at(i32(group.y), query), select(vec4<f32>(), vec4<f32>(top, sum, 0.0, 0.0), size.slices > 0));`,
+    `out_store(i32(group.y), query, select(vec4<f32>(), vec4<f32>(top, sum, 0.0, 0.0), size.slices > 0));`,
   );
 }

@@ -2,13 +2,13 @@
  * The transforms of a Winograd convolution in the texture backend: a lane owns a tile and four channels.
  * @module
  */
-import { addPlus } from "../activations.ts";
-import type { Launch, WinogradInputSpec, WinogradOutputSpec } from "../backend.ts";
-import { kernel, type Port, unroll } from "../kernel.ts";
-import { columns, memoryOf, pixels, type Tensor } from "../tensor.ts";
+import type { WinogradInputSpec, WinogradOutputSpec } from "../backend.ts";
+import { unroll } from "../kernel.ts";
+import { type Launch, launch } from "../launch.ts";
+import { columns, pixels, type Tensor } from "../tensor.ts";
 import { eachPoint, PATCH, TILE, transformText } from "../winograd.ts";
-import { activationText, biasColumn, biasOperands, hasSampleBias, joinOperands, readOperand } from "./epilogue.ts";
-import { addressing, addressSizes, readPort, writePort } from "./layout.ts";
+import { epilogueOf } from "./epilogue.ts";
+import { reading, writing } from "./layout.ts";
 
 const LANES = 64;
 
@@ -17,9 +17,9 @@ function storePoints(value: string, slice: string, column: string): string {
   return eachPoint(
     PATCH,
     (i, j) =>
-      `textureStore(points, points_at(${
+      `points_store(${
         i * PATCH + j
-      } * size.slices + ${slice}, ${column}), select(vec4<f32>(), ${value}${i}_${j}, stored));`,
+      } * size.slices + ${slice}, ${column}, select(vec4<f32>(), ${value}${i}_${j}, stored));`,
   );
 }
 
@@ -27,8 +27,6 @@ function storePoints(value: string, slice: string, column: string): string {
 export function winogradWeights(weights: Tensor, points: Tensor, firstOutput: number): Launch {
   const slices = points.channels / 4 / (PATCH * PATCH);
   const body = `
-${addressing("weights")}
-${addressing("points")}
 @compute @workgroup_size(${LANES})
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   let output = i32(id.x);
@@ -38,38 +36,25 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   ${
     unroll(3, (i) =>
       unroll(3, (j) =>
-        `let g${i}_${j} = textureLoad(weights, weights_at(${
-          3 * i + j
-        } * size.slices + slice, size.first_output + output));`))
+        `let g${i}_${j} = weights_load(${3 * i + j} * size.slices + slice, size.first_output + output);`))
   }
   ${transformText("weights", "g", "u")}
   ${storePoints("u", "slice", "output")}
 }`;
   const outputs = points.height;
-  return {
-    kernel: kernel({
-      name: `winograd weights ${outputs}x${slices * 4}`,
-      ports: [readPort("weights", weights), writePort("points")],
-      sizes: {
-        ...addressSizes("weights", weights),
-        ...addressSizes("points", points),
-        outputs,
-        slices,
-        first_output: firstOutput,
-      },
-      body,
-      workgroups: [Math.ceil(outputs / LANES), slices, 1],
-    }),
-    memory: memoryOf(weights, points),
-  };
+  return launch({
+    name: `winograd weights ${outputs}x${slices * 4}`,
+    operands: [reading({ weights }), writing({ points })],
+    sizes: { outputs, slices, first_output: firstOutput },
+    body,
+    workgroups: [Math.ceil(outputs / LANES), slices, 1],
+  });
 }
 
 /** See {@link Backend.winogradInput}. */
 export function winogradInput(spec: WinogradInputSpec): Launch {
   const { x, points, window, firstRow } = spec;
   const body = `
-${addressing("x")}
-${addressing("points")}
 /** Four channels of one pixel of the upsampled image; outside it a texel outside the texture, which reads as zero. */
 fn pixel(slice: i32, sample: i32, row: i32, column: i32) -> vec4<f32> {
   let inside = row >= 0 && column >= 0 && row < size.image_height && column < size.image_width;
@@ -91,48 +76,36 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   ${storePoints("v", "slice", "tile")}
 }`;
   const slices = Math.ceil(x.channels / 4);
-  return {
-    kernel: kernel({
-      name: `winograd input ${x.channels}x${columns(x)}`,
-      ports: [readPort("x", x), writePort("points")],
-      sizes: {
-        ...addressSizes("x", x),
-        ...addressSizes("points", points),
-        image_height: window.imageHeight,
-        image_width: window.imageWidth,
-        upsample_shift: Math.log2(window.upsample),
-        input_row: window.inputWidth,
-        input_pixels: pixels(x),
-        pad: window.pad,
-        tiles: columns(points),
-        tile_rows: points.height,
-        tile_columns: points.width,
-        first_row: firstRow,
-        slices,
-      },
-      body,
-      workgroups: [Math.ceil(columns(points) / LANES), slices, 1],
-    }),
-    memory: memoryOf(x, points),
-  };
+  return launch({
+    name: `winograd input ${x.channels}x${columns(x)}`,
+    operands: [reading({ x }), writing({ points })],
+    sizes: {
+      image_height: window.imageHeight,
+      image_width: window.imageWidth,
+      upsample_shift: Math.log2(window.upsample),
+      input_row: window.inputWidth,
+      input_pixels: pixels(x),
+      pad: window.pad,
+      tiles: columns(points),
+      tile_rows: points.height,
+      tile_columns: points.width,
+      first_row: firstRow,
+      slices,
+    },
+    body,
+    workgroups: [Math.ceil(columns(points) / LANES), slices, 1],
+  });
 }
 
 /** See {@link Backend.winogradOutput}. */
 export function winogradOutput(spec: WinogradOutputSpec): Launch {
-  const { points, out, firstRow, plus, activation = "none" } = spec;
+  const { points, out, firstRow } = spec;
   const slices = Math.ceil(out.channels / 4);
-  const bias = biasOperands(spec, points);
   // A residual would be a fifth of all reads: it has a shader of its own.
-  const operands = plus ? joinOperands(bias, readOperand("plus", plus, points)) : bias;
-  const ports: readonly Port[] = [readPort("points", points), writePort("out"), ...operands.ports];
-  const { text, apply, values } = activationText(activation);
-  const result = (i: number, j: number) => {
-    const residual = `textureLoad(plus, plus_at(slice, first + ${i} * size.width + ${j}))`;
-    return addPlus(spec, { sum: `y${i}_${j} + bias_value`, ...(plus && { plus: residual }), apply });
-  };
+  const epilogue = epilogueOf(spec, points);
+  const result = (i: number, j: number) =>
+    epilogue.apply(`y${i}_${j} + slice_bias`, { slice: "slice", column: `first + ${i} * size.width + ${j}` });
   const body = `
-${ports.filter(({ kind }) => kind === "texture").map(({ name }) => addressing(name)).join("\n")}
-${text}
 @compute @workgroup_size(${LANES})
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   let tile = i32(id.x);
@@ -142,40 +115,31 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   let row = (size.first_row + tile / size.tile_columns % size.tile_rows) * ${TILE};
   let column = tile % size.tile_columns * ${TILE};
   let first = (sample * size.height + row) * size.width + column;
-  ${
-    eachPoint(PATCH, (i, j) =>
-      `let m${i}_${j} = textureLoad(points, points_at(${i * PATCH + j} * size.slices + slice, tile));`)
-  }
+  ${eachPoint(PATCH, (i, j) => `let m${i}_${j} = points_load(${i * PATCH + j} * size.slices + slice, tile);`)}
   ${transformText("output", "m", "y")}
-  let bias_value = textureLoad(bias, bias_at(slice, ${biasColumn(hasSampleBias(spec) ? "sample" : undefined)}));
+  let slice_bias = bias_load(slice, ${epilogue.biasColumn("sample")});
   ${
     eachPoint(TILE, (i, j) =>
       `if (row + ${i} < size.height && column + ${j} < size.width) {
   let value = select(vec4<f32>(), ${result(i, j)}, column + ${j} < size.width);
-  textureStore(out, out_at(slice, first + ${i} * size.width + ${j}), value);
+  out_store(slice, first + ${i} * size.width + ${j}, value);
 }`)
   }
 }`;
-  return {
-    kernel: kernel({
-      name: `winograd output ${out.channels}x${columns(out)}`,
-      ports,
-      sizes: {
-        ...addressSizes("points", points),
-        ...addressSizes("out", out),
-        ...operands.sizes,
-        height: out.height,
-        width: out.width,
-        tiles: columns(points),
-        tile_rows: points.height,
-        tile_columns: points.width,
-        first_row: firstRow,
-        slices,
-      },
-      values,
-      body,
-      workgroups: [Math.ceil(columns(points) / LANES), slices, 1],
-    }),
-    memory: [...memoryOf(points, out), ...operands.memory],
-  };
+  return launch({
+    name: `winograd output ${out.channels}x${columns(out)}`,
+    operands: [reading({ points }), writing({ out }), epilogue.operands],
+    sizes: {
+      height: out.height,
+      width: out.width,
+      tiles: columns(points),
+      tile_rows: points.height,
+      tile_columns: points.width,
+      first_row: firstRow,
+      slices,
+    },
+    values: epilogue.values,
+    body,
+    workgroups: [Math.ceil(columns(points) / LANES), slices, 1],
+  });
 }

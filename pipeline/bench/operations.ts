@@ -2,7 +2,7 @@
  * What the operations of a stage take.
  * @module
  */
-import type { Work } from "../../kernels/backend.ts";
+import type { Work } from "../../kernels/launch.ts";
 import type { PassTime, Program } from "../../kernels/program.ts";
 import type { Pipeline } from "../pipeline.ts";
 import type { Request } from "../request.ts";

@@ -1,13 +1,15 @@
 import { assertThrows } from "@std/assert";
+import { scoredAttention } from "../../kernels/attention.ts";
+import { planTensor } from "../../kernels/backend.ts";
+import { activate, combine, separateGroupNorm } from "../../kernels/baseline.ts";
+import type { Launch } from "../../kernels/launch.ts";
 import { Ops } from "../../kernels/ops.ts";
 import { BASELINE } from "../../kernels/optimizations.ts";
-import { planTensor } from "../../kernels/planned.ts";
 import { attention } from "../../kernels/reference/attention.ts";
 import { map, type NumberArray } from "../../kernels/reference/array.ts";
 import { convolution } from "../../kernels/reference/convolution.ts";
-import { geglu } from "../../kernels/reference/elementwise.ts";
+import { geglu, gelu, silu } from "../../kernels/reference/elementwise.ts";
 import { groupNorm } from "../../kernels/reference/normalization.ts";
-import { scoredAttention } from "../../kernels/scored_attention.ts";
 import type { Tensor } from "../../kernels/tensor.ts";
 import {
   activationTolerance,
@@ -32,13 +34,13 @@ const GROUPS: readonly (readonly [number, number, number, number, number])[] = [
   [1, 8, 130, 130, 2], // More pixels than a texture is wide.
 ];
 
-function normalise(bench: Bench, x: Tensor, affine: Tensor, groups: number): Tensor {
-  const out = planTensor(bench.ops.backend, x, "normalised");
-  bench.ops.launch(...bench.ops.backend.groupNormParts({ x, out, affine, groups, epsilon: 1e-5 }));
+function normalise({ ops }: Bench, x: Tensor, affine: Tensor, groups: number): Tensor {
+  const out = planTensor(ops.backend, x, "normalised");
+  ops.launch(...separateGroupNorm(ops.backend, { x, out, affine, groups, epsilon: 1e-5, silu: false }));
   return out;
 }
 
-testBackends("group normalisation in parts equals the reference", async (bench, t) => {
+testBackends("group normalisation in launches of its own equals the reference", async (bench, t) => {
   for (const [batch, channels, height, width, groups] of GROUPS) {
     await t.step(`${[batch, channels, height, width]} in ${groups} groups`, async () => {
       const x = random(1, batch, channels, height, width);
@@ -54,22 +56,48 @@ testBackends("group normalisation in parts equals the reference", async (bench, 
   }
 });
 
-testBackends("parts of channels that are not whole groups are refused", (bench) => {
+testBackends("channels that are not whole groups are refused", (bench) => {
   const [x, affine] = [bench.tensor(random(1, 1, 12, 2, 2)), bench.affine(randomValues(2, 12), randomValues(3, 12))];
   assertThrows(() => normalise(bench, x, affine, 5), RangeError, "12 channels cannot be normalised in 5 groups");
   return Promise.resolve();
 });
 
-testBackends("a product of values equals the reference", async (bench) => {
-  for (const [batch, channels, height, width] of [[1, 1, 1, 1], [2, 6, 5, 3], [1, 16, 130, 130]] as const) {
-    const [x, y] = [random(1, batch, channels, height, width), random(2, batch, channels, height, width)];
-    const [a, b] = [bench.tensor(x), bench.tensor(y)];
-    const got = await bench.run(() => {
-      const out = planTensor(bench.ops.backend, x, "product");
-      bench.ops.launch(bench.ops.backend.multiply(a, b, out));
-      return out;
+/** `[batch, channels, height, width]`. */
+const SHAPES: readonly (readonly [number, number, number, number])[] = [
+  [1, 1, 1, 1],
+  [1, 3, 5, 7],
+  [2, 6, 5, 3],
+  [2, 6, 1, 65],
+  [2, 96, 2, 2],
+  [1, 16, 130, 130],
+];
+
+testBackends("sums, products and activations equal the reference", async (bench, t) => {
+  const { backend } = bench.ops;
+  for (const shape of SHAPES) {
+    await t.step(`${shape}`, async () => {
+      const [x, y] = [random(1, ...shape), random(2, ...shape)];
+      const inputs = { x: bench.tensor(x), y: bench.tensor(y) };
+      const compare = async (
+        name: string,
+        launch: (out: Tensor) => Launch,
+        want: (i: number) => number,
+        allowed: number,
+      ) => {
+        const got = await bench.run(() => {
+          const out = planTensor(backend, x, name);
+          bench.ops.launch(launch(out));
+          return out;
+        });
+        assertClose(got, map(x, want), allowed, name);
+      };
+      const [a, b] = [x.values, y.values];
+      await compare("sum", (out) => combine(backend, "+", inputs, out), (i) => a[i]! + b[i]!, 2 * EPSILON);
+      await compare("product", (out) => combine(backend, "*", inputs, out), (i) => a[i]! * b[i]!, EPSILON);
+      const allowed = activationTolerance(1);
+      await compare("silu", (out) => activate(backend, inputs.x, out, "silu"), (i) => silu(a[i]!), allowed);
+      await compare("gelu", (out) => activate(backend, inputs.x, out, "gelu"), (i) => gelu(a[i]!), allowed);
     });
-    assertClose(got, map(x, (i) => x.values[i]! * y.values[i]!), EPSILON, `${[batch, channels, height, width]}`);
   }
 });
 

@@ -2,8 +2,18 @@
  * One launch of every kind of kernel, made without a GPU: for tests of their texts and sizes.
  * @module
  */
-import type { Activation, Backend, Launch, Window } from "../../kernels/backend.ts";
-import { planTensor } from "../../kernels/planned.ts";
+import {
+  type Activation,
+  type Backend,
+  NO_STRIDE,
+  planTensor,
+  type ProductSpec,
+  type Window,
+} from "../../kernels/backend.ts";
+import { separateGroupNorm } from "../../kernels/baseline.ts";
+import { concat, copy, transpose } from "../../kernels/elementwise.ts";
+import type { Launch, Way } from "../../kernels/launch.ts";
+import { recurrence } from "../../kernels/recurrence.ts";
 import { columns, type Memory, pixels, type Tensor } from "../../kernels/tensor.ts";
 import { POINTS, tiles } from "../../kernels/winograd.ts";
 
@@ -24,7 +34,11 @@ const BUFFER: Memory = {
   label: "buffer",
   kept: true,
 };
-const STILL = { rows: 0, columns: 0 };
+
+/** The launches of every way. */
+function launchesOf(ways: readonly Way[]): readonly Launch[] {
+  return ways.flatMap(({ launches }) => launches());
+}
 
 function tensorOf(backend: Backend, channels: number, shape: Pick<Tensor, "batch" | "height" | "width">): Tensor {
   const { batch, height, width } = shape;
@@ -64,14 +78,17 @@ export function products(backend: Backend, { batch, channels, height, width }: C
     bias: matrixOf(backend, 2 * channels, 1),
   };
   const convolution = { ...sizes, a: weightsOf(backend, channels, channels, 9), window: windowOf(x) };
+  const product = (spec: ProductSpec) => launchesOf(backend.product(spec));
+  const biases = tensorOf(backend, channels, { batch, height: 4, width: 1 });
   return [
-    ...backend.product({ ...sizes, a }),
-    ...backend.product({ ...sizes, a: weightsOf(backend, channels, channels, 1, true) }),
-    ...activations.flatMap((activation) => backend.product({ ...sizes, a, bias, activation })),
-    ...backend.product({ ...sizes, a, bias, plus: x }),
-    ...backend.product({ ...gated, activation: "geglu" }),
-    ...backend.product({ ...convolution, bias, plus: x }),
-    ...backend.product({ ...convolution, a: weightsOf(backend, channels, channels, 9, true), bias, step: BUFFER }),
+    ...product({ ...sizes, a }),
+    ...product({ ...sizes, a: weightsOf(backend, channels, channels, 1, true) }),
+    ...activations.flatMap((activation) => product({ ...sizes, a, bias, activation })),
+    ...product({ ...sizes, a, bias, plus: x }),
+    ...product({ ...gated, activation: "geglu" }),
+    ...product({ ...convolution, bias, plus: x }),
+    ...product({ ...convolution, a: weightsOf(backend, channels, channels, 9, true), bias, step: BUFFER }),
+    ...product({ ...sizes, a, bias: biases, step: BUFFER, activation: "silu", plus: x, plusFirst: true }),
   ];
 }
 
@@ -96,15 +113,16 @@ export function winograd(backend: Backend, { batch, channels, height, width }: C
   const x = tensorOf(backend, channels, { batch, height, width });
   const points = tensorOf(backend, POINTS * channels, { batch, height: tiles(height), width: tiles(width) });
   const bias = matrixOf(backend, channels, 1);
+  const { winograd: transforms } = backend;
   return [
-    backend.winogradWeights(
+    transforms.weights(
       weightsOf(backend, channels, channels, 9),
       matrixOf(backend, POINTS * channels, channels),
       0,
     ),
-    backend.winogradInput({ x, points, window: windowOf(x), firstRow: 0 }),
-    backend.winogradOutput({ points, out: x, firstRow: 0, bias, plus: x }),
-    backend.winogradOutput({ points, out: x, firstRow: 0, bias, step: BUFFER, activation: "silu" }),
+    transforms.input({ x, points, window: windowOf(x), firstRow: 0 }),
+    transforms.output({ points, out: x, firstRow: 0, bias, plus: x }),
+    transforms.output({ points, out: x, firstRow: 0, bias, step: BUFFER, activation: "silu" }),
   ];
 }
 
@@ -117,14 +135,13 @@ export function transformers(backend: Backend, shape: CatalogueShape): readonly 
   const scores = matrixOf(backend, count * paddedKeys, pixels(x));
   const softmax = { scores, count, keys, paddedKeys, scale: 1, causal: false };
   const rows = matrixOf(backend, 4 * count, pixels(x));
-  const flash = backend.flashAttention({ q: x, k: x, v: x, out: x, heads });
   return [
     backend.layerNorm({ x, out: x, affine: matrixOf(backend, x.channels, 2), epsilon: 1e-5 }),
-    ...(flash ? [flash] : []),
+    ...launchesOf(backend.flashAttention({ q: x, k: x, v: x, out: x, heads })),
     backend.softmax({ ...softmax, out: scores }),
     backend.softmaxRows({ ...softmax, out: rows }),
-    backend.transpose(x, matrixOf(backend, batch * Math.ceil(pixels(x) / 4) * 4, 8 * heads)),
-    ...backend.product({
+    transpose(backend, x, matrixOf(backend, batch * Math.ceil(pixels(x) / 4) * 4, 8 * heads)),
+    ...launchesOf(backend.product({
       a: matrixOf(backend, count * paddedKeys, 8),
       b: scores,
       out: matrixOf(backend, count * 8, pixels(x)),
@@ -134,16 +151,16 @@ export function transformers(backend: Backend, shape: CatalogueShape): readonly 
       batch: {
         outer: 1,
         inner: count,
-        a: [STILL, { rows: paddedKeys, columns: 0 }],
-        b: [STILL, { rows: paddedKeys, columns: 0 }],
-        out: [STILL, { rows: 8, columns: 0 }],
+        a: [NO_STRIDE, { rows: paddedKeys, columns: 0 }],
+        b: [NO_STRIDE, { rows: paddedKeys, columns: 0 }],
+        out: [NO_STRIDE, { rows: 8, columns: 0 }],
       },
       softmax: { rows, scale: 1 },
-    }),
+    })),
   ];
 }
 
-/** Group normalisation, element-wise operations and the sampler. */
+/** Group normalisation, element-wise operations and the recurrence. */
 export function others(
   backend: Backend,
   { batch, channels, height, width, groups }: CatalogueShape,
@@ -153,16 +170,13 @@ export function others(
   const norm = { x, out: x, affine, groups, epsilon: 1e-5 };
   const latent = tensorOf(backend, 4, { batch: 2, height, width });
   const single = { ...latent, batch: 1 };
-  const buffers = { state: BUFFER, noise: BUFFER, coefficients: BUFFER, step: BUFFER };
+  const buffers = { states: BUFFER, noise: BUFFER, table: BUFFER, step: BUFFER };
   return [
-    ...backend.groupNorm({ ...norm, silu: false }),
-    ...backend.groupNorm({ ...norm, silu: true }),
-    ...backend.groupNormParts(norm),
-    ...(["none", "silu", "gelu", "quick_gelu"] as const).map((activation) => backend.activate(x, x, activation)),
-    backend.add(x, x, x),
-    backend.multiply(x, x, x),
-    backend.concat(x, x, tensorOf(backend, 2 * channels, { batch, height, width })),
-    ...[1, 2, 3, 4, 5].map((slots) => backend.sample({ ...buffers, prediction: latent, input: latent, slots })),
-    backend.sample({ ...buffers, prediction: single, input: single, slots: 1 }),
+    ...[false, true].flatMap((silu) => launchesOf(backend.groupNorm({ ...norm, silu }))),
+    ...separateGroupNorm(backend, { ...norm, silu: true }),
+    copy(backend, x, x),
+    concat(backend, { x, y: x, out: tensorOf(backend, 2 * channels, { batch, height, width }) }),
+    ...[1, 2, 3, 4, 5].map((count) => recurrence(backend, { ...buffers, x: latent, out: latent, count })),
+    recurrence(backend, { ...buffers, x: single, out: single, count: 1, masked: BUFFER }),
   ];
 }

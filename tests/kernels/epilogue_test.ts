@@ -1,5 +1,5 @@
-import { assertRejects } from "@std/assert";
-import type { Activation } from "../../kernels/backend.ts";
+import { assert, assertRejects } from "@std/assert";
+import type { Activation, Backend } from "../../kernels/backend.ts";
 import { Gpu } from "../../kernels/gpu.ts";
 import type { ConvolutionOptions } from "../../kernels/ops.ts";
 import { AUTO, type Optimizations } from "../../kernels/optimizations.ts";
@@ -32,6 +32,8 @@ interface Case {
   readonly size: 1 | 3;
   /** How many times a dot product's error the sums are off, see winograd_test.ts. */
   readonly amplification?: number;
+  /** What the name of the last kernel begins with, where it is not that of the product. */
+  readonly last?: Readonly<Partial<Record<Backend["name"], string>>>;
 }
 
 const BATCH = 3;
@@ -39,9 +41,24 @@ const BATCH = 3;
 const CASES: Readonly<Record<string, Case>> = {
   "linear layer": { inputs: 12, height: 5, width: 7, outputs: 8, size: 1 },
   "one pixel": { inputs: 5, height: 1, width: 1, outputs: 9, size: 1 },
-  "linear layer in parts of its sum": { inputs: 300, height: 3, width: 3, outputs: 10, size: 1 },
+  "linear layer in parts of its sum": {
+    inputs: 300,
+    height: 3,
+    width: 3,
+    outputs: 10,
+    size: 1,
+    last: { buffer: "add parts" },
+  },
   "convolution": { inputs: 6, height: 5, width: 3, outputs: 7, size: 3 },
-  "convolution by Winograd": { inputs: 6, height: 7, width: 8, outputs: 10, size: 3, amplification: 94 },
+  "convolution by Winograd": {
+    inputs: 6,
+    height: 7,
+    width: 8,
+    outputs: 10,
+    size: 3,
+    amplification: 94,
+    last: { buffer: "winograd output", texture: "winograd output" },
+  },
 };
 
 const ACTIVATIONS: readonly (readonly [Activation, (x: number) => number])[] = [
@@ -71,7 +88,7 @@ function halves(values: Float64Array): Float64Array {
 }
 
 /** A layer of float16 weights, and an input that is stored as the backend stores activations. */
-async function arrange(bench: Bench, { inputs, height, width, outputs, size }: Case, rows = outputs) {
+async function arrange(bench: Bench, { inputs, height, width, outputs, size, last }: Case, rows = outputs) {
   const { ops } = bench;
   const plain = random(1, BATCH, inputs, height, width);
   const x = { ...plain, values: halves(plain.values) };
@@ -96,8 +113,13 @@ async function arrange(bench: Bench, { inputs, height, width, outputs, size }: C
       const count = height * width;
       return map(sums, (i) => sums.values[i]! + biases(Math.floor(i / count / rows), Math.floor(i / count) % rows));
     },
-    run: async ({ biased = true, ...options }: ConvolutionOptions & { readonly biased?: boolean }) =>
-      await bench.run(() => ops.convolve(input, biased ? layer : unbiased, { ...options, exact: true })),
+    async run({ biased = true, ...options }: ConvolutionOptions & { readonly biased?: boolean }): Promise<NumberArray> {
+      const got = await bench.run(() => ops.convolve(input, biased ? layer : unbiased, { ...options, exact: true }));
+      const gated = options.activation === "geglu";
+      const name = !gated && last?.[ops.backend.name] || (size === 1 ? "product" : "convolution");
+      assert(bench.ran.at(-1)!.startsWith(name), `${bench.ran}`);
+      return got;
+    },
   };
 }
 
@@ -188,4 +210,16 @@ testBackends("biases of other samples, and additions before GEGLU, are refused",
   await assertRejects(() => run({ stepBias: { values, step } }), RangeError, "A bias of 2 samples");
   const options = { activation: "geglu", plus: residual, plusFirst: true } as const;
   await assertRejects(() => run(options), RangeError, "Nothing can be added before GEGLU");
+});
+
+testBackends("activations of large and small numbers are finite and right", async (bench) => {
+  const values = Float64Array.of(-1e30, -1e4, -100, -20, -1e-30, 0, 1e-30, 20, 100, 1e4, 1e30).map(Math.fround);
+  const input = bench.tensor({ batch: 1, channels: 1, height: 1, width: values.length, values });
+  const layer = bench.layer({ weights: Float64Array.of(1), out: 1, size: 1 });
+  for (const [activation] of ACTIVATIONS) {
+    const got = await bench.run(() => bench.ops.linear(input, layer, { activation }));
+    // All are 0 or the number itself; of -20 sigmoid leaves 4e-8.
+    const relative = map(got, (i) => values[i]! > 1 ? got.values[i]! / values[i]! : got.values[i]!);
+    assertClose(relative, map(got, (i) => values[i]! > 1 ? 1 : 0), 1e-7, activation);
+  }
 });

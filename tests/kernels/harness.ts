@@ -3,8 +3,9 @@
  * @module
  */
 import { bufferBackend } from "../../kernels/buffer/mod.ts";
-import type { Backend, Launch } from "../../kernels/backend.ts";
+import type { Backend } from "../../kernels/backend.ts";
 import { Gpu } from "../../kernels/gpu.ts";
+import type { Launch } from "../../kernels/launch.ts";
 import { type Layer, Ops } from "../../kernels/ops.ts";
 import { AUTO, type Optimizations } from "../../kernels/optimizations.ts";
 import { Program } from "../../kernels/program.ts";
@@ -80,6 +81,8 @@ export interface Bench {
   affine(weight: ArrayLike<number>, bias: ArrayLike<number>): Tensor;
   /** Records, runs and reads one operation. All memory it passes values through holds NaN before. */
   run(build: () => Tensor): Promise<NumberArray>;
+  /** Names of the kernels of the last {@link run}. */
+  readonly ran: readonly string[];
 }
 
 /** See {@link Bench.layer}. */
@@ -123,8 +126,12 @@ export class TakenOps extends Ops {
 /** What tests call, around operations of one backend. */
 export function createBench(ops: TakenOps): Bench {
   const { gpu, backend } = ops;
+  let ran: readonly string[] = [];
   return {
     ops,
+    get ran() {
+      return ran;
+    },
     tensor(x) {
       const kept = ops.keep(x, "input");
       gpu.write(kept.memory, encodePoisoned(backend, x, kept.memory.layout));
@@ -152,6 +159,7 @@ export function createBench(ops: TakenOps): Bench {
       };
       try {
         const launches = ops.take().map(({ kernel, memory }) => ({ kernel, memory: memory.map(home) }));
+        ran = launches.map(({ kernel }) => kernel.name);
         const program = new Program(gpu, launches);
         program.run();
         const values = Float64Array.from(await ops.read({ ...result, memory: home(result.memory) }));

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { advance } from "../../kernels/advance.ts";
 import { Gpu } from "../../kernels/gpu.ts";
 import { type Kernel, kernel, type KernelParts } from "../../kernels/kernel.ts";
+import { advance } from "../../kernels/recurrence.ts";
 import { textureBackend } from "../../kernels/texture/mod.ts";
 import { type CatalogueShape, everyLaunch, others, products, transformers, winograd } from "./catalogue.ts";
 import { BACKENDS } from "./harness.ts";

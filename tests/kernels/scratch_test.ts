@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import type { Launch } from "../../kernels/backend.ts";
+import type { Launch } from "../../kernels/launch.ts";
 import type { Resource } from "../../kernels/gpu.ts";
 import { kernel } from "../../kernels/kernel.ts";
 import { type Allocator, Scratch } from "../../kernels/scratch.ts";

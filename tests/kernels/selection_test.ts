@@ -1,49 +1,54 @@
-import { assert, assertEquals } from "@std/assert";
-import type { Candidates, KernelTimes, Timer, Way } from "../../kernels/candidates.ts";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import type { AdapterInfo } from "../../kernels/device.ts";
+import { GpuFailedError, GpuMemoryError } from "../../kernels/errors.ts";
 import { kernel } from "../../kernels/kernel.ts";
-import { hasTable, Selection, type SelectionOptions, type TimingStore } from "../../kernels/selection.ts";
+import type { Launch, Way } from "../../kernels/launch.ts";
+import { Program } from "../../kernels/program.ts";
+import {
+  type Candidates,
+  hasTable,
+  type KernelTimes,
+  Selection,
+  type SelectionOptions,
+  type Timer,
+  timerOf,
+  type TimingStore,
+} from "../../kernels/selection.ts";
 import type { Memory } from "../../kernels/tensor.ts";
+import { openFakeGpu } from "./fake_device.ts";
 
 const RADEON: AdapterInfo = { description: "Radeon", vendor: "4098", architecture: "rdna-3", software: false };
 const LLVMPIPE: AdapterInfo = { description: "llvmpipe (LLVM 15)", vendor: "65541", architecture: "", software: true };
 const H100: AdapterInfo = { description: "NVIDIA H100", vendor: "4318", architecture: "", software: false };
 
-/** A way whose shader is `text`, with `bytes` of memory. */
-function way(kernels: string, text = kernels, bytes = 16): Way {
+function way(kernels: string, bytes = 16): Way {
   const memory: Memory = { layout: { kind: "buffer", element: "f32", stride: 4, bytes }, label: "x", kept: true };
-  const launch = kernel({ name: kernels, ports: [], sizes: {}, body: `// ${text}`, workgroups: [1, 1, 1] });
-  return { kernels, launches: [{ kernel: launch, memory: [memory] }] };
+  const launch = kernel({ name: kernels, ports: [], sizes: {}, body: "", workgroups: [1, 1, 1] });
+  return { kernels, launches: () => [{ kernel: launch, memory: [memory] }] };
 }
 
 function operation(key: string, flops: number, ...ways: readonly Way[]): Candidates {
   return { key, flops, bytes: 0, ways: ways.length > 0 ? ways : [way("rule"), way("other")] };
 }
 
-/** An adapter whose shaders take as long as a test says, and which notes what it was asked for. */
+/** An adapter whose kernels take as long as a test says, on a clock that stands still otherwise. */
 class FakeGpu {
   now = 0;
   readonly timed: string[] = [];
-  /** Milliseconds of a pass by the kernel's name; or a failure. */
-  readonly passes: Readonly<Record<string, number | Error>>;
-  readonly #compilation: number;
-  readonly #compiled = new Set<string>();
+  /** Milliseconds by the kernel's name; or a failure. */
+  readonly times: Readonly<Record<string, number | Error>>;
 
-  constructor(passes: Readonly<Record<string, number | Error>>, compilation = 0) {
-    this.passes = passes;
-    this.#compilation = compilation;
+  constructor(times: Readonly<Record<string, number | Error>>) {
+    this.times = times;
   }
 
-  readonly timer: Timer = (launches, passes) => {
-    const { name, wgsl } = launches[0]!.kernel;
+  readonly timer: Timer = (launches) => {
+    const { name } = launches[0]!.kernel;
     this.timed.push(name);
-    const pass = this.passes[name]!;
-    if (pass instanceof Error) return Promise.reject(pass);
-    if (!this.#compiled.has(wgsl)) this.now += this.#compilation;
-    this.#compiled.add(wgsl);
-    // Deno's wait.
-    this.now += 11 + passes * pass;
-    return Promise.resolve(pass);
+    const time = this.times[name]!;
+    if (time instanceof Error) return Promise.reject(time);
+    this.now += time;
+    return Promise.resolve(time);
   };
 
   select(adapter: AdapterInfo, options?: SelectionOptions): Selection {
@@ -113,59 +118,41 @@ Deno.test("timings of an H100 that were asked for rule there from then on", asyn
 });
 
 Deno.test("the most work is timed first, equal operations once", async () => {
-  // One TFLOP/s: known from the first operation on.
-  const sizes = { small: 1e6, often: 4e8, large: 1e9 };
-  const gpu = new FakeGpu(Object.fromEntries(Object.entries(sizes).map(([name, flops]) => [name, flops / 1e9])));
+  const gpu = new FakeGpu({ small: 1, often: 1, large: 1 });
   const found = [
-    operation("small", sizes.small, way("small")),
-    operation("large", sizes.large, way("large")),
-    ...[1, 2, 3].map(() => operation("often", sizes.often, way("often"))),
+    operation("small", 1e6, way("small")),
+    operation("large", 1e9, way("large")),
+    ...[1, 2, 3].map(() => operation("often", 4e8, way("often"))),
   ];
   await gpu.select(RADEON).measure(found, gpu.timer);
-  // 0.4 GFLOP three times are more than 1 GFLOP once, and still surely done in time by the slowest adapter.
+  // 0.4 GFLOP three times are more than 1 GFLOP once.
   assertEquals(gpu.timed, ["often", "large", "small"]);
 });
 
-Deno.test("timings take 2 s at most, all calls together; what they do not reach is left to the rules", async () => {
-  for (const compilation of [0, 30, 300]) {
-    const gpu = new FakeGpu({ rule: 1, other: 2 }, compilation);
-    const store = openStore();
-    const selection = gpu.select(RADEON, { store });
-    const keys = Array.from({ length: 400 }, (_, i) => `operation ${i}`);
-    const found = keys.map((key, i) => operation(key, 2e8, way("rule", `${i >> 1}`), way("other", `other ${i >> 1}`)));
-    await selection.measure(found.slice(0, 40), gpu.timer);
-    assert(gpu.now <= 2000, `${gpu.now} ms with ${compilation} ms for a shader`);
-    await selection.measure(found.slice(40), gpu.timer);
-    assert(gpu.now <= 2000 && gpu.now > 1000, `${gpu.now} ms with ${compilation} ms for a shader`);
-    const times = store.kept.get("Radeon")!;
-    assertEquals(times.size, 400);
-    const reached = keys.filter((key) => times.get(key)!["rule"] !== null);
-    assert(reached.length > 2 && reached.length < 100);
-    const missed = keys.at(-1)!;
-    assertEquals([selection.fastest(missed, BOTH), selection.wants(missed, BOTH)], [undefined, false]);
-    // The next run leaves it so, unless it is asked to go on.
-    assertEquals(gpu.select(RADEON, { store }).wants(missed, BOTH), false);
-    assertEquals(gpu.select(RADEON, { store, tune: true }).wants(missed, BOTH), true);
-    assertEquals(gpu.select(RADEON, { store, tune: true }).wants(reached[0]!, BOTH), false);
-  }
-});
-
-Deno.test("operations that a slow adapter cannot do in time are not begun", async () => {
-  // 5 GFLOP/s: the large one would take 20 s.
-  const gpu = new FakeGpu({ small: 20, "small other": 20, large: 20000, "large other": 20000 });
-  const found = [
-    operation("large", 1e11, way("large"), way("large other")),
-    operation("small", 1e8, way("small"), way("small other")),
-  ];
-  await gpu.select(RADEON).measure(found, gpu.timer);
-  assertEquals(gpu.timed, ["small", "small other"]);
+Deno.test("no timing begins after 2 s, of all calls together; what is not reached is left to the rules", async () => {
+  const gpu = new FakeGpu({ rule: 30, other: 20 });
+  const store = openStore();
+  const selection = gpu.select(RADEON, { store });
+  const keys = Array.from({ length: 60 }, (_, i) => `operation ${i}`);
+  const found = keys.map((key) => operation(key, 1e8));
+  await selection.measure(found.slice(0, 20), gpu.timer);
+  assertEquals([gpu.now, gpu.timed.length], [1000, 40]);
+  await selection.measure(found.slice(20), gpu.timer);
+  assertEquals([gpu.now, gpu.timed.length], [2000, 80]);
+  const times = store.kept.get("Radeon")!;
+  assertEquals([times.get(keys[39]!), times.get(keys[40]!)], [{ rule: 30, other: 20 }, { rule: null, other: null }]);
+  const missed = keys.at(-1)!;
+  assertEquals([selection.fastest(missed, BOTH), selection.wants(missed, BOTH)], [undefined, false]);
+  // The next run leaves it so, unless it is asked to go on.
+  assertEquals(gpu.select(RADEON, { store }).wants(missed, BOTH), false);
+  assertEquals(gpu.select(RADEON, { store, tune: true }).wants(missed, BOTH), true);
+  assertEquals(gpu.select(RADEON, { store, tune: true }).wants(keys[0]!, BOTH), false);
 });
 
 Deno.test("where there is no time for the second way, the first is not chosen for being the only one", async () => {
-  const gpu = new FakeGpu({ rule: 990, other: 1 });
+  const gpu = new FakeGpu({ rule: 2001, other: 1 });
   const store = openStore();
-  const selection = gpu.select(RADEON, { store });
-  await selection.measure([operation("a", 4e8)], gpu.timer);
+  await gpu.select(RADEON, { store }).measure([operation("a", 4e8)], gpu.timer);
   assertEquals(gpu.timed, ["rule"]);
   assertEquals(store.kept.get("Radeon")!.get("a"), { rule: null, other: null });
 });
@@ -175,9 +162,14 @@ Deno.test("kernels that need more than a gibibyte, or refuse the shape, are not 
   const selection = gpu.select(RADEON);
   const large = 2 ** 30 + 4;
   await selection.measure([
-    operation("other is large", 1e6, way("rule"), way("other", "other", large), way("third")),
-    operation("rule is large", 1e6, way("rule", "rule", large), way("other")),
-    operation("other refuses", 1e6, way("rule"), { kernels: "other", launches: undefined }),
+    operation("other is large", 1e6, way("rule"), way("other", large), way("third")),
+    operation("rule is large", 1e6, way("rule", large), way("other")),
+    operation("other refuses", 1e6, way("rule"), {
+      kernels: "other",
+      launches() {
+        throw new RangeError("too narrow");
+      },
+    }),
   ], gpu.timer);
   assertEquals([selection.fastest("other refuses", BOTH), selection.wants("other refuses", BOTH)], ["rule", false]);
   const names = [...BOTH, "third"];
@@ -185,4 +177,60 @@ Deno.test("kernels that need more than a gibibyte, or refuse the shape, are not 
     "rule",
     undefined,
   ]);
+});
+
+function buffer(elements: number): Memory {
+  return { layout: { kind: "buffer", element: "f32", stride: elements, bytes: 4 * elements }, label: "x", kept: true };
+}
+
+/** Adds one to the first value of a buffer. */
+function adding(x: Memory, sum = "x[0] + f32(size.one)"): Launch {
+  const adding = kernel({
+    name: "adding",
+    ports: [{ kind: "buffer", name: "x", access: "read_write", element: "f32" }],
+    sizes: { one: 1 },
+    body: `@compute @workgroup_size(1) fn main() { x[0] = ${sum}; }`,
+    workgroups: [1, 1, 1],
+  });
+  return { kernel: adding, memory: [x] };
+}
+
+Deno.test("launches are timed in memory of their own, which is given back", async () => {
+  await using gpu = (await openFakeGpu()).gpu;
+  const x = buffer(4);
+  gpu.write(x, Float32Array.of(1, 2, 3, 4));
+  assert(await timerOf(gpu)([adding(x), adding(x)]) > 0);
+  assertEquals([...await gpu.read(x)], [1, 2, 3, 4]);
+  assertEquals(gpu.bytes, 16);
+});
+
+Deno.test("what a timing is refused fails nothing after it", async () => {
+  const tooLarge = { ...buffer(4), layout: { ...buffer(4).layout, bytes: 2 ** 40 } } as Memory;
+  const refusals = [
+    { allocation: 2, launches: [adding(buffer(8))], error: GpuMemoryError },
+    { allocation: 99, launches: [adding(buffer(8), "nothing")], error: GpuFailedError },
+    { allocation: 99, launches: [adding(buffer(8)), adding(tooLarge)], error: GpuMemoryError },
+  ];
+  for (const { allocation, launches, error } of refusals) {
+    await using gpu = (await openFakeGpu(allocation)).gpu;
+    const x = buffer(4);
+    gpu.write(x, Float32Array.of(1, 2, 3, 4));
+    await assertRejects<Error>(() => timerOf(gpu)(launches), error);
+    const program = new Program(gpu, [adding(x)]);
+    program.run();
+    assertEquals([...await gpu.read(x)], [2, 2, 3, 4]);
+    program.dispose();
+    assertEquals(gpu.bytes, 16);
+  }
+});
+
+Deno.test("a GPU that is lost stays so", async () => {
+  const { gpu, lose } = await openFakeGpu();
+  const timing = timerOf(gpu)([adding(buffer(4))]);
+  const losing = lose("timed out");
+  await assertRejects(() => timing, GpuFailedError);
+  await losing;
+  await assertRejects(() => timerOf(gpu)([adding(buffer(4))]), GpuFailedError, "The GPU was lost: timed out");
+  await assertRejects(() => gpu.finish(), GpuFailedError, "The GPU was lost: timed out");
+  await gpu[Symbol.asyncDispose]();
 });

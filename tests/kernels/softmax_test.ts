@@ -1,4 +1,4 @@
-import { planTensor } from "../../kernels/planned.ts";
+import { planTensor } from "../../kernels/backend.ts";
 import { softmax } from "../../kernels/reference/attention.ts";
 import { map, type NumberArray, zeros } from "../../kernels/reference/array.ts";
 import { assertClose, type Bench, dotTolerance, EPSILON, random, testBackends } from "./harness.ts";
@@ -143,7 +143,7 @@ testBackends("a product with raw scores and softmax rows is one with probabiliti
         const out = planTensor(bench.ops.backend, { ...b, channels: count * width }, "product");
         const none = { rows: 0, columns: 0 };
         const [perKeys, perWidth] = [{ rows: padded, columns: 0 }, { rows: width, columns: 0 }];
-        bench.ops.launch(...bench.ops.backend.product({
+        const [product] = bench.ops.backend.product({
           a,
           b,
           out,
@@ -152,7 +152,8 @@ testBackends("a product with raw scores and softmax rows is one with probabiliti
           k: keys,
           batch: { outer: 1, inner: count, a: [none, perKeys], b: [none, perKeys], out: [none, perWidth] },
           softmax: { rows, scale: SCALE },
-        }));
+        });
+        bench.ops.launch(...product!.launches());
         return out;
       });
       // A mean of values up to 1 is as wrong as its weights, and as a dot product.

@@ -1,7 +1,5 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import type { ProductSpec } from "../../kernels/backend.ts";
-import { planTensor } from "../../kernels/planned.ts";
-import { SINGLE } from "../../kernels/product_batch.ts";
+import { planTensor, type ProductSpec, SINGLE } from "../../kernels/backend.ts";
 import { textureBackend } from "../../kernels/texture/mod.ts";
 import { product } from "../../kernels/texture/product.ts";
 

@@ -3,11 +3,10 @@
  * @module
  */
 import { bufferBackend } from "../../kernels/buffer/mod.ts";
-import type { Activation } from "../../kernels/backend.ts";
+import { planTensor } from "../../kernels/backend.ts";
 import type { Gpu } from "../../kernels/gpu.ts";
 import { type Affine, type ConvolutionOptions, type Layer, Ops, type Shape } from "../../kernels/ops.ts";
 import { BASELINE } from "../../kernels/optimizations.ts";
-import { planTensor } from "../../kernels/planned.ts";
 import { pixels, type Tensor } from "../../kernels/tensor.ts";
 import { readTextConfig, readUnetConfig, readVaeConfig } from "../../pipeline/nets/config.ts";
 import { type LayerShape, Parameters } from "../../pipeline/nets/parameters.ts";
@@ -52,16 +51,22 @@ export interface GroupNormCall extends AnyCall {
   readonly silu: boolean;
 }
 
-/** What reads each value once. */
-export interface OtherCall extends AnyCall {
-  readonly kind: "layer norm" | "add" | "concat" | Exclude<Activation, "geglu">;
+/** Layer normalisation. */
+export interface LayerNormCall extends AnyCall {
+  readonly kind: "layer norm";
   readonly x: Shape;
-  /** Channels of a second operand. */
-  readonly second?: number;
+}
+
+/** The channels of one tensor, then those of another. */
+export interface ConcatCall extends AnyCall {
+  readonly kind: "concat";
+  readonly x: Shape;
+  /** Channels of the other. */
+  readonly second: number;
 }
 
 /** An operation with its shape. */
-export type Call = ConvolutionCall | AttentionCall | GroupNormCall | OtherCall;
+export type Call = ConvolutionCall | AttentionCall | GroupNormCall | LayerNormCall | ConcatCall;
 
 /** Any backend would do that tells float16 activations from exact ones. */
 const BACKEND = bufferBackend({ subgroups: false, threads: 256, workgroupBytes: 16384, float16: "arithmetic" });
@@ -111,16 +116,6 @@ class CallRecorder extends Ops {
   override layerNorm(x: Tensor, affine: Affine, options: { epsilon: number }): Tensor {
     this.#note(x, { kind: "layer norm", x: shapeOf(x) });
     return super.layerNorm(x, affine, options);
-  }
-
-  override activate(x: Tensor, activation: Exclude<Activation, "geglu">): Tensor {
-    this.#note(x, { kind: activation, x: shapeOf(x) });
-    return super.activate(x, activation);
-  }
-
-  override add(x: Tensor, y: Tensor): Tensor {
-    this.#note(x, { kind: "add", x: shapeOf(x) });
-    return super.add(x, y);
   }
 
   override concat(x: Tensor, y: Tensor): Tensor {

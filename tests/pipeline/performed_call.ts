@@ -2,8 +2,8 @@
  * Performs an operation of a model on given operands.
  * @module
  */
+import { planTensor } from "../../kernels/backend.ts";
 import type { Layer, Ops } from "../../kernels/ops.ts";
-import { planTensor } from "../../kernels/planned.ts";
 import type { Memory, Tensor } from "../../kernels/tensor.ts";
 import type { Call } from "./model_calls.ts";
 
@@ -26,8 +26,7 @@ export function operandShapes(call: Call): readonly Pick<Tensor, "batch" | "chan
       return [call.q, keys, keys];
     }
     case "concat":
-    case "add":
-      return [call.x, { ...call.x, channels: call.second ?? call.x.channels }];
+      return [call.x, { ...call.x, channels: call.second }];
     default:
       return [call.x];
   }
@@ -70,11 +69,7 @@ export function perform(ops: Ops, call: Call, { tensors, layer, affine, stepBias
       return ops.groupNorm(x, affine!, { groups: call.groups, epsilon: call.epsilon, silu: call.silu });
     case "layer norm":
       return ops.layerNorm(x, affine!, { epsilon: 1e-5 });
-    case "add":
-      return ops.add(x, y);
     case "concat":
       return ops.concat(x, y);
-    default:
-      return ops.activate(x, call.kind);
   }
 }

@@ -3,10 +3,10 @@
  * @module
  */
 import { GpuMemoryError } from "../../kernels/errors.ts";
-import type { Backend, Launch, Operation } from "../../kernels/backend.ts";
+import type { Backend } from "../../kernels/backend.ts";
 import type { Gpu } from "../../kernels/gpu.ts";
+import type { Launch, Operation, Way } from "../../kernels/launch.ts";
 import { Ops, type Shape } from "../../kernels/ops.ts";
-import type { Recipe } from "../../kernels/recorder.ts";
 import type { Call } from "./model_calls.ts";
 import { type Operands, operandShapes, perform } from "./performed_call.ts";
 
@@ -21,8 +21,6 @@ export interface PlannedCall {
 
 /** Looks at launches and runs none. */
 class PlanningOps extends Ops {
-  #launches: Launch[] = [];
-  #depth = 0;
   readonly ways: (readonly Launch[])[] = [];
   flops = 0;
 
@@ -30,20 +28,11 @@ class PlanningOps extends Ops {
     return true;
   }
 
-  override launch(...launches: readonly Launch[]): void {
-    this.#launches.push(...launches);
-  }
+  override launch(): void {}
 
-  protected override perform({ flops }: Operation, recipes: readonly Recipe[]): void {
-    if (this.#depth > 0) return recipes[0]!.build();
+  protected override perform({ flops }: Operation, ways: readonly Way[]): void {
     this.flops = flops;
-    this.#depth++;
-    for (const { build } of recipes) {
-      build();
-      this.ways.push(this.#launches);
-      this.#launches = [];
-    }
-    this.#depth--;
+    this.ways.push(...ways.map(({ launches }) => launches()));
   }
 }
 
@@ -163,5 +152,5 @@ function smaller(call: Call): readonly Call[] {
   }
   const channels = { ...call, x: { ...x, channels: fewer(x.channels) } };
   if (call.kind === "convolution") return [...sizes, channels, { ...call, out: 2 * fewer(call.out / 2) }];
-  return call.kind === "concat" ? [...sizes, channels, { ...call, second: fewer(call.second!) }] : [...sizes, channels];
+  return call.kind === "concat" ? [...sizes, channels, { ...call, second: fewer(call.second) }] : [...sizes, channels];
 }

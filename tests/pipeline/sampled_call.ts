@@ -7,7 +7,7 @@ import type { Shape } from "../../kernels/ops.ts";
 import { gelu, quickGelu, silu } from "../../kernels/reference/elementwise.ts";
 import { softmax } from "../../kernels/reference/attention.ts";
 import { activationTolerance, dotTolerance, EPSILON } from "../kernels/harness.ts";
-import type { AttentionCall, Call, ConvolutionCall, GroupNormCall } from "./model_calls.ts";
+import type { AttentionCall, Call, ConcatCall, ConvolutionCall, GroupNormCall } from "./model_calls.ts";
 import { operandShapes, outputShape } from "./performed_call.ts";
 
 /** Values of a call's operands, all of which float16 holds. */
@@ -74,7 +74,7 @@ export function drawValues(call: Call): Values {
 export function resultShape(call: Call): Shape {
   if (call.kind === "convolution") return outputShape(call);
   if (call.kind === "attention") return call.q;
-  return { ...call.x, channels: call.x.channels + (call.kind === "concat" ? call.second ?? 0 : 0) };
+  return { ...call.x, channels: call.x.channels + (call.kind === "concat" ? call.second : 0) };
 }
 
 /** Where an output is: the sample, the channel and the pixel. */
@@ -91,8 +91,8 @@ export function sampleOf(call: Call, values: Values, place: Place, arithmetic: A
       return groupNormSample(call, values, place, arithmetic);
     case "layer norm":
       return layerNormSample(call.x, values, place, arithmetic);
-    default:
-      return otherSample(call, values, place, arithmetic);
+    case "concat":
+      return concatSample(call, values, place);
   }
 }
 
@@ -212,22 +212,9 @@ function layerNormSample(x: Shape, { tensors, affine }: Values, place: Place, ar
   return { want, allowed: allowed + storageError(Math.abs(want) + 1, arithmetic) };
 }
 
-function otherSample(
-  call: Exclude<Call, ConvolutionCall | AttentionCall | GroupNormCall>,
-  { tensors }: Values,
-  [sample, channel, pixel]: Place,
-  arithmetic: Arithmetic,
-): Sample {
-  const { x, kind } = call;
+function concatSample({ x, second }: ConcatCall, { tensors }: Values, [sample, channel, pixel]: Place): Sample {
   const count = x.height * x.width;
-  const [first, second] = tensors;
-  const at = (sample * x.channels + channel) * count + pixel;
-  if (kind === "concat") {
-    const inFirst = channel < x.channels;
-    const other = (sample * (call.second ?? 0) + channel - x.channels) * count + pixel;
-    return { want: inFirst ? first![at]! : second![other]!, allowed: 0 };
-  }
-  if (kind === "add") return { want: first![at]! + second![at]!, allowed: storageError(1, arithmetic) };
-  const apply = kind === "layer norm" ? ACTIVATIONS.none : ACTIVATIONS[kind];
-  return { want: apply(first![at]!), allowed: activationTolerance(1) + storageError(1, arithmetic) };
+  const inFirst = channel < x.channels;
+  const row = inFirst ? sample * x.channels + channel : sample * second + channel - x.channels;
+  return { want: tensors[inFirst ? 0 : 1]![row * count + pixel]!, allowed: 0 };
 }

@@ -1,8 +1,8 @@
 import { assert, assertEquals } from "@std/assert";
 import { GpuMemoryError } from "../../kernels/errors.ts";
-import type { Backend, Operation } from "../../kernels/backend.ts";
+import type { Backend } from "../../kernels/backend.ts";
 import { Gpu } from "../../kernels/gpu.ts";
-import type { Recipe } from "../../kernels/recorder.ts";
+import type { Operation, Way } from "../../kernels/launch.ts";
 import { openRandomModel } from "../../pipeline/bench/sd14.ts";
 import { openModel } from "../../pipeline/model.ts";
 import { BACKENDS, type Bench, createBench, HALF_BACKEND, TakenOps } from "../kernels/harness.ts";
@@ -32,14 +32,10 @@ class WayOps extends TakenOps {
   /** Which of the ways runs, and how many there are. */
   way = 0;
   names: readonly string[] = [];
-  #depth = 0;
 
-  protected override perform(_operation: Operation, recipes: readonly Recipe[]): void {
-    if (this.#depth > 0) return recipes[0]!.build();
-    this.names = recipes.map(({ kernels }) => kernels);
-    this.#depth++;
-    recipes[this.way]!.build();
-    this.#depth--;
+  protected override perform(_operation: Operation, ways: readonly Way[]): void {
+    this.names = ways.map(({ kernels }) => kernels);
+    this.launch(...ways[this.way]!.launches());
   }
 }
 

@@ -1,6 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import type { KernelTimes } from "../../kernels/candidates.ts";
-import type { TimingStore } from "../../kernels/selection.ts";
+import type { KernelTimes, TimingStore } from "../../kernels/selection.ts";
 import { measureOperations } from "../../pipeline/bench/mod.ts";
 import { Gpu, Pipeline, type Request, type SelectionOptions } from "../../pipeline/mod.ts";
 import { openTinyModel } from "../tiny_model.ts";

@@ -1,5 +1,5 @@
 import type { Ops } from "../../kernels/ops.ts";
-import type { Shape } from "../../kernels/planned.ts";
+import type { Shape } from "../../kernels/backend.ts";
 import type { Tensor } from "../../kernels/tensor.ts";
 import { readVaeConfig } from "../../pipeline/nets/config.ts";
 import { Parameters } from "../../pipeline/nets/parameters.ts";

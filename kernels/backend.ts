@@ -55,8 +55,8 @@ export type Activation = "none" | "silu" | "gelu" | "quick_gelu" | "geglu";
 /** What a launch does to its sums before it stores them. */
 export interface Epilogue {
   /**
-   * `[1, m, 1]`; or `[1, m, steps]` with `step`, whose current value chooses the column. Of a batch as large as that of
-   * `out`, each sample has its own.
+   * `[1, m, 1]`; or `[1, m, steps]` with `step`, whose current value chooses the column. With the batch of `out` instead
+   * of 1, each sample has its own.
    */
   readonly bias?: Tensor;
   /** One `u32`: the index of the running step. */

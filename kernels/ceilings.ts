@@ -31,7 +31,7 @@ const TURNS = 1000;
 /** Shorter passes measure their own start. */
 const LEAST_MILLISECONDS = 1;
 
-/** Passes of which the fastest counts. */
+/** The fastest of these counts. */
 const PASSES = 5;
 
 /**

@@ -5,18 +5,21 @@
 
 /** No adapter that can run the kernels; the message says what to install. */
 export class NoGpuError extends Error {
-  /** Stable across minification and realms. */
-  override readonly name = "NoGpuError";
+  static {
+    this.prototype.name = "NoGpuError";
+  }
 }
 
 /** Something did not fit into GPU memory, or into one buffer or texture of this GPU; the message says how large it is. */
 export class GpuMemoryError extends Error {
-  /** Stable across minification and realms. */
-  override readonly name = "GpuMemoryError";
+  static {
+    this.prototype.name = "GpuMemoryError";
+  }
 }
 
 /** The device was lost, or refused a shader, a command or its results. */
 export class GpuFailedError extends Error {
-  /** Stable across minification and realms. */
-  override readonly name = "GpuFailedError";
+  static {
+    this.prototype.name = "GpuFailedError";
+  }
 }

@@ -9,7 +9,7 @@ import { Scratch } from "./scratch.ts";
 import { bytesOf, type Layout, type Memory, texelBytes } from "./tensor.ts";
 
 /** Real memory: one texture or one buffer. */
-type Resource = { readonly texture: GPUTexture; readonly bytes: number } | {
+export type Resource = { readonly texture: GPUTexture; readonly bytes: number } | {
   readonly buffer: GPUBuffer;
   readonly bytes: number;
 };
@@ -18,9 +18,9 @@ type Resource = { readonly texture: GPUTexture; readonly bytes: number } | {
 const LARGEST_BINDING = 2 ** 31 - 4;
 
 /**
- * Bytes written after which the GPU is waited for: wgpu copies what is written on the host and holds the copies until
- * something is submitted and done, which while a model loads would be all of its weights. (1,927 MiB of weights on
- * llvmpipe took 2,455 MiB beside themselves; waiting every 64 MiB 907, every 4 MiB 515.)
+ * Bytes to write before waiting for the GPU: wgpu copies what is written on the host and holds the copies until work is
+ * submitted and done, so that loading a model would hold all of its weights. (1,927 MiB of weights on llvmpipe took
+ * another 2,455 MiB; with a wait every 64 MiB 907, every 4 MiB 515.)
  */
 const MOST_STAGED = 4 * 2 ** 20;
 
@@ -31,9 +31,9 @@ const LARGEST_SIDE = 16384;
 export class Gpu implements AsyncDisposable {
   /** What it runs on. */
   readonly adapter: AdapterInfo;
-  /** The WebGPU device; kernels/ only. */
+  /** @ignore */
   readonly device: GPUDevice;
-  /** The memory that programs pass values through. */
+  /** @ignore */
   readonly scratch: Scratch<Resource> = new Scratch<Resource>(this);
   #resources = new Map<Memory, Resource>();
   #pipelines = new Map<string, GPUComputePipeline>();
@@ -90,8 +90,9 @@ export class Gpu implements AsyncDisposable {
   }
 
   /**
-   * Does what the GPU may refuse and nobody needs: what it reports meanwhile is thrown by this call and forgotten,
-   * unless the GPU is lost.
+   * Runs something that may fail without harm: an error that the device reports meanwhile is thrown here and then
+   * forgotten, unless the GPU is lost.
+   * @ignore
    */
   async attempt<T>(act: () => Promise<T>): Promise<T> {
     this.check();
@@ -104,7 +105,7 @@ export class Gpu implements AsyncDisposable {
 
   /**
    * Bytes that memory would take.
-   *
+   * @ignore
    * @throws {GpuMemoryError} when one binding cannot hold it.
    */
   measure(layout: Layout, label: string): number {
@@ -119,8 +120,8 @@ export class Gpu implements AsyncDisposable {
   }
 
   /**
-   * Makes memory real. Textures and buffers start as zeros.
-   *
+   * Makes memory real; it starts as zeros.
+   * @ignore
    * @throws {GpuMemoryError} when one binding cannot hold it.
    */
   allocate(layout: Layout, label: string): Resource {
@@ -148,14 +149,17 @@ export class Gpu implements AsyncDisposable {
     return resource;
   }
 
-  /** Gives memory back. */
+  /** @ignore */
   release(resource: Resource): void {
     if ("texture" in resource) resource.texture.destroy();
     else resource.buffer.destroy();
     this.#bytes -= resource.bytes;
   }
 
-  /** The resource of kept memory, allocated on first use. */
+  /**
+   * The resource of kept memory, allocated on first use.
+   * @ignore
+   */
   resource(memory: Memory): Resource {
     let resource = this.#resources.get(memory);
     if (!resource) {
@@ -165,14 +169,17 @@ export class Gpu implements AsyncDisposable {
     return resource;
   }
 
-  /** Gives kept memory back. */
+  /** @ignore */
   free(memory: Memory): void {
     const resource = this.#resources.get(memory);
     if (resource) this.release(resource);
     this.#resources.delete(memory);
   }
 
-  /** Copies `data`, in the memory's own layout, to kept memory. */
+  /**
+   * Copies `data`, in the memory's own layout, to kept memory.
+   * @ignore
+   */
   write(memory: Memory, data: ArrayBufferView<ArrayBuffer>): void {
     const resource = this.resource(memory);
     const { layout } = memory;
@@ -191,14 +198,14 @@ export class Gpu implements AsyncDisposable {
     this.#stagedBytes += data.byteLength;
     if (this.#stagedBytes < MOST_STAGED) return;
     this.device.queue.submit([]);
-    // Deno waits inside the call; what it returns would only sleep.
+    // Deno waits inside the call; awaiting its promise would only sleep.
     void this.device.queue.onSubmittedWorkDone();
     this.#stagedBytes = 0;
   }
 
   /**
    * The values of kept memory, in its own layout without row padding.
-   *
+   * @ignore
    * @throws {GpuFailedError | GpuMemoryError} what the device reported meanwhile.
    */
   async read(memory: Memory): Promise<Float32Array<ArrayBuffer>> {
@@ -240,7 +247,7 @@ export class Gpu implements AsyncDisposable {
 
   /**
    * The pipeline of a kernel; equal texts share one.
-   *
+   * @ignore
    * @throws {GpuFailedError} when the shader does not compile, with the compiler's message.
    */
   pipeline(kernel: Kernel): GPUComputePipeline {
@@ -303,8 +310,7 @@ function unevenSize(side: number): number {
   return power && side < LARGEST_SIDE ? side + 1 : side;
 }
 
-/** Bytes as text, in MiB. */
-export function megabytes(bytes: number): string {
+function megabytes(bytes: number): string {
   return `${(bytes / 2 ** 20).toFixed(1)} MiB`;
 }
 
@@ -312,5 +318,3 @@ export function megabytes(bytes: number): string {
 export function bindingOf(resource: Resource): GPUBindingResource {
   return "texture" in resource ? resource.texture.createView() : { buffer: resource.buffer };
 }
-
-export type { Resource };

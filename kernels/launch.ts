@@ -58,7 +58,7 @@ export function joinOperands(...operands: readonly Operands[]): Operands {
   };
 }
 
-/** A buffer whose elements, of a WGSL type, the kernel counts itself. */
+/** A buffer of elements of a WGSL type, which the kernel indexes itself. */
 export function bufferOperand(
   name: string,
   memory: Memory,

@@ -105,7 +105,7 @@ export function layerWays(
 }
 
 /** Whether Winograd, where it can run, takes the place of the direct convolution. */
-export function winogradRuns(on: Optimizations, { winograd }: Backend, shape: WinogradShape): boolean {
+function winogradRuns(on: Optimizations, { winograd }: Backend, shape: WinogradShape): boolean {
   if (!on.winograd || on.shapes === "all") return on.winograd;
   const channels = Math.min(shape.in, shape.out);
   const count = tiles(shape.outputHeight) * tiles(shape.outputWidth);
@@ -114,9 +114,9 @@ export function winogradRuns(on: Optimizations, { winograd }: Backend, shape: Wi
 }
 
 /**
- * Most bytes of transformed inputs and outputs, and of transformed weights, at once: a large convolution runs a strip of
- * its picture, or some of its outputs, after the other. Smaller products are slower (H100, 512 channels at 128x128: 140
- * TFLOP/s in one strip, 101 in three).
+ * Most bytes of transformed inputs and outputs, and of transformed weights, at once: a large convolution works on one
+ * strip of its image, or on some of its outputs, at a time. Smaller products are slower (H100, 512 channels at 128x128:
+ * 140 TFLOP/s in one strip, 101 in three).
  */
 const MOST_BYTES = { strip: 160 << 20, weights: 128 << 20 };
 

@@ -1,5 +1,5 @@
 /**
- * Kernels on a GPU: tensors in, tensors out. Knows shapes and WGSL, not diffusion.
+ * Kernels on a GPU: tensors in, tensors out. Knows shapes and WGSL only.
  * @module
  */
 import type { Backend } from "./backend.ts";

@@ -3,15 +3,7 @@
  * @module
  */
 import { attentionWays } from "./attention.ts";
-import {
-  type Epilogue,
-  type MatrixShape,
-  planTensor,
-  type RawWeights,
-  type Shape,
-  type Use,
-  type Window,
-} from "./backend.ts";
+import { type MatrixShape, planTensor, type RawWeights, type Shape, type Use, type Window } from "./backend.ts";
 import { separateGroupNorm } from "./baseline.ts";
 import { concat, copy } from "./elementwise.ts";
 import type { Launch, Way } from "./launch.ts";
@@ -35,7 +27,7 @@ export type { Affine, ConvolutionOptions, Layer, ProductOptions, Shape, StepBias
 export class Ops extends Recorder {
   readonly #transformed = new Map<Layer, Tensor>();
 
-  /** Gives back the weights that it transformed; programs that use them must not run any more. */
+  /** Gives back the weights that it transformed; programs that use them must not run afterwards. */
   dispose(): void {
     for (const { memory } of this.#transformed.values()) this.gpu.free(memory);
     this.#transformed.clear();
@@ -137,14 +129,17 @@ export class Ops extends Recorder {
       throw new RangeError(`A bias of ${bias.batch} samples was given to a tensor ${shapeText(x)}`);
     }
     if (options.plusFirst && activation === "geglu") throw new RangeError("Nothing can be added before GEGLU");
-    const epilogue: Epilogue = {
+    const spec = {
+      x,
+      layer,
+      out,
       activation,
       ...(bias && { bias }),
       ...(stepBias && { step: stepBias.step }),
       ...(plus && { plus }),
       ...(options.plusFirst && { plusFirst: true }),
+      ...(window && { window }),
     };
-    const spec = { x, layer, out, ...epilogue, ...(window && { window }) };
     const ways = layerWays(this.backend, this.optimizations, spec, () => this.#winogradPoints(layer));
     this.perform(layerWork(x, layer, out), ways);
     return out;

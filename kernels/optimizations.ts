@@ -1,6 +1,6 @@
 /**
- * The paper's optimizations (arXiv 2304.11267) one by one, so that each can be measured. One that is off leaves the
- * same products and direct convolutions without it.
+ * The paper's optimizations (arXiv 2304.11267) one by one, so that each can be measured. Where one is off, the same
+ * products and direct convolutions run with what baseline.ts has.
  * @module
  */
 
@@ -8,9 +8,9 @@
 export interface Optimizations {
   /** Section 3.2.1: exponentials inside the product with the values; off, probabilities pass through memory. */
   readonly softmax: boolean;
-  /** Section 3.1: group normalisation and SiLU in one shader; off, means, variances, values and SiLU are launches. */
+  /** Section 3.1: group normalisation and SiLU in one shader; off, statistics, values and SiLU are separate launches. */
   readonly normalization: boolean;
-  /** Section 3.1: GEGLU behind its projection; off, GELU of the gate and its product with the value are launches. */
+  /** Section 3.1: GEGLU in its projection's shader; off, GELU of the gates and the product are separate launches. */
   readonly gelu: boolean;
   /** Section 3.2.2: attention without scores in memory. */
   readonly flash: boolean;

@@ -16,7 +16,7 @@ const TURNS = 64;
 
 const WORKGROUPS = 64;
 
-/** Launches of which the fastest counts: whatever else the machine does, some are not disturbed. */
+/** Launches; the fastest counts, since other work on the machine disturbs some. */
 const REPETITIONS = 12;
 
 /**
@@ -30,11 +30,9 @@ function buffer(label: string, elements: number): Memory {
   return { layout, label, kept: true };
 }
 
-/** Whether the texture backend is the one to use. */
+/** Whether to use the texture backend, and why, in words. */
 export interface Verdict {
-  /** It works here and is much faster than the buffer backend. */
   readonly textures: boolean;
-  /** What decided it, in words. */
   readonly why: string;
 }
 
@@ -66,9 +64,9 @@ export async function probeTextures(gpu: Gpu): Promise<Verdict> {
     const results = await gpu.read(out);
     // Lane i hands i + 1 to all, 36 a turn; texels outside add 0.
     const right = results.every((value) => value === TURNS * 36);
-    if (!right) return { textures: false, why: "textures or subgroups behave in another way than they need to" };
-    const took = `${textures.toFixed(2)} ms by textures, ${buffers.toFixed(2)} ms by buffers`;
-    return { textures: textures * CLEARLY_FASTER < buffers, why: `the same values take ${took}` };
+    if (!right) return { textures: false, why: "textures or subgroups do not behave as the kernels need" };
+    const took = `${textures.toFixed(2)} ms from textures, ${buffers.toFixed(2)} ms from buffers`;
+    return { textures: textures * CLEARLY_FASTER < buffers, why: `reading the same values takes ${took}` };
   } finally {
     for (const memory of [texture, numbers, out]) gpu.free(memory);
   }

@@ -24,11 +24,9 @@ interface Command {
 export interface PassTime {
   /** The name of its first kernel. */
   readonly name: string;
-  /** Launches in the pass. */
   readonly launches: number;
-  /** On the GPU's clock. */
+  /** By the GPU's clock. */
   readonly milliseconds: number;
-  /** The operation. */
   readonly work: Work | undefined;
 }
 
@@ -64,7 +62,6 @@ export class Program {
     return this.#bound!;
   }
 
-  /** Names of the launches in order. */
   get names(): readonly string[] {
     return this.#launches.map(({ kernel }) => kernel.name);
   }
@@ -153,7 +150,6 @@ export class Program {
     return passes.map((_, i) => Number(ticks[2 * i + 1]! - ticks[2 * i]!) / 1e6);
   }
 
-  /** Gives the memory back. */
   dispose(): void {
     this.#withdraw();
     if (!this.#bound) return;

@@ -36,10 +36,10 @@ const FORCED: Optimizations = { ...AUTO, shapes: "all" };
 /** How long a kernel runs before it is measured, in milliseconds: a GPU that was idle is slow at first. */
 const WARM_MILLISECONDS = 200;
 
-/** How long passes run between two waits, of which each leaves the GPU idle for 10 ms. */
+/** How long passes run between two waits, in milliseconds: each wait leaves the GPU idle for 10 ms. */
 const BUSY_MILLISECONDS = 100;
 
-/** Passes of which the fastest counts, at least and at most. */
+/** Fewest and most passes; the fastest counts. */
 const PASSES = { least: 5, most: 500 };
 
 /** Shapes that keep two cores, or a large GPU, busy. */

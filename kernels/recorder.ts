@@ -28,17 +28,11 @@ export interface RecorderOptions {
  */
 const TRANSFORMED_BYTES = 160 << 20;
 
-/** Records operations. */
 export class Recorder {
-  /** The device. */
   readonly gpu: Gpu;
-  /** The kernels in use. */
   readonly backend: Backend;
-  /** What may run of them. */
   readonly optimizations: Optimizations;
-  /** What chooses among them. */
   readonly selection?: Selection;
-  /** See {@link RecorderOptions.transformedBytes}. */
   readonly transformedBytes: number;
   #launches: Launch[] = [];
   /** Operations that a survey has found, until they are timed. */
@@ -58,8 +52,8 @@ export class Recorder {
   }
 
   /**
-   * Times the kernels of operations that `build` calls, where that is needed to choose among them: the next
-   * {@link record} runs what is fastest. Nothing of `build` runs.
+   * Times the kernels of the operations in `build` where that is needed to choose among them, so that the next
+   * {@link record} takes the fastest. `build` itself does not run on the GPU.
    */
   async tune(build: () => void): Promise<void> {
     if (!this.selection?.times) return;
@@ -98,7 +92,7 @@ export class Recorder {
     }
   }
 
-  /** Whether launches are looked at and never run, as {@link tune} does. */
+  /** Whether {@link tune} is looking for operations to time, and nothing runs. */
   protected get surveying(): boolean {
     return this.#found !== undefined;
   }
@@ -108,7 +102,7 @@ export class Recorder {
     this.#launches.push(...launches);
   }
 
-  /** Records an operation in one of its ways, of which the rules prefer the first. */
+  /** Records an operation in one of its ways; the rules prefer the first. */
   protected perform(operation: Operation, ways: readonly Way[]): void {
     const { launches, ...chosen } = this.#choose(operation, ways);
     const work = { ...operation, ...chosen };

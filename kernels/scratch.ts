@@ -7,15 +7,12 @@ import { bytesOf, type Layout, type Memory } from "./tensor.ts";
 
 /** Real memory, or what stands for it. */
 export interface Sized {
-  /** How large it is. */
   readonly bytes: number;
 }
 
 /** Where memory comes from: {@link Gpu}. */
 export interface Allocator<Made extends Sized> {
-  /** Makes memory real. */
   allocate(layout: Layout, label: string): Made;
-  /** Gives it back. */
   release(resource: Made): void;
 }
 
@@ -48,7 +45,6 @@ export class Scratch<Made extends Sized> {
   readonly #homes = new Set<Home<Made>>();
   readonly #claims = new Set<Claim<Made>>();
 
-  /** Takes memory from `allocator`. */
   constructor(allocator: Allocator<Made>) {
     this.#allocator = allocator;
   }

@@ -100,8 +100,8 @@ export class Selection {
   }
 
   /**
-   * Times operations and keeps the times, those first that are most work in all; `found` may hold one several times.
-   * What is not reached in time is kept as such: the rules go on choosing for it, in later runs, too.
+   * Times operations, the most work first, and keeps the times; `found` may hold one several times. An operation that
+   * is not reached in time is kept as such, so that the rules choose for it in later runs as well.
    */
   async measure(found: readonly Candidates[], timer: Timer): Promise<void> {
     if (found.length === 0) return;
@@ -111,7 +111,7 @@ export class Selection {
     this.#store?.write(this.#adapter, this.#kept);
   }
 
-  /** Times of all ways; none counts where the time is up before the last, or the rules' own cannot be timed. */
+  /** Times of all ways; of none if time runs out before the last, or if the rules' own way cannot be timed. */
   async #time(ways: readonly Way[], timer: Timer): Promise<KernelTimes> {
     const times = new Map<string, number | null>(ways.map(({ kernels }) => [kernels, null]));
     const untimed = Object.fromEntries(times);

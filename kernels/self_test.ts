@@ -1,6 +1,6 @@
 /**
  * Whether a GPU computes what it is told: small computations whose results are known to the last bit. Drivers have
- * returned zeros for float16 without a word (denoland/deno#23125).
+ * returned zeros for float16 without an error (denoland/deno#23125).
  * @module
  */
 import { FEATURES, LIMITS } from "./device.ts";
@@ -26,9 +26,9 @@ export interface Examination {
   readonly features: Readonly<Record<string, boolean>>;
   /** Limits that kernels use beyond WebGPU's defaults. */
   readonly limits: Readonly<Record<string, number>>;
-  /** The kernels that suit it, see {@link Backend.name}, and what decided so. */
-  readonly kernels: { readonly backend: Backend["name"]; readonly why: string };
-  /** Those that could run. */
+  /** The kernels that suit it, and why. */
+  readonly kernels: { readonly backend: "texture" | "buffer"; readonly why: string };
+  /** Those that this GPU can run. */
   readonly tests: readonly SelfTest[];
 }
 
@@ -63,7 +63,7 @@ async function check(name: string, outcome: Promise<Outcome>): Promise<SelfTest>
   try {
     const { got, want } = await outcome;
     const wrong = want.findIndex((value, i) => got[i] !== value);
-    return wrong < 0 ? { name } : { name, failure: `value ${wrong} is ${got[wrong]}, and must be ${want[wrong]}` };
+    return wrong < 0 ? { name } : { name, failure: `value ${wrong} is ${got[wrong]} instead of ${want[wrong]}` };
   } catch (error) {
     return { name, failure: (error as Error).message };
   }
@@ -85,7 +85,7 @@ async function launch(gpu: Gpu, kernel: Kernel, memory: readonly Memory[]): Prom
   }
 }
 
-/** Halves and their products, of which float32 holds every sum exactly. */
+/** Sums of halves and of their products, which float32 holds exactly. */
 async function sumsOf(gpu: Gpu): Promise<Outcome> {
   const sums = kernel({
     name: "self-test float32",

@@ -14,13 +14,9 @@ export type Layout = TextureLayout | BufferLayout;
  * texture is wide are folded: `x = column & mask`, `y = slice * fold + (column >> shift)`.
  */
 export interface TextureLayout {
-  /** A texture. */
   readonly kind: "texture";
-  /** Its texels. */
   readonly format: "rgba32float" | "rgba16float";
-  /** Texels along x. */
   readonly width: number;
-  /** Texels along y. */
   readonly height: number;
   /** Of a column, the bits that are x. */
   readonly mask: number;
@@ -32,31 +28,26 @@ export interface TextureLayout {
 
 /** Row-major, each row padded to `stride` elements (a multiple of four, so that rows can be read four at a time). */
 export interface BufferLayout {
-  /** A buffer. */
   readonly kind: "buffer";
   /** The type of one value; `f16 pair` is float16 read two at a time from a `u32`, for adapters without the type. */
   readonly element: "f32" | "f16" | "f16 pair" | "u32";
   /** Values from one row to the next. */
   readonly stride: number;
-  /** Size of the buffer. */
   readonly bytes: number;
 }
 
-/** Bytes of a texel. */
 export function texelBytes(format: TextureLayout["format"]): number {
   return format === "rgba32float" ? 16 : 8;
 }
 
-/** Bytes of a layout. */
 export function bytesOf(layout: Layout): number {
   return layout.kind === "buffer" ? layout.bytes : layout.width * layout.height * texelBytes(layout.format);
 }
 
-/** A piece of GPU memory, planned or real; identity matters, see {@link Recording}. */
+/** A piece of GPU memory, planned or real, known by its identity. */
 export interface Memory {
-  /** How its values lie. */
   readonly layout: Layout;
-  /** What it is, for messages. */
+  /** For messages. */
   readonly label: string;
   /** Whether it outlives the recording that writes it. */
   readonly kept: boolean;
@@ -67,21 +58,18 @@ export interface Memory {
  * and `width` 1: an image becomes tokens without a copy.
  */
 export interface Tensor {
-  /** Samples. */
   readonly batch: number;
-  /** Channels of a sample. */
   readonly channels: number;
   /** Rows of pixels, or tokens. */
   readonly height: number;
   /** Columns of pixels; 1 for tokens. */
   readonly width: number;
-  /** Where the values are. */
   readonly memory: Memory;
   /** First row of the memory that belongs to this tensor: a view of some channels. */
   readonly firstRow: number;
 }
 
-/** Columns of the matrix behind a tensor: batch x height x width. */
+/** Columns of a tensor's matrix: batch x height x width. */
 export function columns(x: Tensor): number {
   return x.batch * x.height * x.width;
 }
@@ -111,9 +99,4 @@ export function firstSample(x: Tensor): Tensor {
 /** Shape as text, `[batch, channels, height, width]`. */
 export function shapeText(x: Pick<Tensor, "batch" | "channels" | "height" | "width">): string {
   return `[${x.batch}, ${x.channels}, ${x.height}, ${x.width}]`;
-}
-
-/** Memory of tensors, in the order of a kernel's ports. */
-export function memoryOf(...tensors: readonly (Tensor | Memory)[]): readonly Memory[] {
-  return tensors.map((x) => "memory" in x ? x.memory : x);
 }

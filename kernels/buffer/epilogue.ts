@@ -14,7 +14,7 @@ export interface EpilogueText {
   readonly sharedBias: boolean;
   /** WGSL of the running step's bias in a row and the sample of a quad of `out`. */
   bias(row: string, quad: string): string;
-  /** WGSL of what becomes of `sum`, a `vec4<f32>` with its bias, in a row and a quad of `out`; for `geglu` of its gate, too. */
+  /** WGSL of the value to store, from `sum` with its bias and for `geglu` its gate, in a row and a quad of `out`. */
   apply(sum: string, at: { readonly row: string; readonly quad: string; readonly gate?: string }): string;
 }
 

@@ -25,7 +25,6 @@ export function bufferLayout(
   return { kind: "buffer", element, stride, bytes: rows * stride * (element.startsWith("f16") ? 2 : 4) };
 }
 
-/** The buffer layout behind a tensor. */
 export function layoutOf(x: Tensor): BufferLayout {
   if (x.memory.layout.kind !== "buffer") throw new TypeError(`${x.memory.label} is not a buffer`);
   return x.memory.layout;

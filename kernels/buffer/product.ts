@@ -112,7 +112,7 @@ export function product(
 }
 
 /** {@link product} with a given cut. */
-export function cutProduct(spec: ProductSpec, { tile, splits }: Cut): readonly Launch[] {
+function cutProduct(spec: ProductSpec, { tile, splits }: Cut): readonly Launch[] {
   const { a, b, out, window, softmax } = spec;
   const batch = spec.batch ?? SINGLE;
   const geglu = spec.activation === "geglu";

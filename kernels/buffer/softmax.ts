@@ -79,7 +79,7 @@ export function softmax(spec: SoftmaxSpec): Launch {
   );
 }
 
-/** See {@link Backend.softmaxRows}. Each softmax has four rows of `out`, of which the first two are written. */
+/** See {@link Backend.softmaxRows}. Each softmax has four rows of `out`; the first two are written. */
 export function softmaxRows(spec: SoftmaxSpec): Launch {
   return build(
     spec,

@@ -31,7 +31,7 @@ export interface EpilogueText {
   readonly sampleBias: boolean;
   /** WGSL of the column of the running step's bias; `sample` counts where each has its own. */
   biasColumn(sample: string): string;
-  /** WGSL of what becomes of `sum`, with its bias, at a slice and a column of `out`; for `geglu` of its gate, too. */
+  /** WGSL of the value to store, from `sum` with its bias and for `geglu` its gate, at a slice and a column of `out`. */
   apply(sum: string, at: { readonly slice: string; readonly column: string; readonly gate?: string }): string;
 }
 
@@ -42,8 +42,8 @@ function readingOr(name: string, tensor: Tensor | undefined, spare: Tensor): Ope
 }
 
 /**
- * What the epilogue of `spec` reads and does; `spare` is read where there is no bias, and no residual where a residual
- * is bound in any case.
+ * The operands of `spec` and the text that applies them. `spare` is bound in place of a bias that is not there, and of a
+ * residual where `residual` asks for one.
  */
 export function epilogueOf(
   spec: Epilogue,

@@ -41,7 +41,6 @@ export function textureLayout(rows: number, columns: number, format: TextureForm
   };
 }
 
-/** The texture layout behind a tensor. */
 export function layoutOf(x: Tensor): TextureLayout {
   if (x.memory.layout.kind !== "texture") throw new TypeError(`${x.memory.label} is not a texture`);
   return x.memory.layout;
@@ -85,7 +84,9 @@ export function pack(weights: RawWeights): Packed {
 /** The sizes of a tensor that {@link addressText} reads. */
 function addressSizes(name: string, x: Tensor): Record<string, number> {
   const { mask, shift, fold } = layoutOf(x);
-  if (x.firstRow % 4 !== 0) throw new RangeError(`A view that starts at channel ${x.firstRow} is not on a texel`);
+  if (x.firstRow % 4 !== 0) {
+    throw new RangeError(`A view cannot start at channel ${x.firstRow}, which is not a multiple of 4`);
+  }
   return {
     [`${name}_mask`]: mask,
     [`${name}_shift`]: shift,

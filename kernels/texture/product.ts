@@ -25,7 +25,7 @@ export interface ProductTile {
  * each is another shader to compile (0.1-0.4 s, and 20-50 ms even from the driver's cache): small tiles are kept for
  * what takes long without them.
  */
-export function chooseTile({ m, n, activation = "none", window }: ProductSpec): ProductTile {
+function chooseTile({ m, n, activation = "none", window }: ProductSpec): ProductTile {
   const few = n <= 32 && (activation === "none" || activation === "geglu");
   return { rows: m <= 4 && window ? 4 : 16, groups: few ? 4 : 8 };
 }

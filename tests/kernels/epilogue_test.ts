@@ -73,7 +73,7 @@ const HALF_EPSILON = 2 ** -11;
 /** Products that are added in float16 before their sum is added in float32, see kernels/buffer/product_cut.ts. */
 const HALF_DEPTH = 16;
 
-/** A dot product, a bias and a residual; of float16 each product and each sum of a few is rounded to that, too. */
+/** The error of a dot product, a bias and a residual; float16 rounds each product and each sum of a few as well. */
 function sumTolerance({ inputs, size, amplification }: Case, half: boolean): number {
   if (amplification) return 1.2 * amplification * dotTolerance(inputs);
   const length = inputs * size * size;

@@ -1,5 +1,5 @@
 /**
- * A GPU that fails on demand: the real device behind an adapter whose errors and whose loss a test decides.
+ * A GPU that fails on demand: the real device, with errors and a loss that a test decides.
  * @module
  */
 import { Gpu } from "../../kernels/gpu.ts";

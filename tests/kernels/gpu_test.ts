@@ -155,7 +155,7 @@ Deno.test("a GPU that is lost while it works is reported", async () => {
   await gpu[Symbol.asyncDispose]();
 });
 
-Deno.test("a GPU that is lost behind a result keeps the result and reports itself at the next use", async () => {
+Deno.test("a GPU that is lost after a result keeps the result and reports itself at the next use", async () => {
   const { gpu, lose } = await openFakeGpu();
   const x = buffer(4);
   gpu.write(x, Float32Array.of(1, 2, 3, 4));
@@ -165,7 +165,7 @@ Deno.test("a GPU that is lost behind a result keeps the result and reports itsel
   await gpu[Symbol.asyncDispose]();
 });
 
-Deno.test("closing a GPU is no failure", async () => {
+Deno.test("closing a GPU is not a failure", async () => {
   const gpu = await Gpu.open();
   gpu.write(buffer(4), new Float32Array(4));
   await gpu[Symbol.asyncDispose]();

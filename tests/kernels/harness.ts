@@ -73,7 +73,7 @@ export const HALF_BACKEND: Backend = bufferBackend({
 /** What a kernel test is given. */
 export interface Bench {
   readonly ops: Ops;
-  /** An array as a tensor on the GPU; memory between and behind its columns holds NaN. */
+  /** An array as a tensor on the GPU; memory between and after its columns holds NaN. */
   tensor(x: NumberArray): Tensor;
   /** A layer `[out, in, size, size]`, its weights in float32 or float16. */
   layer(parts: LayerParts): Layer;

@@ -105,7 +105,7 @@ function iterationsOf(kernel: Kernel): number {
 
 Deno.test("texture: the largest layers of Stable Diffusion 1.4 end before llvmpipe ends them", () => {
   const picture = { batch: 1, groups: 32, heads: 1, keys: 77 };
-  // A picture of 1024x1024 in the VAE, its latent, and behind a concatenation the UNet's lowest resolution.
+  // An image of 1024x1024 in the decoder, its latent, and the lowest resolution after a concatenation.
   const large = { ...picture, channels: 256, height: 1024, width: 1024 };
   const latent = { ...picture, channels: 512, height: 128, width: 128, keys: 128 * 128 };
   const low = { ...picture, channels: 2560, height: 16, width: 16, heads: 160 };

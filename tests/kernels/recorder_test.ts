@@ -20,7 +20,7 @@ class FakeSelection extends Selection {
   }
 }
 
-/** Has an operation that two kernels can run, of which one refuses the shape. */
+/** Has an operation with two ways, one of which refuses the shape. */
 class Sums extends Recorder {
   sum(): void {
     this.perform(OPERATION, [
@@ -47,11 +47,11 @@ Deno.test("a survey notes every way to perform an operation and builds only the 
   assertEquals(noted, [want, want]);
 });
 
-Deno.test("where nothing is timed, nothing is looked at", async () => {
+Deno.test("where nothing is timed, nothing is recorded", async () => {
   const selection = new FakeSelection({ ...ADAPTER, description: "llvmpipe" });
   const sums = new Sums({} as Gpu, BACKENDS[0]!, { selection });
   await sums.tune(() => {
-    throw new Error("looked at");
+    throw new Error("recorded");
   });
   assertEquals(selection.found, []);
 });

@@ -103,7 +103,7 @@ Deno.test("the fastest is chosen, and chosen again by the next run without timin
     true,
   ]);
   assertEquals(store.kept.get("Radeon")!.get("c"), { rule: 2, broken: null });
-  // Only what may run is chosen, and kernels that nobody timed are timed.
+  // Only what may run is chosen, and kernels that were never timed are timed.
   assertEquals(later.fastest("a", ["rule"]), "rule");
   assertEquals(later.wants("a", [...BOTH, "third"]), true);
   // Another adapter knows nothing of it.

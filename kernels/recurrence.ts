@@ -32,6 +32,8 @@ export interface RecurrenceSpec {
    * between 0 and 1 a mix.
    */
   readonly masked?: Memory;
+  /** One `f32`, the factor of the mix that {@link spreadFactor} computes before it. */
+  readonly factor?: Memory;
 }
 
 /** The coefficients of one step. */
@@ -43,25 +45,36 @@ export interface RecurrenceStep {
   readonly transition: readonly (readonly number[])[];
   /** For {@link RecurrenceSpec.masked}, the factors of its two values. */
   readonly masked?: readonly [number, number];
+  /** For {@link RecurrenceSpec.factor}, how far the mix gets the spread of the second sample: 0 to 1. */
+  readonly spread?: number;
+}
+
+/** What decides how many numbers a step has in its {@link recurrenceTable}. */
+export interface RecurrenceShape {
+  readonly count: number;
+  readonly masked: boolean;
+  readonly spread: boolean;
 }
 
 /** The table that the kernel reads: a row of numbers a step. */
 export function recurrenceTable(steps: readonly RecurrenceStep[]): Float32Array<ArrayBuffer> {
   return Float32Array.from(
-    steps.flatMap(({ scale, mix, transition, masked = [] }) => [scale, mix, ...transition.flat(), ...masked]),
+    steps.flatMap(({ scale, mix, transition, masked = [], spread = [] }) =>
+      [scale, mix, ...transition.flat(), ...masked, spread].flat()
+    ),
   );
 }
 
 /** Numbers of a step in its {@link recurrenceTable}. */
-export function recurrenceNumbers(count: number, masked: boolean): number {
-  return 2 + count * (count + 2) + (masked ? 2 : 0);
+export function recurrenceNumbers({ count, masked, spread }: RecurrenceShape): number {
+  return 2 + count * (count + 2) + (masked ? 2 : 0) + (spread ? 1 : 0);
 }
 
 const LANES = 64;
 
 /** A lane owns one vector of all values. */
 export function recurrence(backend: Backend, spec: RecurrenceSpec): Launch {
-  const { x, out, count, masked } = spec;
+  const { x, out, count, masked, factor } = spec;
   const { rows, columns } = extentOf(backend, x);
   const layout = backend.layout(x.channels, 1, pixels(x), true);
   const mixed = x.batch === 2;
@@ -85,12 +98,13 @@ export function recurrence(backend: Backend, spec: RecurrenceSpec): Launch {
       bufferOperand("table", spec.table, "f32"),
       bufferOperand("step", spec.step, "u32"),
       ...(masked ? [bufferOperand("masked", masked, "vec4<f32>")] : []),
+      ...(factor ? [bufferOperand("factor", factor, "f32")] : []),
     ],
     sizes: {
       columns,
       pitch: bytesOf(layout) / 16 / rows,
       length: bytesOf(layout) / 16,
-      numbers: recurrenceNumbers(count, masked !== undefined),
+      numbers: recurrenceNumbers({ count, masked: masked !== undefined, spread: factor !== undefined }),
     },
     body: `
 @compute @workgroup_size(${LANES})
@@ -103,7 +117,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   ${
       mixed
         ? `let x0 = x_load(row, column);
-  let input = x0 + ${at(1)} * (x_load(row, size.columns + column) - x0);`
+  let input = ${factor ? "factor[0] * " : ""}(x0 + ${at(1)} * (x_load(row, size.columns + column) - x0));`
         : "let input = x_load(row, column);"
     }
   ${unroll(count, (i) => `let old${i} = states[${i} * size.length + index];`)}
@@ -112,6 +126,74 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   ${mixed ? `out_store(row, size.columns + column, new0 * ${at(0)});` : ""}
 }`,
     workgroups: [Math.ceil(columns / LANES), rows, 1],
+  });
+}
+
+/**
+ * What the mix of two samples is multiplied by before it goes on: `1 + spread (s / t - 1)`, `s` and `t` being the
+ * standard deviations of the second sample and of the mix (arXiv 2305.08891, equations 15 and 16). One workgroup reads
+ * both samples twice: for the means, then for the variances.
+ */
+export function spreadFactor(
+  backend: Backend,
+  { x, factor, table, step, shape }: Pick<RecurrenceSpec, "x" | "table" | "step"> & {
+    readonly factor: Memory;
+    readonly shape: RecurrenceShape;
+  },
+): Launch {
+  const { rows, columns } = extentOf(backend, x);
+  const { vectors } = backend;
+  const { lanes, text } = vectors.sums;
+  const four = "vec4<i32>(0, 1, 2, 3)";
+  const known = vectors.rows === 4
+    ? `vec4<i32>(row * 4) + ${four} < vec4<i32>(size.channels)`
+    : `vec4<i32>(column * 4) + ${four} < vec4<i32>(size.pixels)`;
+  /** Sums over both samples; \`each\` is a value of a lane, and pads count as 0. */
+  const sum = (name: string, each: string) => `
+  var ${name}_lane = vec4<f32>();
+  for (var i = lane; i < size.rows * size.columns; i += ${lanes}) {
+    let row = i / size.columns;
+    let column = i % size.columns;
+    let x0 = x_load(row, column);
+    let second = x_load(row, size.columns + column);
+    let mixed = x0 + table[first + 1] * (second - x0);
+    let known = ${known};
+    ${name}_lane += vec4<f32>(total(${each.replace("V", "second").replace("M", "x")}, known), total(${
+    each.replace("V", "mixed").replace("M", "y")
+  }, known), 0.0, 0.0);
+  }
+  let ${name} = over_lanes(${name}_lane, lane).xy;`;
+  return launch({
+    name: "spread factor",
+    operands: [
+      vectors.reading({ x }),
+      bufferOperand("factor", factor, "f32", "read_write"),
+      bufferOperand("table", table, "f32"),
+      bufferOperand("step", step, "u32"),
+    ],
+    sizes: {
+      rows,
+      columns,
+      channels: x.channels,
+      pixels: pixels(x),
+      numbers: recurrenceNumbers(shape),
+    },
+    body: `
+${text}
+fn total(v: vec4<f32>, known: vec4<bool>) -> f32 { return dot(select(vec4<f32>(), v, known), vec4<f32>(1.0)); }
+fn squared(v: vec4<f32>) -> vec4<f32> { return v * v; }
+@compute @workgroup_size(${lanes})
+fn main(@builtin(local_invocation_index) index: u32) {
+  let lane = i32(index);
+  let first = i32(step[0]) * size.numbers;
+  ${sum("sums", "V")}
+  let means = sums / f32(size.channels * size.pixels);
+  ${sum("squares", "squared(V - means.M)")}
+  if (lane == 0) {
+    factor[0] = 1.0 + table[first + size.numbers - 1] * (sqrt(squares.x / squares.y) - 1.0);
+  }
+}`,
+    workgroups: [1, 1, 1],
   });
 }
 

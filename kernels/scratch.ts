@@ -51,11 +51,13 @@ export class Scratch<Made extends Sized> {
 
   /**
    * Calls `bind` with homes for `launches` at the next {@link settle}: then what passes the largest values comes first,
-   * whichever was recorded first, and all else fits into its memory. Returns what takes the claim back.
+   * whichever was recorded first, and all else fits into its memory. Launches that pass nothing through memory need not
+   * wait for it. Returns what takes the claim back.
    */
   claim(launches: readonly Launch[], bind: Claim<Made>["bind"]): () => void {
     const claim = { launches, bind };
-    this.#claims.add(claim);
+    if (livesOf(launches).length === 0) bind(new Map());
+    else this.#claims.add(claim);
     return () => this.#claims.delete(claim);
   }
 

@@ -4,7 +4,14 @@
  * @module
  */
 import { firstSample, type Gpu, type Ops, type Program, type Tensor } from "../kernels/mod.ts";
-import { advance, recurrence, recurrenceNumbers, recurrenceTable } from "../kernels/recurrence.ts";
+import {
+  advance,
+  recurrence,
+  recurrenceNumbers,
+  type RecurrenceStep,
+  recurrenceTable,
+  spreadFactor,
+} from "../kernels/recurrence.ts";
 import type { Conditions, Net, Run } from "./families/family.ts";
 import { drawLatent, estimateImage } from "./preview.ts";
 import type { NoiseSource } from "./random/mod.ts";
@@ -18,6 +25,8 @@ export interface LoopShape extends Run {
   readonly slots: number;
   /** Whether steps keep parts of an original. */
   readonly masked: boolean;
+  /** Whether guided predictions get back some of the conditional one's spread. */
+  readonly rescaled: boolean;
 }
 
 /** What a masked loop keeps; each `[channels, height, width]`. */
@@ -35,6 +44,8 @@ export interface Start {
   /** `[channels, height, width]`. */
   readonly sample: Float32Array;
   readonly guidance: number;
+  /** See {@link Request.guidanceRescale}. */
+  readonly guidanceRescale: number;
   /** Multiplies the last latent. */
   readonly finalScale: number;
   readonly original?: Original;
@@ -61,7 +72,7 @@ export interface Loop {
 
 /** Records the loop of `shape` around `net`, after timing which kernels suit it where that is not known. */
 export async function recordLoop(ops: Ops, net: Net, shape: LoopShape): Promise<Loop> {
-  const { samples: batch, channels, height, width, evaluations, slots, masked } = shape;
+  const { samples: batch, channels, height, width, evaluations, slots, masked, rescaled } = shape;
   const input = ops.keep({ batch, channels, height, width }, "latent");
   const step = ops.buffer(1, "step", "u32");
   const layout = ops.backend.layout(channels, 1, height * width, true);
@@ -72,14 +83,19 @@ export async function recordLoop(ops: Ops, net: Net, shape: LoopShape): Promise<
   const state = ops.buffer(slots * padded, "sampler state");
   const noise = ops.buffer(padded, "noise");
   const original = masked ? ops.buffer(3 * padded, "original") : undefined;
-  const coefficients = ops.buffer(evaluations * recurrenceNumbers(slots, masked), "sampler coefficients");
+  const numbers = { count: slots, masked, spread: rescaled };
+  const table = ops.buffer(evaluations * recurrenceNumbers(numbers), "sampler coefficients");
+  const factor = rescaled ? ops.buffer(1, "guidance factor") : undefined;
 
   const conditions = await net.condition(ops, shape, step);
   await ops.tune(() => conditions.predict(input));
   const stepping = ops.record(() => {
     const prediction = conditions.predict(input);
-    const sampler = { x: prediction, out: input, states: state, count: slots, noise, table: coefficients, step };
-    ops.launch(recurrence(ops.backend, { ...sampler, ...(original && { masked: original }) }));
+    const sampler = { x: prediction, out: input, states: state, count: slots, noise, table, step };
+    if (factor) ops.launch(spreadFactor(ops.backend, { ...sampler, factor, shape: numbers }));
+    ops.launch(
+      recurrence(ops.backend, { ...sampler, ...(original && { masked: original }), ...(factor && { factor }) }),
+    );
     ops.launch(advance(step));
   });
 
@@ -96,17 +112,18 @@ export async function recordLoop(ops: Ops, net: Net, shape: LoopShape): Promise<
     elements,
     conditions,
     stepping,
-    start(schedule, { sample, guidance, finalScale, original: kept }) {
-      ops.gpu.write(coefficients, coefficientTable(schedule, { guidance, finalScale, masked }));
+    start(schedule, start) {
+      const { sample, original: kept } = start;
+      ops.gpu.write(table, recurrenceTable(stepsOf(schedule, start, shape)));
       if (original && kept) {
         const latents = new Float32Array(3 * padded);
         [kept.mask, kept.sample, kept.noise].forEach((values, i) => latents.set(encode(values), i * padded));
         ops.gpu.write(original, latents);
       }
       ops.gpu.write(step, new Uint32Array(1));
-      const start = new Float32Array(slots * padded);
-      start.set(encode(sample));
-      ops.gpu.write(state, start);
+      const states = new Float32Array(slots * padded);
+      states.set(encode(sample));
+      ops.gpu.write(state, states);
       const scaled = sample.map((value) => value * schedule.steps[0]!.inputScale);
       const inputs = new Float32Array(batch * elements);
       for (let i = 0; i < batch; i++) inputs.set(scaled, i * elements);
@@ -123,27 +140,29 @@ export async function recordLoop(ops: Ops, net: Net, shape: LoopShape): Promise<
     dispose() {
       conditions.dispose();
       stepping.dispose();
-      for (const memory of [input.memory, step, state, noise, coefficients, original]) if (memory) ops.gpu.free(memory);
+      for (const memory of [input.memory, step, state, noise, table, original, factor]) {
+        if (memory) ops.gpu.free(memory);
+      }
     },
   };
 }
 
-function coefficientTable(
-  schedule: Schedule,
-  { guidance, finalScale, masked }: { guidance: number; finalScale: number; masked: boolean },
-): Float32Array<ArrayBuffer> {
-  return recurrenceTable(
-    schedule.steps.map(({ transition }, i) => {
-      // What is kept is as noisy as what the next step takes, and clean after the last.
-      const { signal, noise } = schedule.noiseLevels[i + 1] ?? { signal: 1, noise: 0 };
-      return {
-        scale: schedule.steps[i + 1]?.inputScale ?? finalScale,
-        mix: guidance,
-        transition,
-        ...(masked && { masked: [signal, noise] as const }),
-      };
-    }),
-  );
+function stepsOf(
+  { steps, noiseLevels }: Schedule,
+  { guidance, guidanceRescale, finalScale }: Start,
+  { masked, rescaled }: LoopShape,
+): readonly RecurrenceStep[] {
+  return steps.map(({ transition }, i) => {
+    // What is kept is as noisy as what the next step takes, and clean after the last.
+    const { signal, noise } = noiseLevels[i + 1] ?? { signal: 1, noise: 0 };
+    return {
+      scale: steps[i + 1]?.inputScale ?? finalScale,
+      mix: guidance,
+      transition,
+      ...(masked && { masked: [signal, noise] as const }),
+      ...(rescaled && { spread: guidanceRescale }),
+    };
+  });
 }
 
 export interface Steps {

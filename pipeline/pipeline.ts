@@ -199,7 +199,7 @@ export class Pipeline implements AsyncDisposable {
   ): Promise<{ loop: Loop; schedule: Schedule; noise: NoiseSource; encode?: number }> {
     const { model: { family }, decoder } = this.#loaded;
     const { config: vae } = decoder.weights;
-    const { guidance, clipSkip = 1, init, schedule, prompts } = request;
+    const { guidance, guidanceRescale = 0, clipSkip = 1, init, schedule, prompts } = request;
     const encoding = performance.now();
     // Before the loop is recorded: its memory and the encoder's need not be there at once.
     const moments = await this.#encoder.encode(request, family.paints === true);
@@ -215,12 +215,13 @@ export class Pipeline implements AsyncDisposable {
       chunks: prompts[0]!.length,
       clipSkip,
       masked: init?.mask !== undefined && !family.paints,
+      rescaled: guidanceRescale > 0 && prompts.length === 2,
     }, request);
     const noise = createNoiseSource(request.rng, request.seed);
     const { kept, ...start } = startOf(request, { schedule, noise, vae, moments });
     const timesteps = schedule.steps.map(({ timestep }) => timestep);
     await loop.conditions.prepare({ prompts, timesteps, guidance, ...(kept && { kept }) });
-    loop.start(schedule, { ...start, guidance, finalScale: 1 / vae.scalingFactor });
+    loop.start(schedule, { ...start, guidance, guidanceRescale, finalScale: 1 / vae.scalingFactor });
     return { loop, schedule, noise, ...(init && { encode }) };
   }
 

@@ -20,6 +20,8 @@ interface Run {
   readonly file: string;
   readonly prefix: string;
   readonly request: Omit<Request, "negativePrompt" | "width" | "height" | "rng">;
+  /** What its tokenizer fills up with, where that is not the end token: OpenCLIP's is "!". */
+  readonly padding?: string;
   /** What the model's scheduler configuration says otherwise. */
   readonly scheduler?: Readonly<Record<string, unknown>>;
 }
@@ -40,7 +42,20 @@ const RUNS: readonly Run[] = [
     file: "zsnr",
     prefix: "zsnr.",
     request: { prompt: "a dark forest", seed: 41n, steps: 5, guidance: 7.5, guidanceRescale: 0.7 },
+    padding: "!",
     scheduler: { rescale_betas_zero_snr: true, timestep_spacing: "trailing" },
+  },
+  {
+    model: "tiny-sd2",
+    family: "SD 2.x",
+    file: "zsnr-euler",
+    prefix: "",
+    request: { prompt: "a dark forest", seed: 12n, steps: 4, guidance: 5, guidanceRescale: 0.5 },
+    scheduler: {
+      _class_name: "EulerDiscreteScheduler",
+      rescale_betas_zero_snr: true,
+      timestep_spacing: "trailing",
+    },
   },
   {
     model: "tiny-sd2",
@@ -81,7 +96,12 @@ async function testRun(gpu: Gpu, backend: Backend, run: Run): Promise<void> {
   const golden: ReadonlyMap<string, Golden> = readGolden(`fixtures/${run.model}/${run.file}.safetensors`);
   const files = openTinyFiles(run.model);
   const scheduler = { ...files.config.scheduler, ...run.scheduler };
-  using model = describeFiles({ ...files, config: { ...files.config, scheduler } });
+  const specialTokens = { ...files.tokenizer.specialTokens, ...(run.padding && { pad_token: run.padding }) };
+  using model = describeFiles({
+    ...files,
+    config: { ...files.config, scheduler },
+    tokenizer: { ...files.tokenizer, specialTokens },
+  });
   assertEquals(model.family.name, run.family);
   await using pipeline = await Pipeline.load(gpu, model, { backends: { exact: backend, half: backend } });
   const request: Request = { ...run.request, negativePrompt: "", width: 128, height: 128, rng: "cpu" };

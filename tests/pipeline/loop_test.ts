@@ -67,10 +67,11 @@ async function denoise(
     chunks: prompts[0]!.length,
     clipSkip,
     masked: false,
+    rescaled: false,
   });
   const timesteps = schedule.steps.map(({ timestep }) => timestep);
   await loop.conditions.prepare({ prompts, timesteps, guidance: GUIDANCE });
-  loop.start(schedule, { sample: start, guidance: GUIDANCE, finalScale: 1 });
+  loop.start(schedule, { sample: start, guidance: GUIDANCE, guidanceRescale: 0, finalScale: 1 });
   loop.step();
   const latent = await loop.sample();
   loop.dispose();

@@ -180,7 +180,7 @@ Deno.test("what cannot be drawn is refused before the GPU works", () =>
   withPipeline(async (pipeline, gpu) => {
     const { bytes } = gpu;
     const refusals: readonly (readonly [Partial<Request>, string])[] = [
-      [{ width: 60 }, "A picture of 60x64 is not made of whole latents of 8x8 pixels"],
+      [{ width: 60 }, "width must be a multiple of 8"],
       [{ height: 65 }, "64x65"],
       [{ steps: 0 }, "0 steps are not possible"],
       [{ scheduler: "magic" }, "Scheduler magic is not known"],
@@ -291,7 +291,7 @@ Deno.test("a run from a picture skips steps, says what the encoding took, and re
     await assertRejects(
       () => pixels(pipeline, { init: { image, strength: 0.1 } }),
       RangeError,
-      "cannot start at step 2",
+      "strength 0.1 runs no step of 2; use at least 0.5",
     );
   }));
 

@@ -37,6 +37,8 @@ export class Gpu implements AsyncDisposable {
   readonly scratch: Scratch<Resource> = new Scratch<Resource>(this);
   #resources = new Map<Memory, Resource>();
   #pipelines = new Map<string, GPUComputePipeline>();
+  /** Compilations whose errors are not known yet. */
+  readonly #checks = new Set<Promise<void>>();
   #pipelineMilliseconds = 0;
   #bytes = 0;
   #peakBytes = 0;
@@ -261,9 +263,11 @@ export class Gpu implements AsyncDisposable {
         layout: "auto",
         compute: { module, entryPoint: "main" },
       });
-      this.device.popErrorScope().then((error) => {
+      const checked = this.device.popErrorScope().then((error) => {
         if (error) this.#failure ??= new GpuFailedError(`Kernel ${kernel.name} was refused: ${error.message}`);
+        this.#checks.delete(checked);
       });
+      this.#checks.add(checked);
       this.#pipelines.set(kernel.wgsl, pipeline);
       this.#pipelineMilliseconds += performance.now() - started;
     }
@@ -291,11 +295,11 @@ export class Gpu implements AsyncDisposable {
   }
 
   /** Gives all memory back and closes the device. */
-  [Symbol.asyncDispose](): Promise<void> {
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all(this.#checks);
     for (const resource of this.#resources.values()) this.release(resource);
     this.#resources.clear();
     this.device.destroy();
-    return Promise.resolve();
   }
 }
 

@@ -82,6 +82,10 @@ function checkEncoder({ parts: { vae } }: Model): void {
 
 function createSchedule({ config }: Model, request: Request): Schedule {
   const { steps, init, eta, prediction, scheduler: name } = request;
+  const { num_train_timesteps: most = 1000 } = config.scheduler;
+  if (!Number.isInteger(steps) || steps < 1 || steps > Number(most)) {
+    throw new RequestError("steps", `${steps} steps are not possible: use a whole number from 1 to ${most}`);
+  }
   const start = stepsLeftOut(request);
   if (init && start >= steps) {
     const least = Math.ceil(1000 / steps) / 1000;

@@ -15,7 +15,7 @@ import { epilogueOf, type EpilogueText } from "./epilogue.ts";
 import { layoutOf, reading, writing } from "./layout.ts";
 
 /** Outputs of one workgroup: `rows` by `8 * groups` columns. */
-export interface ProductTile {
+interface ProductTile {
   readonly rows: number;
   readonly groups: number;
 }
@@ -170,8 +170,9 @@ function layerEpilogue(spec: ProductSpec): EpilogueText | undefined {
   }
 }
 
-/** Launches `spec` on tiles of `tile`. */
-export function product(spec: ProductSpec, tile: ProductTile = chooseTile(spec)): Launch {
+/** See {@link Backend.product}. */
+export function product(spec: ProductSpec): Launch {
+  const tile = chooseTile(spec);
   const { a, b, out, window, softmax, activation, batch = SINGLE } = spec;
   const { width, fold } = layoutOf(a);
   const geglu = activation === "geglu";

@@ -37,7 +37,6 @@ export class ImageFiles {
   readonly #images = new Map<string, Image>();
   #kept: readonly { readonly file: ImageFile; readonly pixels: Uint8Array }[] = [];
 
-  /** Reads paths from `folder` on. */
   constructor(folder: string) {
     this.#folder = folder;
   }

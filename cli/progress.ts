@@ -43,11 +43,9 @@ const stages = { load: "Loading the model", text: "Reading the prompt", decode: 
 
 /** Listens to a picture being made. */
 export interface Progress {
-  /** A stage begins. */
   stage(stage: keyof typeof stages): void;
   /** A step was done; after the last one the picture is decoded. */
   step(step: Step): void;
-  /** The picture is there. */
   finish(timings: Timings): void;
   /** Ends a line that is redrawn, so that another can follow. */
   breakLine(): void;

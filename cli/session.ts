@@ -29,7 +29,6 @@ interface Loaded {
   readonly resources: AsyncDisposableStack;
 }
 
-/** A run of a command. */
 interface Run {
   /** Its options, which lines of a batch cannot change. */
   readonly values: OptionValues;

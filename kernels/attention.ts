@@ -8,7 +8,6 @@ import type { Launch, Way } from "./launch.ts";
 import type { Optimizations } from "./optimizations.ts";
 import { pixels, type Tensor } from "./tensor.ts";
 
-/** See {@link scoredAttention}. */
 export interface ScoredAttentionSpec extends AttentionSpec {
   /** Whether query `q` sees only keys up to `q`. */
   readonly causal: boolean;
@@ -35,9 +34,7 @@ export function attentionWays(
   return flashRuns(on, shape) ? [...flash, ...others] : [...others, ...flash];
 }
 
-/** An attention whose kernels are to be chosen. */
 export interface AttentionShape {
-  /** Channels of a head. */
   readonly width: number;
   readonly queries: number;
   readonly keys: number;

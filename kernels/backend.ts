@@ -27,12 +27,10 @@ export const NO_STRIDE: Stride = { rows: 0, columns: 0 };
 
 const STILL = [NO_STRIDE, NO_STRIDE] as const;
 
-/** One product. */
 export const SINGLE: ProductBatch = { outer: 1, inner: 1, a: STILL, b: STILL, out: STILL };
 
 /** How a convolution's columns become taps: column = one output pixel, rows = taps x input channels. */
 export interface Window {
-  /** Taps along one side: 1 or 3. */
   readonly size: number;
   /** Pixels from one output to the next: 1 or 2. */
   readonly stride: number;
@@ -59,7 +57,6 @@ export interface Epilogue {
    * of 1, each sample has its own.
    */
   readonly bias?: Tensor;
-  /** One `u32`: the index of the running step. */
   readonly step?: Memory;
   /** Added after the activation, shaped like `out`. */
   readonly plus?: Tensor;
@@ -75,7 +72,6 @@ export interface ProductSpec extends Epilogue {
   readonly a: Tensor;
   /** `[k, n]`, or the image that `window` reads. */
   readonly b: Tensor;
-  /** `[m, n]`. */
   readonly out: Tensor;
   /** Output rows; for `geglu` the rows of one half. */
   readonly m: number;
@@ -131,7 +127,6 @@ export interface SoftmaxSpec {
   readonly out: Tensor;
   /** Softmaxes in `scores`: batch x heads. */
   readonly count: number;
-  /** Keys of each softmax. */
   readonly keys: number;
   /** Rows of each softmax: keys padded to a multiple of four. */
   readonly paddedKeys: number;
@@ -150,13 +145,11 @@ export interface AttentionSpec {
   readonly heads: number;
 }
 
-/** Layer normalisation over the channels of each column. */
 export interface LayerNormSpec {
   readonly x: Tensor;
   readonly out: Tensor;
   /** `[channels, 2]`: column 0 the weights, column 1 the biases. */
   readonly affine: Tensor;
-  /** Added to the variance. */
   readonly epsilon: number;
 }
 
@@ -176,7 +169,6 @@ export interface Packed {
 export interface RawWeights {
   readonly out: number;
   readonly in: number;
-  /** 1 or 9. */
   readonly taps: number;
   readonly data: Float32Array | Uint16Array;
   /** Where the packed values may be put, given their bytes; without it they get memory of their own. */
@@ -186,10 +178,8 @@ export interface RawWeights {
 /** What the host needs to know of a tensor to fill it or to read it. */
 export interface MatrixShape {
   readonly layout: Layout;
-  /** Channels. */
   readonly rows: number;
   readonly batch: number;
-  /** Columns of one sample. */
   readonly pixels: number;
 }
 
@@ -198,9 +188,7 @@ export interface MatrixShape {
  * texture and four columns of one row in a buffer. Rows and columns in their WGSL count vectors.
  */
 export interface Vectors {
-  /** Rows of a vector. */
   readonly rows: 1 | 4;
-  /** Columns of a vector. */
   readonly columns: 1 | 4;
   /** Lanes of a workgroup that moves values. */
   readonly lanes: number;
@@ -258,10 +246,8 @@ export interface Winograd {
   output(spec: WinogradOutputSpec): Launch;
 }
 
-/** Shape of a tensor `[batch, channels, height, width]`. */
 export type Shape = Pick<Tensor, "batch" | "channels" | "height" | "width">;
 
-/** How a tensor's memory is used. */
 export interface Use {
   /** Whether it outlives the recording that writes it; default no. */
   readonly kept?: boolean;

@@ -31,7 +31,6 @@ const TURNS = 1000;
 /** Shorter passes measure their own start. */
 const LEAST_MILLISECONDS = 1;
 
-/** The fastest of these counts. */
 const PASSES = 5;
 
 /**

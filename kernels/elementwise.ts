@@ -43,7 +43,6 @@ export function extentOf({ vectors, sampleColumns }: Backend, x: Tensor): { rows
   return { rows: Math.ceil(x.channels / vectors.rows), columns: sampleColumns(pixels(x)) / vectors.columns };
 }
 
-/** See {@link elementwise}. */
 export interface ElementwiseSpec {
   readonly name: string;
   readonly inputs: Readonly<Record<string, Tensor>>;

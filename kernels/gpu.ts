@@ -37,7 +37,6 @@ export class Gpu implements AsyncDisposable {
   readonly scratch: Scratch<Resource> = new Scratch<Resource>(this);
   #resources = new Map<Memory, Resource>();
   #pipelines = new Map<string, GPUComputePipeline>();
-  /** Compilations whose errors are not known yet. */
   readonly #checks = new Set<Promise<void>>();
   #pipelineMilliseconds = 0;
   #bytes = 0;
@@ -318,7 +317,6 @@ function megabytes(bytes: number): string {
   return `${(bytes / 2 ** 20).toFixed(1)} MiB`;
 }
 
-/** What a binding of `resource` is given. */
 export function bindingOf(resource: Resource): GPUBindingResource {
   return "texture" in resource ? resource.texture.createView() : { buffer: resource.buffer };
 }

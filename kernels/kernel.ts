@@ -12,7 +12,6 @@ export interface TexturePort {
   readonly format: TextureFormat;
 }
 
-/** A storage buffer. */
 export interface BufferPort {
   readonly kind: "buffer";
   readonly name: string;
@@ -41,7 +40,6 @@ export interface Kernel {
   readonly workgroups: readonly [x: number, y: number, z: number];
 }
 
-/** What {@link kernel} builds a {@link Kernel} from. */
 export interface KernelParts {
   readonly name: string;
   readonly ports: readonly Port[];

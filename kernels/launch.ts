@@ -14,25 +14,19 @@ export interface Launch {
 
 /** One operation of a recording: what it is worth is counted by its definition, whatever its kernels do. */
 export interface Operation {
-  /** What is computed and its shape. */
   readonly operation: string;
-  /** Element types of its operands. */
   readonly elements: string;
-  /** Multiplications and additions. */
   readonly flops: number;
-  /** Of operands and result. */
   readonly bytes: number;
 }
 
 /** An operation and what performs it, for profiles. */
 export interface Work extends Operation {
-  /** See {@link Way.kernels}. */
   readonly kernels: string;
   /** How they were chosen; absent where nothing else could run. */
   readonly by?: "table" | "timing";
 }
 
-/** One way to perform an operation. */
 export interface Way {
   /** The name in profiles and kept timings. */
   readonly kernels: string;
@@ -48,7 +42,6 @@ export interface Operands {
   readonly text: string;
 }
 
-/** Operands one after the other. */
 export function joinOperands(...operands: readonly Operands[]): Operands {
   return {
     ports: operands.flatMap(({ ports }) => ports),

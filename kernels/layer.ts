@@ -42,9 +42,7 @@ export interface StepBias {
   readonly step: Memory;
 }
 
-/** What may be fused with a product. */
 export interface ProductOptions {
-  /** Added at the end. */
   readonly plus?: Tensor;
   /** Whether `plus` is added before the activation instead; default no. */
   readonly plusFirst?: boolean;
@@ -57,7 +55,6 @@ export interface ProductOptions {
 
 /** How a 3x3 convolution moves over its input. */
 export interface ConvolutionOptions extends ProductOptions {
-  /** 1 or 2. */
   readonly stride?: number;
   /** Zero pixels on the left and top; by default what keeps the size at stride 1. */
   readonly pad?: number;
@@ -69,12 +66,10 @@ export interface ConvolutionOptions extends ProductOptions {
   readonly padEnd?: number;
 }
 
-/** A layer on a tensor. */
 export interface LayerSpec extends Epilogue {
   readonly x: Tensor;
   readonly layer: Layer;
   readonly out: Tensor;
-  /** Makes it a convolution. */
   readonly window?: Window;
 }
 
@@ -104,7 +99,6 @@ export function layerWays(
   return winogradRuns(on, backend, shape) ? [winograd, ...products] : [...products, winograd];
 }
 
-/** Whether Winograd, where it can run, takes the place of the direct convolution. */
 function winogradRuns(on: Optimizations, { winograd }: Backend, shape: WinogradShape): boolean {
   if (!on.winograd || on.shapes === "all") return on.winograd;
   const channels = Math.min(shape.in, shape.out);
@@ -123,13 +117,10 @@ const MOST_BYTES = { strip: 160 << 20, weights: 128 << 20 };
 /** What every WebGPU adapter can bind in one piece. */
 const MOST_BOUND = 128 << 20;
 
-/** See {@link winogradConvolution}. */
 export interface WinogradConvolutionSpec extends LayerSpec {
-  /** Of stride 1. */
   readonly window: Window;
   /** The layer's weights, if they are transformed already. */
   readonly points?: Tensor | undefined;
-  /** Default {@link MOST_BYTES}. */
   readonly mostBytes?: { readonly strip: number; readonly weights: number };
 }
 
@@ -142,7 +133,6 @@ function padded(channels: number): number {
   return Math.ceil(channels / 4) * 4;
 }
 
-/** Outputs or rows of tiles. */
 interface Part {
   readonly first: number;
   readonly count: number;
@@ -198,7 +188,6 @@ export function winogradConvolution(backend: Backend, spec: WinogradConvolutionS
   return launches;
 }
 
-/** The products of all points. */
 function multiply(
   backend: Backend,
   { points, input, products, in: inputs, out }: {

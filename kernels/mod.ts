@@ -8,7 +8,6 @@ import { bufferBackend } from "./buffer/mod.ts";
 import { probeTextures } from "./probe.ts";
 import { textureBackend } from "./texture/mod.ts";
 
-/** The kernels that suit a GPU. */
 export interface Backends {
   /** All arithmetic in float32. */
   readonly exact: Backend;
@@ -21,7 +20,6 @@ export interface Backends {
   readonly why: string;
 }
 
-/** Probes which backend suits a GPU. */
 export async function chooseBackends(gpu: Gpu): Promise<Backends> {
   const { textures, why } = await probeTextures(gpu);
   if (textures) return { exact: textureBackend, half: textureBackend, why };

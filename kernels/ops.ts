@@ -38,7 +38,6 @@ export class Ops extends Recorder {
     return planTensor(this.backend, shape, label, { kept: true, exact });
   }
 
-  /** A kept buffer of 4-byte elements. */
   buffer(elements: number, label: string, element: "f32" | "u32" = "f32"): Memory {
     const stride = Math.ceil(elements / 4) * 4;
     return { layout: { kind: "buffer", element, stride, bytes: stride * 4 }, label, kept: true };
@@ -74,7 +73,6 @@ export class Ops extends Recorder {
     };
   }
 
-  /** Uploads the weights and biases of a normalisation. */
   affine(weight: Float32Array, bias: Float32Array): Affine {
     const pairs = Float32Array.from({ length: 2 * weight.length }, (_, i) => (i % 2 ? bias : weight)[i >> 1]!);
     return this.#upload(pairs, weight.length, 2);
@@ -95,7 +93,6 @@ export class Ops extends Recorder {
     this.launch(copy(this.backend, x, out));
   }
 
-  /** A linear layer on the channels of every column. */
   linear(x: Tensor, layer: Layer, options: ProductOptions & { into?: Tensor } = {}): Tensor {
     return this.convolve(x, layer, options);
   }
@@ -161,7 +158,6 @@ export class Ops extends Recorder {
     return points;
   }
 
-  /** Group normalisation, optionally with SiLU. */
   groupNorm(x: Tensor, affine: Affine, options: { groups: number; epsilon: number; silu?: boolean }): Tensor {
     const out = this.#tensor(x, "group norm");
     const spec = { x, out, affine, silu: false, ...options };
@@ -171,7 +167,6 @@ export class Ops extends Recorder {
     return out;
   }
 
-  /** Layer normalisation over the channels of each column. */
   layerNorm(x: Tensor, affine: Affine, options: { epsilon: number }): Tensor {
     const out = this.#tensor(x, "layer norm");
     this.perform(
@@ -181,7 +176,6 @@ export class Ops extends Recorder {
     return out;
   }
 
-  /** The channels of `x`, then those of `y`. */
   concat(x: Tensor, y: Tensor): Tensor {
     const out = this.#tensor({ ...x, channels: x.channels + y.channels }, "concat");
     this.perform(memoryWork("concat", out, x, y), oneShader(() => concat(this.backend, { x, y, out })));
@@ -201,7 +195,6 @@ export class Ops extends Recorder {
   }
 }
 
-/** The ways to perform an operation that has but one. */
 function oneShader(launch: () => Launch): readonly Way[] {
   return [{ kernels: "one shader", launches: () => [launch()] }];
 }

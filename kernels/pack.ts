@@ -6,7 +6,6 @@ import type { Packed, RawWeights } from "./backend.ts";
 
 /** Where a backend wants weights; places count elements. */
 export interface Packing {
-  /** All of them, pads included. */
   readonly elements: number;
   /** The place of the first output of a tap and an input channel. */
   readonly start: (tap: number, channel: number) => number;

@@ -11,7 +11,6 @@ import type { Memory } from "./tensor.ts";
 /** Uniform bindings start at multiples of this (WebGPU's default limit). */
 const UNIFORM_ALIGNMENT = 256;
 
-/** One launch, ready to encode. */
 interface Command {
   readonly name: string;
   readonly work: Work | undefined;
@@ -22,10 +21,8 @@ interface Command {
 
 /** What an operation took, or a launch that is part of none. */
 export interface PassTime {
-  /** The name of its first kernel. */
   readonly name: string;
   readonly launches: number;
-  /** By the GPU's clock. */
   readonly milliseconds: number;
   readonly work: Work | undefined;
 }
@@ -33,7 +30,6 @@ export interface PassTime {
 /** Passes that are measured in one submit: a query set holds at most 4,096 timestamps. */
 const MEASURED_AT_ONCE = 1024;
 
-/** A program's commands, and what they need. */
 interface Bound {
   readonly commands: readonly Command[];
   readonly memory: ReadonlyMap<Memory, Resource>;

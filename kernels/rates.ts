@@ -10,15 +10,11 @@ import type { Backend } from "./backend.ts";
 import type { Program } from "./program.ts";
 import type { Tensor } from "./tensor.ts";
 
-/** A kernel on one shape. */
 export interface KernelRate {
-  /** What was computed, and its shape. */
   readonly name: string;
-  /** Type of its activations. */
   readonly elements: "f32" | "f16";
   /** Floating-point operations by the definition of what is computed, whatever the kernel does. */
   readonly flops: number;
-  /** At its fastest. */
   readonly milliseconds: number;
 }
 
@@ -42,7 +38,6 @@ const BUSY_MILLISECONDS = 100;
 /** Fewest and most passes; the fastest counts. */
 const PASSES = { least: 5, most: 500 };
 
-/** Shapes that keep two cores, or a large GPU, busy. */
 const SHAPES = {
   software: {
     products: [512],

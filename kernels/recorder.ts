@@ -9,7 +9,6 @@ import { AUTO, type Optimizations } from "./optimizations.ts";
 import { plannedBytes, Program } from "./program.ts";
 import { type Candidates, type Selection, timerOf } from "./selection.ts";
 
-/** What decides which kernels a {@link Recorder} records. */
 export interface RecorderOptions {
   /** What may run; default {@link AUTO}. */
   readonly optimizations?: Optimizations;
@@ -66,7 +65,6 @@ export class Recorder {
     }
   }
 
-  /** Records what `build` calls and makes it a program. */
   record(build: () => void): Program {
     return new Program(this.gpu, this.#capture(build));
   }
@@ -80,7 +78,6 @@ export class Recorder {
     return plannedBytes(this.gpu, this.#capture(build));
   }
 
-  /** The launches of what `build` calls. */
   #capture(build: () => void): readonly Launch[] {
     const outer = this.#launches;
     this.#launches = [];

@@ -18,12 +18,9 @@ export interface RecurrenceSpec {
   readonly x: Tensor;
   /** Shaped like `x`: every sample is the same. */
   readonly out: Tensor;
-  /** One value a state. */
   readonly states: Memory;
   readonly count: number;
-  /** One value. */
   readonly noise: Memory;
-  /** What {@link recurrenceTable} returns. */
   readonly table: Memory;
   /** One `u32`, advanced by {@link advance} when the step has ended. */
   readonly step: Memory;
@@ -36,7 +33,6 @@ export interface RecurrenceSpec {
   readonly factor?: Memory;
 }
 
-/** The coefficients of one step. */
 export interface RecurrenceStep {
   /** Factor of state 0 in `out`. */
   readonly scale: number;
@@ -65,7 +61,6 @@ export function recurrenceTable(steps: readonly RecurrenceStep[]): Float32Array<
   );
 }
 
-/** Numbers of a step in its {@link recurrenceTable}. */
 export function recurrenceNumbers({ count, masked, spread }: RecurrenceShape): number {
   return 2 + count * (count + 2) + (masked ? 2 : 0) + (spread ? 1 : 0);
 }

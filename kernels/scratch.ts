@@ -21,7 +21,6 @@ interface Home<Made extends Sized> {
   /** What it was made for: what else lives in it is as large or smaller. */
   readonly layout: Layout;
   readonly resource: Made;
-  /** Programs that use it. */
   users: number;
 }
 
@@ -33,13 +32,11 @@ interface Life {
   readonly last: number;
 }
 
-/** Homes that launches wait for. */
 interface Claim<Made extends Sized> {
   readonly launches: readonly Launch[];
   readonly bind: (places: ReadonlyMap<Memory, Made>) => void;
 }
 
-/** Scratch memory of a GPU. */
 export class Scratch<Made extends Sized> {
   readonly #allocator: Allocator<Made>;
   readonly #homes = new Set<Home<Made>>();

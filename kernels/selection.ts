@@ -33,7 +33,6 @@ export interface Candidates {
   /** The operation, its shape and element types. */
   readonly key: string;
   readonly flops: number;
-  /** Of operands and result. */
   readonly bytes: number;
   /** What the rules choose comes first. */
   readonly ways: readonly Way[];
@@ -62,7 +61,6 @@ export function hasTable({ description, vendor }: AdapterInfo): boolean {
   return /llvmpipe|NVIDIA/i.test(description) || vendor === "4318";
 }
 
-/** The selection for one adapter. */
 export class Selection {
   /** Whether {@link measure} times anything. */
   readonly times: boolean;

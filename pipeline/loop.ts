@@ -33,13 +33,11 @@ export interface LoopShape extends Run {
 export interface Original {
   /** 1 where the picture is made, 0 where it is kept. */
   readonly mask: Float32Array;
-  /** The clean latent. */
   readonly sample: Float32Array;
   /** The noise that is added to it, the same in each step. */
   readonly noise: Float32Array;
 }
 
-/** What a run starts from. */
 export interface Start {
   /** `[channels, height, width]`. */
   readonly sample: Float32Array;
@@ -51,7 +49,6 @@ export interface Start {
   readonly original?: Original;
 }
 
-/** A recorded denoising loop. */
 export interface Loop {
   readonly shape: LoopShape;
   /** After the last step the latent, scaled as {@link Start.finalScale} asks. */
@@ -174,7 +171,6 @@ export interface Steps {
   readonly noise: NoiseSource;
   /** Steps from one latent to the next, which are shown after the last step, too; 0 shows none. */
   readonly latentEvery: number;
-  /** The same of previews. */
   readonly previewEvery: number;
   /** Colours of previews, see {@link drawLatent}. */
   readonly rgb: readonly (readonly number[])[];

@@ -5,6 +5,7 @@
 
 /** A model file is damaged, or of a kind that is not supported (exit code 5). */
 export class ModelFileError extends Error {
+  /** The class's name. */
   override readonly name = "ModelFileError";
   /** The file at fault. */
   readonly file: string;
@@ -18,6 +19,7 @@ export class ModelFileError extends Error {
 
 /** A model, or a part of it, is not there (exit code 4). */
 export class ModelNotFoundError extends Error {
+  /** The class's name. */
   override readonly name = "ModelNotFoundError";
 }
 

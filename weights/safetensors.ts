@@ -97,7 +97,6 @@ function usable(path: string, entry: Entry): TensorInfo & Pick<Entry, "begin"> {
   );
 }
 
-/** Fills `into` with the file's bytes from `offset` on. */
 function readAt(file: Deno.FsFile, path: string, offset: number, into: Uint8Array<ArrayBuffer>): typeof into {
   file.seekSync(offset, Deno.SeekMode.Start);
   let done = 0;

@@ -19,7 +19,6 @@ export interface Entry {
   readonly end: number;
 }
 
-/** What a header says. */
 export interface Header {
   /** Its tensors, in the order of their bytes. */
   readonly entries: readonly Entry[];

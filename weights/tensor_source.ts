@@ -9,7 +9,6 @@ import { shown } from "./json.ts";
 /** An element type that can be read: IEEE half, bfloat16, IEEE single. */
 export type DType = "F16" | "BF16" | "F32";
 
-/** What is known of a tensor before its bytes are read. */
 export interface TensorInfo {
   /** The name that {@link TensorSource.read} takes. */
   readonly name: string;

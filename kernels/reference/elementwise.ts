@@ -42,7 +42,6 @@ export function geglu(x: NumberArray): NumberArray {
   });
 }
 
-/** The channels of `x`, then those of `y`. */
 export function concat(x: NumberArray, y: NumberArray): NumberArray {
   const out = zeros(x.batch, x.channels + y.channels, x.height, x.width);
   const [xs, ys] = [x.values.length / x.batch, y.values.length / y.batch];

@@ -190,7 +190,6 @@ export interface UnetInputs {
   readonly timesteps: Tensor;
   /** The embedded guidance scale of all steps, `[1, guidanceWidth, steps]`, for a UNet that takes one. */
   readonly guidance?: Tensor | undefined;
-  /** One `u32`: the index of the running step. */
   readonly step: Memory;
   /** `[batch, width, tokens]`. */
   readonly context: Tensor;

@@ -69,7 +69,6 @@ function findWeights(paths: readonly string[], stem: string, half: boolean): rea
 }
 
 export interface Plan extends Needed<HubFile> {
-  /** The commit that the revision stands for. */
   readonly commit: string;
 }
 

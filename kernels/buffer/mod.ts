@@ -7,7 +7,7 @@ import type { Way } from "../launch.ts";
 import { chooseFlashTile, flashAttention } from "./flash_attention.ts";
 import { groupNorm, groupNormSplit, splitPays } from "./group_norm.ts";
 import { layerNorm } from "./layer_norm.ts";
-import { bufferLayout, decode, encode, pack, quads, sampleColumns } from "./layout.ts";
+import { bufferLayout, decode, encode, layoutOf, pack, quads, sampleColumns } from "./layout.ts";
 import { product } from "./product.ts";
 import { softmax, softmaxRows } from "./softmax.ts";
 import { winogradInput, winogradOutput, winogradWeights } from "./winograd.ts";
@@ -65,10 +65,11 @@ export function bufferBackend(capabilities: Capabilities = LEAST): Backend {
   };
 }
 
-/** Flash attention where the head's width and the workgroup's memory allow it. */
+/** Flash attention where the head's width and the workgroup's memory allow it; in float16 where all operands are. */
 function flashWays(spec: AttentionSpec, { subgroups, workgroupBytes, float16 }: Capabilities): readonly Way[] {
   const width = spec.q.channels / spec.heads;
   if (!subgroups || width % 8 !== 0) return [];
-  const tile = chooseFlashTile(width, workgroupBytes, float16 === "arithmetic");
+  const stored = [spec.q, spec.k, spec.v].every((x) => layoutOf(x).element === "f16");
+  const tile = chooseFlashTile(width, workgroupBytes, stored && float16 === "arithmetic");
   return tile ? [{ kernels: "flash", launches: () => [flashAttention(spec, tile)] }] : [];
 }

@@ -6,6 +6,7 @@ import type { Backend } from "./backend.ts";
 import type { Gpu } from "./gpu.ts";
 import { bufferBackend } from "./buffer/mod.ts";
 import { probeTextures } from "./probe.ts";
+import type { Selection } from "./selection.ts";
 import { textureBackend } from "./texture/mod.ts";
 
 export interface Backends {
@@ -20,8 +21,9 @@ export interface Backends {
   readonly why: string;
 }
 
-export async function chooseBackends(gpu: Gpu): Promise<Backends> {
-  const { textures, why } = await probeTextures(gpu);
+/** The kernels that suit a GPU; `selection` remembers what was measured for that. */
+export async function chooseBackends(gpu: Gpu, selection?: Selection): Promise<Backends> {
+  const { textures, why } = await probeTextures(gpu, selection);
   if (textures) return { exact: textureBackend, half: textureBackend, why };
   const { features, limits } = gpu.device;
   const capabilities = {

@@ -82,6 +82,17 @@ export class Selection {
     this.#now = now;
   }
 
+  /** Times that an earlier run kept under `key`, unless all is to be timed again. */
+  recall(key: string): KernelTimes | undefined {
+    return this.#tune ? undefined : this.#kept.get(key);
+  }
+
+  /** Keeps times that were not taken by {@link measure}. */
+  keep(key: string, times: KernelTimes): void {
+    this.#kept.set(key, times);
+    this.#store?.write(this.#adapter, this.#kept);
+  }
+
   /** Which of `kernels` was timed as the fastest; undefined where the rules choose. */
   fastest(key: string, kernels: readonly string[]): string | undefined {
     const times = this.#kept.get(key) ?? {};

@@ -10,6 +10,7 @@ import { type Kernel, kernel } from "./kernel.ts";
 import { chooseBackends } from "./mod.ts";
 import { Ops } from "./ops.ts";
 import { Program } from "./program.ts";
+import { Selection, type SelectionOptions } from "./selection.ts";
 import type { Memory } from "./tensor.ts";
 
 /** A computation whose result is known. */
@@ -35,10 +36,10 @@ export interface Examination {
 /** Lanes of the float32 kernel, and values of its result. */
 const LANES = 64;
 
-/** Finds out what `gpu` has and runs the self-tests. */
-export async function examine(gpu: Gpu): Promise<Examination> {
+/** Finds out what `gpu` has and runs the self-tests; kernels are chosen as pipelines with these options choose them. */
+export async function examine(gpu: Gpu, options?: SelectionOptions): Promise<Examination> {
   const { features, limits } = gpu.device;
-  const { exact, half, why } = await chooseBackends(gpu);
+  const { exact, half, why } = await chooseBackends(gpu, new Selection(gpu.adapter, options));
   const float16 = features.has("shader-f16");
   return {
     features: Object.fromEntries(FEATURES.map((name) => [name, features.has(name as GPUFeatureName)])),

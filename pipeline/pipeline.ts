@@ -92,9 +92,10 @@ export class Pipeline implements AsyncDisposable {
   static async load(gpu: Gpu, model: Model, options: PipelineOptions = {}): Promise<Pipeline> {
     checkModel(model);
     const { precision, kernels: optimizations = AUTO } = options;
-    const backends = options.backends ?? await chooseBackends(gpu);
+    const selection = new Selection(gpu.adapter, options.selection);
+    const backends = options.backends ?? await chooseBackends(gpu, selection);
     const backend = halfPrecision(model, precision) ? backends.half : backends.exact;
-    const recording = { optimizations, selection: new Selection(gpu.adapter, options.selection) };
+    const recording = { optimizations, selection };
     const once = { ...recording, transformedBytes: VAE_TRANSFORMED_BYTES };
     const ops = new Ops(gpu, backend, recording);
     const exactVaeOps = new Ops(gpu, backends.exact, once);

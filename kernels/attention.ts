@@ -6,7 +6,8 @@ import { type AttentionSpec, type Backend, planTensor, type ProductSpec, type St
 import { transpose } from "./elementwise.ts";
 import type { Launch, Way } from "./launch.ts";
 import type { Optimizations } from "./optimizations.ts";
-import { pixels, type Tensor } from "./tensor.ts";
+import { MOST_BOUND, parts } from "./parts.ts";
+import { channelsOf, pixels, type Tensor } from "./tensor.ts";
 
 export interface ScoredAttentionSpec extends AttentionSpec {
   /** Whether query `q` sees only keys up to `q`. */
@@ -55,8 +56,24 @@ export function softmaxFuses(on: Optimizations, backend: Backend, { width, queri
   return queries * keys >= 1 << 16 && width <= backend.widestFusedSoftmax;
 }
 
-/** The launches of an attention whose scores are `[batch x heads x keys, queries]`, keys padded to a multiple of 4. */
-export function scoredAttention(backend: Backend, spec: ScoredAttentionSpec): readonly Launch[] {
+/** The launches of an attention with its scores in memory, for as many heads at once as every adapter can bind. */
+export function scoredAttention(
+  backend: Backend,
+  spec: ScoredAttentionSpec,
+  mostBytes = MOST_BOUND,
+): readonly Launch[] {
+  const { q, k, v, out, heads } = spec;
+  const width = q.channels / heads;
+  const perHead = 4 * q.batch * pixels(q) * Math.ceil(pixels(k) / 4) * 4;
+  // A view begins at a multiple of four channels.
+  return parts(heads, mostBytes / perHead, width % 4 === 0 ? 1 : 4).flatMap(({ first, count }) => {
+    const some = (x: Tensor) => channelsOf(x, first * width, count * width);
+    return attendHeads(backend, { ...spec, q: some(q), k: some(k), v: some(v), out: some(out), heads: count });
+  });
+}
+
+/** All heads at once: scores are `[batch x heads x keys, queries]`, keys padded to a multiple of 4. */
+function attendHeads(backend: Backend, spec: ScoredAttentionSpec): readonly Launch[] {
   const { q, k, v, out, heads, causal } = spec;
   const width = q.channels / heads;
   const [queries, keys] = [pixels(q), pixels(k)];

@@ -37,19 +37,29 @@ export const LIMITS = [
 /** Features that kernels can use where they exist. `subgroups` is not listed by Deno 2.9, yet can be requested. */
 export const FEATURES = ["shader-f16", "timestamp-query", "subgroups"] as const;
 
+/** What to ask an adapter for; by default all that it has. */
+export interface DeviceOptions {
+  /** Features that may be used where the adapter has them; default {@link FEATURES}. */
+  readonly features?: readonly (typeof FEATURES)[number][];
+  /** Limits to ask for, by name; what is not named stays at WebGPU's default. By default the adapter's {@link LIMITS}. */
+  readonly limits?: Readonly<Record<string, number>>;
+}
+
 /**
  * Opens the fastest adapter.
  *
  * @throws {NoGpuError} when there is no adapter or it refuses a device.
  */
-export async function openDevice(): Promise<{ device: GPUDevice; adapter: AdapterInfo }> {
+export async function openDevice(options: DeviceOptions = {}): Promise<{ device: GPUDevice; adapter: AdapterInfo }> {
   if (Deno.build.os === "linux") prepareLinux();
   const adapter = await navigator.gpu?.requestAdapter({ powerPreference: "high-performance" }) ?? null;
   if (adapter === null) throw new NoGpuError(INSTALL);
-  const requiredLimits = Object.fromEntries(LIMITS.map((name) => [name, adapter.limits[name]]));
-  const features = FEATURES.filter((name) => adapter.features.has(name));
-  const device = await requestDevice(adapter, [...new Set([...features, "subgroups" as const])], requiredLimits)
-    .catch(() => requestDevice(adapter, features, requiredLimits))
+  const { features = FEATURES, limits = Object.fromEntries(LIMITS.map((name) => [name, adapter.limits[name]])) } =
+    options;
+  const listed = features.filter((name) => adapter.features.has(name));
+  const hoped = features.filter((name) => name === "subgroups" || listed.includes(name));
+  const device = await requestDevice(adapter, hoped, limits)
+    .catch(() => requestDevice(adapter, listed, limits))
     .catch((cause) => {
       throw new NoGpuError(`The GPU ${adapter.info.description} refused a device`, { cause });
     });

@@ -2,7 +2,7 @@
  * The GPU: memory, pipelines, transfers and errors. Only this file and device.ts touch WebGPU.
  * @module
  */
-import { type AdapterInfo, openDevice } from "./device.ts";
+import { type AdapterInfo, type DeviceOptions, openDevice } from "./device.ts";
 import { GpuFailedError, GpuMemoryError } from "./errors.ts";
 import type { Kernel } from "./kernel.ts";
 import { Scratch } from "./scratch.ts";
@@ -37,7 +37,8 @@ export class Gpu implements AsyncDisposable {
   readonly scratch: Scratch<Resource> = new Scratch<Resource>(this);
   #resources = new Map<Memory, Resource>();
   #pipelines = new Map<string, GPUComputePipeline>();
-  readonly #checks = new Set<Promise<void>>();
+  /** What the device still has to answer. */
+  readonly #pending = new Set<Promise<void>>();
   #pipelineMilliseconds = 0;
   #bytes = 0;
   #peakBytes = 0;
@@ -60,12 +61,12 @@ export class Gpu implements AsyncDisposable {
   }
 
   /**
-   * Opens the fastest GPU.
+   * Opens the fastest GPU, with all that it has or only what `options` name.
    *
    * @throws {NoGpuError} when there is none.
    */
-  static async open(): Promise<Gpu> {
-    const { device, adapter } = await openDevice();
+  static async open(options?: DeviceOptions): Promise<Gpu> {
+    const { device, adapter } = await openDevice(options);
     return new Gpu(device, adapter);
   }
 
@@ -77,6 +78,13 @@ export class Gpu implements AsyncDisposable {
   /** Bytes of GPU memory held now. */
   get bytes(): number {
     return this.#bytes;
+  }
+
+  /** Lets {@link Symbol.asyncDispose} wait for an answer. A device that is lost gives none, and says so itself. */
+  #pend(answer: Promise<unknown>): void {
+    const done = () => void this.#pending.delete(pending);
+    const pending: Promise<void> = answer.then(done, done);
+    this.#pending.add(pending);
   }
 
   #fail(error: GPUError): void {
@@ -199,8 +207,8 @@ export class Gpu implements AsyncDisposable {
     this.#stagedBytes += data.byteLength;
     if (this.#stagedBytes < MOST_STAGED) return;
     this.device.queue.submit([]);
-    // Deno waits inside the call; awaiting its promise would only sleep.
-    void this.device.queue.onSubmittedWorkDone();
+    // Deno waits inside the call; awaiting its promise here would only sleep.
+    this.#pend(this.device.queue.onSubmittedWorkDone());
     this.#stagedBytes = 0;
   }
 
@@ -262,11 +270,11 @@ export class Gpu implements AsyncDisposable {
         layout: "auto",
         compute: { module, entryPoint: "main" },
       });
-      const checked = this.device.popErrorScope().then((error) => {
-        if (error) this.#failure ??= new GpuFailedError(`Kernel ${kernel.name} was refused: ${error.message}`);
-        this.#checks.delete(checked);
-      });
-      this.#checks.add(checked);
+      this.#pend(
+        this.device.popErrorScope().then((error) => {
+          if (error) this.#failure ??= new GpuFailedError(`Kernel ${kernel.name} was refused: ${error.message}`);
+        }),
+      );
       this.#pipelines.set(kernel.wgsl, pipeline);
       this.#pipelineMilliseconds += performance.now() - started;
     }
@@ -295,7 +303,7 @@ export class Gpu implements AsyncDisposable {
 
   /** Gives all memory back and closes the device. */
   async [Symbol.asyncDispose](): Promise<void> {
-    await Promise.all(this.#checks);
+    await Promise.all(this.#pending);
     for (const resource of this.#resources.values()) this.release(resource);
     this.#resources.clear();
     this.device.destroy();

@@ -17,6 +17,7 @@ import {
 import { separateGeglu } from "./baseline.ts";
 import type { Launch, Way } from "./launch.ts";
 import type { Optimizations } from "./optimizations.ts";
+import { MOST_BOUND, type Part, parts } from "./parts.ts";
 import { channelsOf, columns, type Memory, pixels, type Tensor } from "./tensor.ts";
 import { POINTS, tiles } from "./winograd.ts";
 
@@ -114,9 +115,6 @@ function winogradRuns(on: Optimizations, { winograd }: Backend, shape: WinogradS
  */
 const MOST_BYTES = { strip: 160 << 20, weights: 128 << 20 };
 
-/** What every WebGPU adapter can bind in one piece. */
-const MOST_BOUND = 128 << 20;
-
 export interface WinogradConvolutionSpec extends LayerSpec {
   readonly window: Window;
   /** The layer's weights, if they are transformed already. */
@@ -131,22 +129,6 @@ export function weightPoints(layer: Layer, outputs: number = layer.out): Shape {
 
 function padded(channels: number): number {
   return Math.ceil(channels / 4) * 4;
-}
-
-interface Part {
-  readonly first: number;
-  readonly count: number;
-}
-
-/** `count` things in parts of at most `most`; each part but the last a multiple of `unit`, and at least that. */
-function parts(count: number, most: number, unit: number): readonly Part[] {
-  most = Math.max(unit, Math.floor(most / unit) * unit);
-  // As even as can be: a small last part keeps a GPU waiting.
-  const size = Math.ceil(count / Math.ceil(count / most) / unit) * unit;
-  return Array.from({ length: Math.ceil(count / size) }, (_, i) => {
-    const first = i * size;
-    return { first, count: Math.min(size, count - first) };
-  });
 }
 
 /**

@@ -24,8 +24,11 @@ export interface Backends {
 /** The kernels that suit a GPU; `selection` remembers what was measured for that. */
 export async function chooseBackends(gpu: Gpu, selection?: Selection): Promise<Backends> {
   const { textures, why } = await probeTextures(gpu, selection);
-  if (textures) return { exact: textureBackend, half: textureBackend, why };
-  const { features, limits } = gpu.device;
+  return { ...textures ? { exact: textureBackend, half: textureBackend } : bufferBackends(gpu), why };
+}
+
+/** The kernels that read buffers, as far as the device's features and limits allow them. */
+export function bufferBackends({ device: { features, limits } }: Gpu): Pick<Backends, "exact" | "half"> {
   const capabilities = {
     subgroups: features.has("subgroups" as GPUFeatureName),
     threads: limits.maxComputeInvocationsPerWorkgroup,
@@ -33,7 +36,7 @@ export async function chooseBackends(gpu: Gpu, selection?: Selection): Promise<B
   };
   const half = features.has("shader-f16");
   const exact = bufferBackend({ ...capabilities, float16: half ? "storage" : "pairs" });
-  return { exact, half: half ? bufferBackend({ ...capabilities, float16: "arithmetic" }) : exact, why };
+  return { exact, half: half ? bufferBackend({ ...capabilities, float16: "arithmetic" }) : exact };
 }
 
 export type { AdapterInfo } from "./device.ts";

@@ -46,8 +46,13 @@ export class Program {
   readonly #withdraw: () => void;
   #bound: Bound | undefined;
 
-  /** Takes part in the planning of the memory that the programs of `gpu` share. */
+  /**
+   * Takes part in the planning of the memory that the programs of `gpu` share.
+   *
+   * @throws {GpuMemoryError} when one binding cannot hold a value.
+   */
   constructor(gpu: Gpu, launches: readonly Launch[]) {
+    for (const { layout, label } of launches.flatMap(({ memory }) => memory)) gpu.measure(layout, label);
     this.#gpu = gpu;
     this.#launches = launches;
     this.#withdraw = gpu.scratch.claim(launches, (memory) => this.#bound = bind(gpu, launches, memory));

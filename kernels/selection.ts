@@ -165,8 +165,6 @@ function bytesOfMemory(launches: readonly Launch[]): number {
 export function timerOf(gpu: Gpu): Timer {
   return (launches) =>
     gpu.attempt(async () => {
-      // Before any of it is allocated.
-      for (const { layout, label } of launches.flatMap(({ memory }) => memory)) gpu.measure(layout, label);
       const own = new Map<Memory, Memory>();
       const ownOf = (memory: Memory): Memory => {
         if (!own.has(memory)) own.set(memory, { ...memory, kept: false });

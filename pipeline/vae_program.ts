@@ -53,8 +53,7 @@ export async function recordDecoder(
   const { latentChannels, imageChannels, factor } = weights.config;
   const from = { channels: latentChannels, scale: 1 };
   const half = { weights, build: decode, from, to: { channels: imageChannels, scale: factor } };
-  const grid = chooseGrid(ops, half, latent, tiling);
-  return await record(ops, half, grid, tileCount(grid) === 1 ? latent : undefined);
+  return await recordFitting(ops, half, { size: latent, tiling, given: latent });
 }
 
 /**
@@ -71,7 +70,7 @@ export async function recordEncoder(
   const { latentChannels, imageChannels, factor } = weights.config;
   const from = { channels: imageChannels, scale: factor };
   const half = { weights, build: encode, from, to: { channels: 2 * latentChannels, scale: 1 } };
-  return await record(ops, half, chooseGrid(ops, half, size, tiling));
+  return await recordFitting(ops, half, { size, tiling });
 }
 
 async function record(ops: Ops, half: Half, grid: Grid, given?: Tensor): Promise<VaeProgram> {
@@ -99,23 +98,45 @@ async function record(ops: Ops, half: Half, grid: Grid, given?: Tensor): Promise
   };
 }
 
-/** One tile for the whole picture, unless it is to be or must be cut. */
-function chooseGrid(ops: Ops, half: Half, size: Size, tiling: VaeTiling): Grid {
+/**
+ * One tile for the whole picture, unless it is to be or must be cut; then tiles of the size that the VAE was trained on,
+ * or the next smaller ones that the GPU can bind.
+ */
+async function recordFitting(
+  ops: Ops,
+  half: Half,
+  { size, tiling, given }: { readonly size: Size; readonly tiling: VaeTiling; readonly given?: Tensor },
+): Promise<VaeProgram> {
   const { factor, sampleSize } = half.weights.config;
   const whole = tileGrid(size, Infinity);
-  const cut = tileGrid(size, Math.max(SMALLEST_TILE, Math.floor(sampleSize / factor)));
-  if (tileCount(cut) === 1) return whole;
-  if (tiling === "on") return cut;
+  const trained = tileGrid(size, Math.max(SMALLEST_TILE, Math.floor(sampleSize / factor)));
+  const cut = tiling === "on" || tiling === "auto" && tileCount(trained) > 1 && !fitsBudget(ops, half, size);
+  let grid = cut ? trained : whole;
+  while (true) {
+    try {
+      return await record(ops, half, grid, tileCount(grid) === 1 ? given : undefined);
+    } catch (cause) {
+      if (!(cause instanceof GpuMemoryError)) throw cause;
+      if (tiling === "off") {
+        throw new GpuMemoryError(
+          `The picture is too large to decode or encode whole; let the VAE use tiles: ${cause.message}`,
+          { cause },
+        );
+      }
+      const longest = Math.max(grid.rows.tile, grid.columns.tile);
+      if (longest <= SMALLEST_TILE) throw cause;
+      grid = grid === whole && tileCount(trained) > 1 ? trained : tileGrid(size, Math.max(SMALLEST_TILE, longest >> 1));
+    }
+  }
+}
+
+/** Whether the GPU can bind what the whole picture needs, and it is not more than may be spent on it. */
+function fitsBudget(ops: Ops, half: Half, size: Size): boolean {
   try {
-    const bytes = ops.plannedBytes(steps(ops, half, keepField(ops, half.from, size), keepField(ops, half.to, size)));
-    return tiling === "off" || bytes <= BUDGET ? whole : cut;
+    return ops.plannedBytes(steps(ops, half, keepField(ops, half.from, size), keepField(ops, half.to, size))) <= BUDGET;
   } catch (cause) {
     if (!(cause instanceof GpuMemoryError)) throw cause;
-    if (tiling === "auto") return cut;
-    throw new GpuMemoryError(
-      `The picture is too large to decode or encode whole; let the VAE use tiles: ${cause.message}`,
-      { cause },
-    );
+    return false;
   }
 }
 

@@ -1,4 +1,4 @@
-import { assertThrows } from "@std/assert";
+import { assertEquals, assertThrows } from "@std/assert";
 import { scoredAttention } from "../../kernels/attention.ts";
 import { planTensor } from "../../kernels/backend.ts";
 import { activate, combine, separateGroupNorm } from "../../kernels/baseline.ts";
@@ -144,14 +144,17 @@ testBackends("attention with scores in memory equals the reference", async (benc
     const most = 4 / 3 * Math.sqrt(width);
     const scores = dotTolerance(width) / Math.sqrt(width);
     const allowed = 2 * (scores + 2 * EPSILON * (3 + 2 * most)) + 4 * EPSILON * Math.sqrt(keys);
-    for (const fused of [false, true]) {
-      const name = fused ? "partially fused" : "stored";
+    for (const [fused, mostBytes] of [[false, Infinity], [true, Infinity], [false, 1], [true, 1]] as const) {
+      const name = `${fused ? "partially fused" : "stored"}${mostBytes === 1 ? ", head by head" : ""}`;
       await t.step(`${name} ${[batch, heads, width, queries, keys]}`, async () => {
         const [a, b, c] = [bench.tensor(q), bench.tensor(k), bench.tensor(v)];
         const got = await bench.run(() => {
           const out = planTensor(bench.ops.backend, q, "attention");
           const spec = { q: a, k: b, v: c, out, heads, causal: false, fused };
-          bench.ops.launch(...scoredAttention(bench.ops.backend, spec));
+          const launches = scoredAttention(bench.ops.backend, spec, mostBytes);
+          const whole = scoredAttention(bench.ops.backend, spec);
+          assertEquals(launches.length, whole.length * (mostBytes === 1 ? heads : 1));
+          bench.ops.launch(...launches);
           return out;
         });
         assertClose(got, want, allowed, name);

@@ -185,7 +185,7 @@ Deno.test("what cannot be drawn is refused before the GPU works", () =>
       [{ steps: 0 }, "0 steps are not possible"],
       [{ scheduler: "magic" }, "Scheduler magic is not known"],
       [{ clipSkip: 0 }, "the text encoder has layers 1 to"],
-      [{ clipSkip: 50 }, "Clip skip is 50"],
+      [{ clipSkip: 50 }, "layers 1 to 3, not 50"],
     ];
     for (const [change, message] of refusals) await assertRejects(() => pixels(pipeline, change), RangeError, message);
     assertEquals(gpu.bytes, bytes);

@@ -1,12 +1,14 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { GpuMemoryError } from "../../kernels/mod.ts";
 import { Ops } from "../../kernels/ops.ts";
+import { bytesOf, type Layout } from "../../kernels/tensor.ts";
 import { readVaeConfig } from "../../pipeline/nets/config.ts";
 import { Parameters } from "../../pipeline/nets/parameters.ts";
 import { readDecoder, readEncoder, type VaeWeights } from "../../pipeline/nets/vae.ts";
 import type { VaeTiling } from "../../pipeline/request.ts";
 import { recordDecoder, recordEncoder, type VaeProgram } from "../../pipeline/vae_program.ts";
 import { openModel } from "../../pipeline/model.ts";
+import { override } from "../kernels/fake_device.ts";
 import { withOps } from "./stages.ts";
 
 /** The embedded model's VAE, whose tiles are 32x32 pixels of a latent. */
@@ -90,18 +92,29 @@ async function compareOne({ ops, decoder }: Vae): Promise<void> {
 
 async function choose({ ops, decoder }: Vae): Promise<void> {
   const latent = ops.keep({ batch: 1, channels: 4, height: 33, width: 128 }, "latent");
-  const tiles = async (tiling: VaeTiling, plannedBytes: () => number) => {
-    const limited = Object.assign(new Ops(ops.gpu, ops.backend), { plannedBytes });
+  /** Tiles where one binding holds `most` bytes and a program is planned to need `planned`; the most that it asked for. */
+  const record = async (tiling: VaeTiling, { most = Infinity, planned = 0 }) => {
+    let asked = 0;
+    const measure = (layout: Layout, label: string) => {
+      const bytes = bytesOf(layout);
+      if (bytes > most) throw new GpuMemoryError(`Buffer ${label} is too large`);
+      asked = Math.max(asked, bytes);
+      return bytes;
+    };
+    const limited = Object.assign(new Ops(override(ops.gpu, { measure }), ops.backend), {
+      plannedBytes: () => planned,
+    });
     const program = await recordDecoder(limited, decoder, latent, tiling);
     program.dispose();
-    return program.tiles;
+    return { tiles: program.tiles, asked };
   };
-  const refuse = () => {
-    throw new GpuMemoryError("product needs 256.0 MiB, more than the 128.0 MiB this GPU can bind");
-  };
-  assertEquals(await tiles("auto", () => 3 * 2 ** 30), 1);
-  assertEquals(await tiles("auto", () => 3 * 2 ** 30 + 1), 2 * 5);
-  assertEquals(await tiles("auto", refuse), 2 * 5);
-  assertEquals(await tiles("off", () => 2 ** 40), 1);
-  await assertRejects(() => tiles("off", refuse), GpuMemoryError, "more than the 128.0 MiB this GPU can bind");
+  const whole = await record("auto", { planned: 3 * 2 ** 30 });
+  assertEquals(whole.tiles, 1);
+  assertEquals((await record("auto", { planned: 3 * 2 ** 30 + 1 })).tiles, 2 * 5);
+  assertEquals((await record("off", { planned: 2 ** 40 })).tiles, 1);
+  const tiled = await record("auto", { most: whole.asked - 1 });
+  assertEquals(tiled.tiles, 2 * 5);
+  assertEquals((await record("auto", { most: tiled.asked - 1 })).tiles, 3 * 11);
+  await assertRejects(() => record("auto", { most: 1 }), GpuMemoryError, "is too large");
+  await assertRejects(() => record("off", { most: whole.asked - 1 }), GpuMemoryError, "let the VAE use tiles: Buffer");
 }

@@ -196,7 +196,10 @@ export interface Vectors {
   readonly reads: number;
   /** WGSL `NAME_load(row, column) -> vec4<f32>`. */
   reading(tensors: Readonly<Record<string, Tensor>>): Operands;
-  /** WGSL `NAME_store(row, column, value)`. */
+  /**
+   * WGSL `NAME_store(NAME_at(row, column), value)`: for llvmpipe the place must be computed first, otherwise what is
+   * limited by memory takes 7 % longer.
+   */
   writing(tensors: Readonly<Record<string, Tensor>>): Operands;
   /** WGSL `over_lanes(v: vec4<f32>, lane: i32) -> vec4<f32>`: the sum over the lanes of a workgroup of `lanes`. */
   readonly sums: { readonly lanes: number; readonly text: string };

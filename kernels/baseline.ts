@@ -116,7 +116,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
   }
   let result = over_lanes(sum, lane);
-  if (lane == 0) { out_store(row, sample, ${inTexels ? "result" : "vec4<f32>(dot(result, vec4<f32>(1.0)))"}); }
+  if (lane == 0) { out_store(out_at(row, sample), ${inTexels ? "result" : "vec4<f32>(dot(result, vec4<f32>(1.0)))"}); }
 }`,
     workgroups: [rows, x.batch, 1],
   });

@@ -79,10 +79,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   ${
       unroll(reads, (i) =>
         `let row${i} = first_row + ${i} * size.below;
-  let inside${i} = row${i} < size.rows && column < size.columns;
-  let value${i} = value(min(row${i}, size.rows - 1), min(column, size.columns - 1));`)
+  let at${i} = out_at(row${i}, column);
+  let value${i} = value(row${i}, column);`)
     }
-  ${unroll(reads, (i) => `if (inside${i}) { out_store(row${i}, column, value${i}); }`)}
+  ${unroll(reads, (i) => `if (row${i} < size.rows && column < size.columns) { out_store(at${i}, value${i}); }`)}
 }`,
     workgroups: [Math.ceil(count / across), Math.ceil(rows / (below * reads)), 1],
   });
@@ -149,7 +149,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
   ${
       unroll(4, (i) =>
-        `out_store(${row("sample * size.block_columns + c", i)}, ${column("r", i)}, vec4<f32>(${
+        `out_store(out_at(${row("sample * size.block_columns + c", i)}, ${column("r", i)}), vec4<f32>(${
           [0, 1, 2, 3].map((j) =>
             `t${j}[${i}]`
           ).join(", ")

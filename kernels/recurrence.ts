@@ -117,8 +117,8 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     }
   ${unroll(count, (i) => `let old${i} = states[${i} * size.length + index];`)}
   ${unroll(count, (i) => `let new${i} = ${newState(i)};\n  states[${i} * size.length + index] = new${i};`)}
-  out_store(row, column, new0 * ${at(0)});
-  ${mixed ? `out_store(row, size.columns + column, new0 * ${at(0)});` : ""}
+  out_store(out_at(row, column), new0 * ${at(0)});
+  ${mixed ? `out_store(out_at(row, size.columns + column), new0 * ${at(0)});` : ""}
 }`,
     workgroups: [Math.ceil(columns / LANES), rows, 1],
   });

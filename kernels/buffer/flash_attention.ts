@@ -212,7 +212,7 @@ maximum${h} = top${h};`
     eachQuad((h) =>
       `if (first_quad + ${places.quad(h)} < size.q_sample) {
   let quad = i32(group.z) * size.out_sample + first_quad + ${places.quad(h)};
-${unroll(share, (c) => `  out_store(head + x + ${LANES * c}, quad, o${c}_${h} / sum${h});`)}
+${unroll(share, (c) => `  out_store(out_at(head + x + ${LANES * c}, quad), o${c}_${h} / sum${h});`)}
 }`
     )
   }

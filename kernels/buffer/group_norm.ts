@@ -44,7 +44,7 @@ function storeText(i: number, { sample, silu }: { readonly sample: string; reado
   let row = first_row + i${i} / size.x_sample;
   let parameters = affine_load(row, 0);
   let result = (v${i} - mean) * (scale * parameters.x) + parameters.y;
-  out_store(row, ${sample} * size.out_sample + i${i} % size.x_sample, ${silu ? "silu(result)" : "result"});
+  out_store(out_at(row, ${sample} * size.out_sample + i${i} % size.x_sample), ${silu ? "silu(result)" : "result"});
 }`;
 }
 

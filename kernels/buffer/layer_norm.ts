@@ -59,7 +59,7 @@ ${
       unroll(READS, (i) =>
         `if (row${i} < size.rows) {
   let parameters = affine_load(row${i}, 0);
-  out_store(row${i}, quad, (v${i} - mean) * scale * parameters.x + parameters.y);
+  out_store(out_at(row${i}, quad), (v${i} - mean) * scale * parameters.x + parameters.y);
 }`)
     }`)
   }

@@ -121,30 +121,29 @@ function each(tensors: Readonly<Record<string, Tensor>>, make: (name: string, x:
   return joinOperands(...Object.entries(tensors).map(([name, x]) => make(name, x)));
 }
 
-/** WGSL of the place of a row and a quad; sample `b` starts at quad `b * size.NAME_sample`. */
-function placeText(name: string): string {
-  return `(size.${name}_row + row) * size.${name}_stride + quad`;
+/** WGSL `NAME_at(row, quad)`: where a quad lies; sample `b` starts at quad `b * size.NAME_sample`. */
+function addressText(name: string): string {
+  return `fn ${name}_at(row: i32, quad: i32) -> i32 { return (size.${name}_row + row) * size.${name}_stride + quad; }`;
 }
 
 /** WGSL `NAME_load(row, quad) -> vec4<f32>`. */
 export function reading(tensors: Readonly<Record<string, Tensor>>): Operands {
   return each(tensors, (name, x) =>
     operand(name, x, {
-      text: `fn ${name}_load(row: i32, quad: i32) -> vec4<f32> {
-  let at = ${placeText(name)};
-  return ${quadText(name, x, "at")};
-}`,
+      text: `${addressText(name)}
+fn ${name}_load(row: i32, quad: i32) -> vec4<f32> { let at = ${name}_at(row, quad); return ${
+        quadText(name, x, "at")
+      }; }`,
     }));
 }
 
-/** WGSL `NAME_store(row, quad, value)`. */
+/** WGSL `NAME_store(at, value)`. */
 export function writing(tensors: Readonly<Record<string, Tensor>>): Operands {
   return each(tensors, (name, x) =>
     operand(name, x, {
       written: true,
-      text: `fn ${name}_store(row: i32, quad: i32, value: vec4<f32>) {
-  ${name}[${placeText(name)}] = ${storedText(x, "value")};
-}`,
+      text: `${addressText(name)}
+fn ${name}_store(at: i32, value: vec4<f32>) { ${name}[at] = ${storedText(x, "value")}; }`,
     }));
 }
 
@@ -161,7 +160,7 @@ export function readingScalars(tensors: Readonly<Record<string, Tensor>>): Opera
 }
 
 /**
- * WGSL `NAME_at(index)`: four columns, or one where `scalar`, as `type`, by their place in memory, for loops that step
+ * WGSL `NAME_get(index)`: four columns, or one where `scalar`, as `type`, by their place in memory, for loops that step
  * through it.
  */
 export function indexing(
@@ -170,8 +169,8 @@ export function indexing(
   { scalar = false, type = "f32" }: { readonly scalar?: boolean; readonly type?: "f32" | "f16" } = {},
 ): Operands {
   const text = scalar
-    ? `fn ${name}_at(index: i32) -> ${type} { return ${singleText(name, x, "index", type)}; }`
-    : `fn ${name}_at(index: i32) -> vec4<${type}> { return ${quadText(name, x, "index", type)}; }`;
+    ? `fn ${name}_get(index: i32) -> ${type} { return ${singleText(name, x, "index", type)}; }`
+    : `fn ${name}_get(index: i32) -> vec4<${type}> { return ${quadText(name, x, "index", type)}; }`;
   return operand(name, x, { scalar, text });
 }
 

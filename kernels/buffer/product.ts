@@ -83,7 +83,7 @@ function epilogueText(spec: ProductSpec, tile: ProductTile, epilogue: EpilogueTe
         };
         const gate = geglu ? { gate: sum(r + 4, "gate_bias", "row + size.m") } : {};
         const value = epilogue.apply(sum(r, "row_bias", "row"), { row: "row", quad, ...gate });
-        lines.push(`if (quad${j} < size.n_quads) { out_store(z.out_row + row, ${quad}, ${value}); }`);
+        lines.push(`if (quad${j} < size.n_quads) { out_store(out_at(z.out_row + row, ${quad}), ${value}); }`);
       }
     }
     lines.push("} }");
@@ -237,7 +237,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   if (quad >= size.n_quads) { return; }
   var sum = vec4<f32>();
   for (var part = 0; part < size.splits; part++) { sum += partial[(part * size.m + row) * size.n_quads + quad]; }
-  out_store(row, quad, ${epilogue.apply(sum, { row: "row", quad: "quad" })});
+  out_store(out_at(row, quad), ${epilogue.apply(sum, { row: "row", quad: "quad" })});
 }`,
     workgroups: [Math.ceil(quads / 64), m, 1],
   });

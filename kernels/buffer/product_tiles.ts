@@ -112,7 +112,7 @@ export function loadA(tile: ProductTile, ragged: boolean, geglu: boolean): Loade
     ragged,
     declare: `let ax = t % ${quads}; let ak = t / ${quads};
 var a_index = (size.a_row + z.a_row + tap * size.k + k + ak) * size.a_pitch + z.a_quad + ${quad};`,
-    value: (index) => `a_at(${index})`,
+    value: (index) => `a_get(${index})`,
     store: (row, value) => `${tileElement(tile, "a", row, "ax")} = ${value};`,
   });
 }
@@ -130,7 +130,7 @@ export function loadB(tile: ProductTile, ragged: boolean, softmax: boolean): Loa
     declare: `let bx = t % ${quads}; let bk = t / ${quads};
 ${softmax ? "let maximum = rows_load(4 * i32(group.z), n0 / 4 + bx);" : ""}
 var b_index = (size.b_row + z.b_row + k + bk) * size.b_pitch + z.b_quad + n0 / 4 + bx;`,
-    value: (index) => softmax ? `V(exp(b_at(${index}) * size.scale - maximum))` : `b_at(${index})`,
+    value: (index) => softmax ? `V(exp(b_get(${index}) * size.scale - maximum))` : `b_get(${index})`,
     store: (row, value) => `${tileElement(tile, "b", row, "bx")} = ${value};`,
   });
 }
@@ -149,7 +149,7 @@ export function loadWindow(tile: ProductTile, ragged: boolean): Loader {
     declare: `let bx = t % ${columns}; let bk = t / ${columns}; var column = input_column(n0 + bx, tap);
 let b_first = (size.b_row + bk) * size.b_pitch;
 var b_index = b_first + k * size.b_pitch + column;`,
-    value: (index) => `select(E(), b_at(${index}), column >= 0)`,
+    value: (index) => `select(E(), b_get(${index}), column >= 0)`,
     store: (row, value) => `${tileElement(tile, "b", row, "bx >> 2u")}[bx & 3] = ${value};`,
   });
 }

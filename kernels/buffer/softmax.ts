@@ -73,7 +73,8 @@ export function softmax(spec: SoftmaxSpec): Launch {
     eachKey(
       unroll(
         READS,
-        (i) => `if (key${i} < size.padded_keys) { out_store(first_row + key${i}, quad, exp(s${i} - top) / sum); }`,
+        (i) =>
+          `if (key${i} < size.padded_keys) { out_store(out_at(first_row + key${i}, quad), exp(s${i} - top) / sum); }`,
       ),
     ),
   );
@@ -85,8 +86,8 @@ export function softmaxRows(spec: SoftmaxSpec): Launch {
     spec,
     "softmax rows",
     `if (t < ${QUADS}) {
-    out_store(i32(group.y) * 4, quad, top);
-    out_store(i32(group.y) * 4 + 1, quad, sum);
+    out_store(out_at(i32(group.y) * 4, quad), top);
+    out_store(out_at(i32(group.y) * 4 + 1, quad), sum);
   }`,
   );
 }

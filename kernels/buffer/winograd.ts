@@ -140,7 +140,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
       const sum = `vec4<f32>(${[0, 1, 2, 3].map((j) => `y${i}_${j}`).join(", ")})${bias ? " + channel_bias" : ""}`;
       const quad = `first + ${i} * size.tile_columns`;
       return `if (row + ${i} < size.height) {
-  out_store(channel, ${quad}, ${epilogue.apply(sum, { row: "channel", quad })});
+  out_store(out_at(channel, ${quad}), ${epilogue.apply(sum, { row: "channel", quad })});
 }`;
     })
   }

@@ -92,7 +92,7 @@ ${
       `if (n${i} < size.queries) {
 ${
         unroll(slices, (c) =>
-          `out_store(head + ${c}, first_query + n${i}, select(vec4<f32>(), vec4<f32>(${
+          `out_store(out_at(head + ${c}, first_query + n${i}), select(vec4<f32>(), vec4<f32>(${
             [0, 1, 2, 3].map((r) => `o${4 * c + r}.${COMPONENTS[i]}`).join(", ")
           }) / sum.${COMPONENTS[i]}, n${i} < size.queries));`)
       }

@@ -120,7 +120,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       return `if (${column(i)} < size.pixels) {
   let normalised = value(first_slice + s, ${column(i)}) * weight + bias;
   let result = select(normalised, silu(normalised), vec4<bool>(size.silu != 0));
-  out_store(first_slice + s, first_column + ${column(i)}, result);
+  out_store(out_at(first_slice + s, first_column + ${column(i)}), result);
 }`;
     })
   }

@@ -31,8 +31,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   }
   let scale = inverseSqrt(total(squares) / count + size.epsilon);
   for (var slice = 0; slice < size.slices; slice++) {
-    let normalised = (x_load(slice, column) - mean) * scale;
-    out_store(slice, column, normalised * affine_load(slice, 0) + affine_load(slice, 1));
+    let weight = affine_load(slice, 0);
+    let bias = affine_load(slice, 1);
+    out_store(out_at(slice, column), (x_load(slice, column) - mean) * scale * weight + bias);
   }
 }`;
   return launch({

@@ -127,19 +127,13 @@ export function reading(tensors: Readonly<Record<string, Tensor>>): Operands {
   );
 }
 
-/** WGSL `NAME_store(slice, column, value)`. */
+/** WGSL `NAME_store(at, value)`. */
 export function writing(tensors: Readonly<Record<string, Tensor>>): Operands {
   return joinOperands(
-    ...Object.entries(tensors).map(([name, x]) =>
-      operand(
-        name,
-        x,
-        "write",
-        `fn ${name}_store(slice: i32, column: i32, value: vec4<f32>) {
-  textureStore(${name}, ${name}_at(slice, column), value);
-}`,
-      )
-    ),
+    ...Object.entries(tensors).map(([name, x]) => {
+      const text = `fn ${name}_store(at: vec2<i32>, value: vec4<f32>) { textureStore(${name}, at, value); }`;
+      return operand(name, x, "write", text);
+    }),
   );
 }
 

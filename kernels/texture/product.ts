@@ -147,7 +147,7 @@ function epilogueText(spec: ProductSpec, tile: ProductTile, epilogue: EpilogueTe
       // The select keeps LLVM from compiling a chain that ends in a store lane by lane (45 times slower).
       lines.push(
         `if (n${j} < size.n && slice * 4 < size.m) {
-  out_store(z.out_slice + slice, n${j} + z.out_column, select(vec4<f32>(), ${value}, n${j} < size.n));
+  out_store(out_at(z.out_slice + slice, n${j} + z.out_column), select(vec4<f32>(), ${value}, n${j} < size.n));
 }`,
       );
     }

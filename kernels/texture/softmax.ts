@@ -58,7 +58,7 @@ export function softmax(spec: SoftmaxSpec): Launch {
     "softmax",
     `for (var slice = 0; slice < size.slices; slice++) {
     let value = exp(score(slice, query, last) - top) / sum;
-    out_store(i32(group.y) * size.slices + slice, query, value);
+    out_store(out_at(i32(group.y) * size.slices + slice, query), value);
   }`,
   );
 }
@@ -68,6 +68,6 @@ export function softmaxRows(spec: SoftmaxSpec): Launch {
   return build(
     spec,
     "softmax rows",
-    `out_store(i32(group.y), query, select(vec4<f32>(), vec4<f32>(top, sum, 0.0, 0.0), size.slices > 0));`,
+    `out_store(out_at(i32(group.y), query), select(vec4<f32>(), vec4<f32>(top, sum, 0.0, 0.0), size.slices > 0));`,
   );
 }

@@ -17,9 +17,9 @@ function storePoints(value: string, slice: string, column: string): string {
   return eachPoint(
     PATCH,
     (i, j) =>
-      `points_store(${
+      `points_store(points_at(${
         i * PATCH + j
-      } * size.slices + ${slice}, ${column}, select(vec4<f32>(), ${value}${i}_${j}, stored));`,
+      } * size.slices + ${slice}, ${column}), select(vec4<f32>(), ${value}${i}_${j}, stored));`,
   );
 }
 
@@ -122,7 +122,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     eachPoint(TILE, (i, j) =>
       `if (row + ${i} < size.height && column + ${j} < size.width) {
   let value = select(vec4<f32>(), ${result(i, j)}, column + ${j} < size.width);
-  out_store(slice, first + ${i} * size.width + ${j}, value);
+  out_store(out_at(slice, first + ${i} * size.width + ${j}), value);
 }`)
   }
 }`;

@@ -2,14 +2,12 @@
  * Models on this machine and on a hub, without loading a {@link Pipeline}.
  * @module
  */
-import { join } from "@std/path";
 import {
   byPart,
   listModels,
   ModelFileError,
   ModelNotFoundError,
   readConfig,
-  readJson,
   type ReadVariable,
 } from "../weights/mod.ts";
 import { familyOf } from "./families/table.ts";
@@ -65,14 +63,6 @@ function describeMissing(name: string, missing: readonly string[]): string {
 export function describeFamily(directory: string): string {
   const config = readConfig(directory);
   const family = familyOf(config);
-  try {
-    family.read(byPart(() => new ShapeRecorder()), config);
-    return family.name;
-  } catch (cause) {
-    // What diffusers calls the model says most.
-    const { _class_name: kind } = readJson(join(directory, "model_index.json"));
-    const known = typeof kind !== "string" || /^(StableDiffusion(Inpaint)?|LatentConsistencyModel)Pipeline$/.test(kind);
-    if (known || !(cause instanceof ModelFileError)) throw cause;
-    throw new ModelFileError("model_index.json", `a ${kind} is not supported (${cause.message})`, { cause });
-  }
+  family.read(byPart(() => new ShapeRecorder()), config);
+  return family.name;
 }

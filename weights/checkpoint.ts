@@ -2,10 +2,10 @@
  * Opens a model in one file: a safetensors checkpoint in the original naming of Stable Diffusion 1.x or 2.x.
  * @module
  */
-import { basename, dirname, join } from "@std/path";
+import { basename, dirname } from "@std/path";
 import { otherKind } from "./checkpoint_kinds.ts";
 import { ModelFileError, ModelNotFoundError } from "./errors.ts";
-import { kindOf } from "./files.ts";
+import { inside, kindOf } from "./files.ts";
 import type { JsonObject } from "./json.ts";
 import {
   type ByPart,
@@ -106,7 +106,7 @@ function isOpenClip({ tensors }: SafetensorsSource): boolean {
  * the same vocabulary, but OpenCLIP fills up with token 0, which is "!".
  */
 function findTokenizer(path: string, given: string | undefined, openClip: boolean): TokenizerFiles {
-  const folder = given ?? join(dirname(path), TOKENIZER);
+  const folder = given ?? inside(dirname(path), TOKENIZER);
   if (kindOf(folder) === "folder") {
     const files = readTokenizer(folder);
     return openClip ? { ...files, specialTokens: { ...files.specialTokens, pad_token: "!" } } : files;

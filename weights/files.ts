@@ -2,52 +2,72 @@
  * The file system as the readers of models need it: every failure names the file and has an exit code.
  * @module
  */
+import { isAbsolute, join, relative, sep } from "@std/path";
 import { ModelFileError, ModelNotFoundError } from "./errors.ts";
 import { isObject, type JsonObject, shown } from "./json.ts";
+import { LIMITS } from "./limits.ts";
+import { otherFormat } from "./pickle.ts";
 
 export function isFile(path: string): boolean {
   return kindOf(path) === "file";
 }
 
-/** What lies at `path`, links followed. */
+/**
+ * What lies at `path`, links followed: nothing, where they lead in a circle or no file can have this name.
+ * @throws {ModelNotFoundError} this user may not look
+ */
 export function kindOf(path: string): "file" | "folder" | "other" | "nothing" {
+  const { isFile, isDirectory } = found(path, Deno.statSync) ?? {};
+  return isFile ? "file" : isDirectory ? "folder" : isFile === undefined ? "nothing" : "other";
+}
+
+/** What is in a folder, links as they are; nothing where there is no folder. */
+export function entriesIn(folder: string): readonly Deno.DirEntry[] {
+  return found(folder, (path) => Array.from(Deno.readDirSync(path))) ?? [];
+}
+
+function found<T>(path: string, look: (path: string) => T): T | undefined {
   try {
-    const { isFile, isDirectory } = Deno.statSync(path);
-    return isFile ? "file" : isDirectory ? "folder" : "other";
-  } catch (error) {
-    const { NotFound, NotADirectory } = Deno.errors;
-    if (error instanceof NotFound || error instanceof NotADirectory) return "nothing";
-    throw error;
+    return look(path);
+  } catch (cause) {
+    if (cause instanceof Deno.errors.NotCapable) throw cause;
+    if (!(cause instanceof Deno.errors.PermissionDenied)) return undefined;
+    throw new ModelNotFoundError(`This user may not look at ${path}`, { cause });
   }
+}
+
+/** A file that a Hugging Face cache keeps, wherever the cache is. */
+const BLOB = /[/\\]models--[^/\\]+[/\\]blobs[/\\](?:[0-9a-f]{40}|[0-9a-f]{64})$/;
+
+/**
+ * The path of something in a model's folder. A folder is a stranger's: its links may lead to where the hub's own cache
+ * keeps files, and nowhere else out of it.
+ * @throws {ModelFileError} it is a link that leads elsewhere
+ */
+export function inside(folder: string, ...names: readonly string[]): string {
+  const path = join(folder, ...names);
+  const [root, real] = [folder, path].map((path) => found(path, Deno.realPathSync));
+  if (root === undefined || real === undefined || BLOB.test(real)) return path;
+  const way = relative(root, real);
+  if (way !== ".." && !way.startsWith(`..${sep}`) && !isAbsolute(way)) return path;
+  throw new ModelFileError(
+    path,
+    `this is a link out of the folder ${folder}; such links are followed only into a Hugging Face cache, so copy the file`,
+  );
 }
 
 /**
  * Opens a file for reading.
  * @throws {ModelNotFoundError} there is no file, or this user may not read it
+ * @throws {ModelFileError} it is a pipe or a device, of which nobody knows an end
  */
 export function openFile(path: string): Deno.FsFile {
-  return reading(path, Deno.openSync);
-}
-
-/**
- * The text of a UTF-8 file.
- * @throws {ModelNotFoundError} there is no file, or this user may not read it
- * @throws {ModelFileError} the file is not UTF-8
- */
-export function readText(path: string): string {
-  const bytes = reading(path, Deno.readFileSync);
-  try {
-    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
-  } catch (cause) {
-    throw new ModelFileError(path, "the text is not UTF-8", { cause });
-  }
-}
-
-function reading<T>(path: string, read: (path: string) => T): T {
   // Asked first: opening a pipe would wait for its writer.
-  if (!isFile(path)) throw new ModelNotFoundError(`There is no file ${path}`);
+  const kind = kindOf(path);
+  if (kind === "other") throw new ModelFileError(path, "this is a pipe or a device, not a file");
+  if (kind !== "file") throw new ModelNotFoundError(`There is no file ${path}`);
   try {
-    return read(path);
+    return Deno.openSync(path);
   } catch (cause) {
     if (!(cause instanceof Deno.errors.PermissionDenied)) throw cause;
     throw new ModelNotFoundError(`This user may not read the file ${path}`, { cause });
@@ -55,28 +75,70 @@ function reading<T>(path: string, read: (path: string) => T): T {
 }
 
 /**
+ * Fills `into` with the file's bytes from `offset` on.
+ * @throws {ModelFileError} the file has not as many
+ */
+export function readAt(file: Deno.FsFile, path: string, offset: number, into: Uint8Array<ArrayBuffer>): typeof into {
+  file.seekSync(offset, Deno.SeekMode.Start);
+  let done = 0;
+  while (done < into.length) {
+    const read = file.readSync(into.subarray(done));
+    if (read === null) {
+      const missing = into.length - done;
+      throw new ModelFileError(path, `the file ends ${missing} bytes early: it became shorter while it was read`);
+    }
+    done += read;
+  }
+  return into;
+}
+
+/**
+ * The text of a UTF-8 file of at most `most` bytes.
+ * @throws {ModelNotFoundError} there is no file, or this user may not read it
+ * @throws {ModelFileError} the file is longer, or not UTF-8
+ */
+export function readText(path: string, most: number): string {
+  using file = openFile(path);
+  const { size } = file.statSync();
+  if (size > most) throw new ModelFileError(path, `the file has ${size} bytes; at most ${most} are read`);
+  const bytes = readAt(file, path, 0, new Uint8Array(size));
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch (cause) {
+    throw new ModelFileError(path, "the text is not UTF-8", { cause });
+  }
+}
+
+/**
  * The JSON object in a file, with Python's `Infinity` and `NaN` allowed: diffusers writes
  * `"lambda_min_clipped": -Infinity`.
  * @throws {ModelNotFoundError} there is no file, or this user may not read it
- * @throws {ModelFileError} the file does not hold a JSON object
+ * @throws {ModelFileError} the file is too long or does not hold a JSON object
  */
 export function readJson(path: string): JsonObject {
-  const text = readText(path);
-  let value: unknown;
-  try {
-    value = JSON.parse(withoutPythonNumbers(text));
-  } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new ModelFileError(path, `the file is not JSON (${reason})`, { cause });
-  }
+  const value = parseJson(path, withoutPythonNumbers(readText(path, LIMITS.jsonBytes)));
   if (isObject(value)) return value;
   throw new ModelFileError(path, `the file is ${shown(value)}, not an object`);
 }
 
+/**
+ * What JSON says.
+ * @throws {ModelFileError} `file`, or what of it `what` is, is not JSON; V8's own error would quote it
+ */
+export function parseJson(file: string, text: string, what = "the file"): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new ModelFileError(file, otherFormat(text, "JSON") ?? `${what} is not JSON`);
+  }
+}
+
 /** JSON text for Python's: numbers that overflow to infinity, null for NaN, and strings as they are. */
 function withoutPythonNumbers(text: string): string {
-  return text.replace(
-    /"(?:[^"\\]|\\.)*"|\b(?:Infinity|NaN)\b/g,
-    (token) => token === "Infinity" ? "1e999" : token === "NaN" ? "null" : token,
-  );
+  let quoted = false;
+  // Piece by piece, since a pattern of whole strings searches one that never ends again from each of its quotes.
+  return text.replace(/\\.|"|\b(?:Infinity|NaN)\b/gs, (piece) => {
+    if (piece === '"') quoted = !quoted;
+    return quoted || piece.length < 3 ? piece : piece === "NaN" ? "null" : "1e999";
+  });
 }

@@ -11,10 +11,16 @@ export function isObject(value: unknown): value is JsonObject {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-/** A JSON value, or the absence of one, in a few words for an error, however long or deep it is. */
+/** Texts that errors repeat: one word of the characters that names of tensors, files, classes and tokens have. */
+const WORD = /^[\w.:+<|>/-]{0,128}$/;
+
+/**
+ * A JSON value, or the absence of one, in a few words for an error, however long or deep it is. Numbers and single words
+ * are repeated and nothing else is: a text may be any file's content, and not fit for a terminal.
+ */
 export function shown(value: unknown): string {
   if (Array.isArray(value)) return `a list of ${value.length}`;
   if (isObject(value)) return "an object";
-  const text = value === undefined ? "nothing" : JSON.stringify(value);
-  return text.length > 80 ? `${text.slice(0, 80)}...` : text;
+  if (typeof value !== "string") return value === undefined ? "nothing" : String(value);
+  return WORD.test(value) ? `"${value}"` : `a text of ${value.length} characters`;
 }

@@ -8,8 +8,18 @@
 export const LIMITS = {
   /** Bytes of a safetensors header: room for some 200,000 tensors. */
   headerBytes: 25_000_000,
-  /** Bytes of a configuration or an index of shards. */
+  /** Tensors of a file. */
+  tensors: 2 ** 16,
+  /** Characters of a tensor's name. */
+  name: 256,
+  /** Dimensions of a tensor. */
+  dimensions: 8,
+  /** Files of a model's part. */
+  shards: 128,
+  /** Bytes of a configuration, an index of shards, or a hub's list. */
   jsonBytes: 2 ** 24,
+  /** Files of a repository. */
+  repositoryFiles: 2 ** 16,
   /** Bytes of a tokenizer's file. */
   tokenizerBytes: 2 ** 26,
   /** Resolutions of a UNet or VAE. */
@@ -24,8 +34,18 @@ export const LIMITS = {
   channels: 2 ** 14,
   /** Tokens of a chunk. */
   tokens: 4096,
-  /** Rows of a token table. */
+  /** Rows of a token table, and merges of pairs of tokens. */
   vocabulary: 2 ** 20,
+  /** Timesteps that a model was trained with. */
+  timesteps: 10_000,
+  /** Denoising steps. */
+  steps: 1000,
+  /** Scale of guidance. */
+  guidance: 1000,
+  /** Characters of a prompt. */
+  prompt: 2 ** 20,
+  /** Characters of a text that is shown as one line. */
+  line: 200,
   /** Pixels along a side of a latent or a picture that a model was trained with. */
   side: 4096,
 } as const;

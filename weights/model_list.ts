@@ -4,9 +4,10 @@
  */
 import { join } from "@std/path";
 import type { ReadVariable } from "./cache_folder.ts";
-import { isFile, kindOf, readText } from "./files.ts";
+import { entriesIn, isFile, kindOf, readText } from "./files.ts";
 import { type Cache, filesBelow, findWhole, INCOMPLETE, modelCaches, whatLacks } from "./hub/cache.ts";
 import { type Repository, repositoryName, showRepository } from "./hub/repository.ts";
+import { LIMITS } from "./limits.ts";
 import { findEmbedded, listEmbedded } from "./open.ts";
 
 export interface ListedModel {
@@ -53,7 +54,7 @@ function describe(directory: string, about: Pick<ListedModel, "name" | "owner">)
 
 /** The branches and tags that stand for a commit, `main` first. */
 function revisionsOf(refs: string, commit: string): readonly string[] {
-  const revisions = filesBelow(refs).filter((path) => readText(join(refs, path)).trim() === commit);
+  const revisions = filesBelow(refs).filter((path) => readText(join(refs, path), LIMITS.jsonBytes).trim() === commit);
   return revisions.toSorted((a, b) => Number(b === "main") - Number(a === "main") || (a < b ? -1 : 1));
 }
 
@@ -62,8 +63,7 @@ function bytesBelow(folder: string): number {
 }
 
 function foldersIn(folder: string): readonly string[] {
-  if (kindOf(folder) !== "folder") return [];
-  return Array.from(Deno.readDirSync(folder), ({ name }) => name)
+  return entriesIn(folder).map(({ name }) => name)
     .filter((name) => kindOf(join(folder, name)) === "folder")
     .sort();
 }

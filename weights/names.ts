@@ -107,7 +107,10 @@ function canonicalInfo(label: string, name: string, pieces: readonly Piece[], of
   const rest = (info: TensorInfo) => `${info.dtype} ${info.shape.slice(1)}`;
   const whole = Array.from({ length: of }, (_, i) => pieces[i]);
   if (!whole.every((piece) => piece && rest(piece.old) === rest(old))) {
-    throw new ModelFileError(label, `tensor ${name} is stored in ${of} parts, and not all are there or fit together`);
+    throw new ModelFileError(
+      label,
+      `tensor ${shown(name)} is stored in ${of} parts, and not all are there or fit together`,
+    );
   }
   const bytes = pieces.reduce((sum, piece) => sum + piece.bytes, 0);
   const stored = old.shape.length === 0 ? [] : [old.shape[0]! * bytes / old.bytes, ...old.shape.slice(1)];

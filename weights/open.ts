@@ -6,9 +6,10 @@
 import { basename, dirname, join, resolve } from "@std/path";
 import { openCheckpoint } from "./checkpoint.ts";
 import { ModelFileError, ModelNotFoundError } from "./errors.ts";
-import { isFile, kindOf, readJson } from "./files.ts";
+import { entriesIn, inside, isFile, kindOf, readJson } from "./files.ts";
 import { findRepository } from "./hub/cache.ts";
 import { parseRepository } from "./hub/repository.ts";
+import { shown } from "./json.ts";
 import { byPart, partEntry, type PartName, renameOf, TOKENIZER } from "./manifest.ts";
 import type { ModelConfig, ModelFiles, ModelOptions } from "./model.ts";
 import { renameTensors } from "./names.ts";
@@ -18,6 +19,9 @@ import { readSettings } from "./settings.ts";
 import { openShards } from "./shards.ts";
 import type { TensorSource } from "./tensor_source.ts";
 import { readTokenizer } from "./tokenizer_files.ts";
+
+/** The file that makes a folder a model. */
+const INDEX = "model_index.json";
 
 /** The folder of the embedded models: this one, unless the program runs from a URL. */
 const EMBEDDED: string | undefined = import.meta.dirname;
@@ -77,7 +81,7 @@ function notFound(name: string): never {
 
 function openFolder(directory: string, options: ModelOptions): ModelFiles {
   const config = readConfig(directory);
-  const tokenizer = readTokenizer(options.tokenizer ?? join(directory, TOKENIZER));
+  const tokenizer = readTokenizer(options.tokenizer ?? inside(directory, TOKENIZER));
   const settings = readSettings(directory, config.vae);
   using stack = new DisposableStack();
   const parts = byPart((part) => stack.use(openPart(directory, part)));
@@ -93,20 +97,29 @@ function openFolder(directory: string, options: ModelOptions): ModelFiles {
   };
 }
 
+/** Pipelines of diffusers whose models can be drawn with; others have other parts, whatever these are called. */
+const PIPELINES = /^(?:StableDiffusion|StableDiffusionImg2Img|StableDiffusionInpaint|LatentConsistencyModel)Pipeline$/;
+
 /**
  * Reads the configuration of a model folder.
  * @throws {ModelNotFoundError} a file is absent
- * @throws {ModelFileError} a file is not a JSON object
+ * @throws {ModelFileError} a file is not a JSON object, or the model is one of another pipeline
  */
 export function readConfig(directory: string): ModelConfig {
+  const index = inside(directory, INDEX);
+  const { _class_name: pipeline = "StableDiffusionPipeline" } = kindOf(index) === "nothing" ? {} : readJson(index);
+  if (typeof pipeline !== "string" || !PIPELINES.test(pipeline)) {
+    const wanted = "only models of Stable Diffusion 1.x and 2.x can be drawn with";
+    throw new ModelFileError(index, `_class_name is ${shown(pipeline)}; ${wanted}`);
+  }
   return {
-    ...byPart((part) => readJson(join(directory, part, "config.json"))),
-    scheduler: readJson(join(directory, "scheduler", "scheduler_config.json")),
+    ...byPart((part) => readJson(inside(directory, part, "config.json"))),
+    scheduler: readJson(inside(directory, "scheduler", "scheduler_config.json")),
   };
 }
 
 function isModelFolder(path: string): boolean {
-  return isFile(join(path, "model_index.json"));
+  return isFile(join(path, INDEX));
 }
 
 /** Where weights may be; the first that exists is used, so half precision only where nothing else is. */
@@ -115,8 +128,8 @@ const ENDINGS = [".safetensors", ".safetensors.index.json", ".fp16.safetensors",
 /** The weights in `<directory>/<part>` under canonical names. */
 function openPart(directory: string, part: PartName): TensorSource {
   const { stem, folder: naming } = partEntry(part);
-  const folder = join(directory, part);
-  const path = ENDINGS.map((ending) => join(folder, stem + ending)).find(isFile);
+  const folder = inside(directory, part);
+  const path = ENDINGS.map((ending) => inside(folder, stem + ending)).find((path) => kindOf(path) !== "nothing");
   if (path === undefined) throw noWeights(folder, stem);
   const open = path.endsWith(".json") ? openShards : openSafetensors;
   using stack = new DisposableStack();
@@ -127,10 +140,8 @@ function openPart(directory: string, part: PartName): TensorSource {
 }
 
 function noWeights(folder: string, stem: string): Error {
-  for (const { name } of Deno.readDirSync(folder)) {
-    if (!isPickle(name)) continue;
-    return pickleError(join(folder, name), `from_pretrained(${JSON.stringify(dirname(folder))})`);
-  }
+  const pickle = entriesIn(folder).map(({ name }) => name).find(isPickle);
+  if (pickle) return pickleError(join(folder, pickle), `from_pretrained(${JSON.stringify(dirname(folder))})`);
   return new ModelNotFoundError(
     `The model in ${dirname(folder)} has no weights of its ${basename(folder)}: ${stem}.safetensors is not there`,
   );

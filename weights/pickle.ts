@@ -1,5 +1,5 @@
 /**
- * Weights in Python's pickle format, which are not read.
+ * Files that are not read: weights in Python's pickle format, and what was renamed or downloaded wrongly.
  * @module
  */
 import { ModelFileError } from "./errors.ts";
@@ -18,4 +18,22 @@ export function pickleError(path: string, load: string): ModelFileError {
     "a Python pickle can run any program when it is opened, so it is not read; where you trust it, " +
       `convert it with diffusers: StableDiffusionPipeline.${load}.save_pretrained("converted")`,
   );
+}
+
+const CONVERT = "; where you trust it, convert it with diffusers";
+
+/** Formats by how their files begin. */
+const FORMATS: readonly (readonly [begins: RegExp, is: string, advice?: string])[] = [
+  [/^PK\x03\x04/, "a zip archive (a PyTorch .ckpt or .bin?)", CONVERT],
+  // deno-lint-ignore no-control-regex
+  [/^\x80[\x01-\x05]/, "a Python pickle (a PyTorch .ckpt or .bin?)", CONVERT],
+  [/^GGUF/, "a GGUF file (weights of stable-diffusion.cpp?)"],
+  [/^version https:\/\/git-lfs/, "a Git LFS pointer", "; `git lfs pull` fetches the file itself"],
+  [/^\s*<(?:!doctype|html)/i, "a web page", "; download the file itself"],
+];
+
+/** What a file is that should be `wanted`, told by its first characters; undefined when nobody knows. */
+export function otherFormat(start: string, wanted: string): string | undefined {
+  const format = FORMATS.find(([begins]) => begins.test(start));
+  return format && `this is ${format[1]}, not ${wanted}${format[2] ?? ""}`;
 }

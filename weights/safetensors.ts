@@ -3,8 +3,10 @@
  * @module
  */
 import { ModelFileError } from "./errors.ts";
-import { openFile } from "./files.ts";
+import { openFile, readAt } from "./files.ts";
 import { shown } from "./json.ts";
+import { LIMITS } from "./limits.ts";
+import { otherFormat } from "./pickle.ts";
 import { type Entry, parseHeader } from "./safetensors_header.ts";
 import {
   BYTES_PER_ELEMENT,
@@ -14,9 +16,6 @@ import {
   type TensorInfo,
   type TensorSource,
 } from "./tensor_source.ts";
-
-/** Room for some 200,000 tensors; a longer header is not read. */
-const MOST_HEADER_BYTES = 25_000_000;
 
 /** How {@link openSafetensors} treats single tensors. */
 export interface SafetensorsOptions {
@@ -71,13 +70,12 @@ function readHeaderBytes(file: Deno.FsFile, path: string, size: number): number 
   if (size === 0) fail("the file is empty");
   if (size < 8) fail(`the file has only ${size} bytes, not even the 8 of the header's length`);
   const length = readAt(file, path, 0, new Uint8Array(8));
-  if (new TextDecoder().decode(length) === "version ") {
-    fail("the file is a Git LFS pointer, not the model; `git lfs pull` fetches it");
-  }
   const bytes = Number(new DataView(length.buffer).getBigUint64(0, true));
   if (bytes === 0) fail("the header is empty");
-  if (bytes > MOST_HEADER_BYTES) {
-    fail(`the header claims ${bytes} bytes, more than ${MOST_HEADER_BYTES}; it is probably not a safetensors file`);
+  if (bytes > LIMITS.headerBytes) {
+    const start = String.fromCharCode(...readAt(file, path, 0, new Uint8Array(Math.min(size, 64))));
+    const much = `the header claims ${bytes} bytes, more than ${LIMITS.headerBytes}`;
+    fail(otherFormat(start, "a safetensors file") ?? `${much}; it is probably not a safetensors file`);
   }
   if (bytes > size - 8) {
     fail(`${bytes + 8 - size} of ${bytes} bytes of the header are missing; the download may be incomplete`);
@@ -95,18 +93,4 @@ function usable(path: string, entry: Entry): TensorInfo & Pick<Entry, "begin"> {
     path,
     `tensor ${shown(name)} is stored as ${dtype}, which is not supported: convert it to F16, BF16 or F32`,
   );
-}
-
-function readAt(file: Deno.FsFile, path: string, offset: number, into: Uint8Array<ArrayBuffer>): typeof into {
-  file.seekSync(offset, Deno.SeekMode.Start);
-  let done = 0;
-  while (done < into.length) {
-    const read = file.readSync(into.subarray(done));
-    if (read === null) {
-      const missing = into.length - done;
-      throw new ModelFileError(path, `the file ends ${missing} bytes early: it became shorter while it was read`);
-    }
-    done += read;
-  }
-  return into;
 }

@@ -4,7 +4,9 @@
  * @module
  */
 import { ModelFileError } from "./errors.ts";
+import { parseJson } from "./files.ts";
 import { isObject, type JsonObject, shown } from "./json.ts";
+import { LIMITS } from "./limits.ts";
 
 /** A tensor as its header states it, of any type that the format knows. */
 export interface Entry {
@@ -56,7 +58,11 @@ const DEEPEST = 2;
 export function parseHeader(file: string, header: Uint8Array, dataBytes: number): Header {
   const { __metadata__: texts, ...tensors } = parseObject(file, header);
   const metadata = parseMetadata(file, texts);
-  const entries = Object.entries(tensors)
+  const all = Object.entries(tensors);
+  if (all.length > LIMITS.tensors) {
+    throw new ModelFileError(file, `the header names ${all.length} tensors; at most ${LIMITS.tensors} are read`);
+  }
+  const entries = all
     .map(([name, value]) => parseEntry(file, name, value))
     // A tensor of no bytes lies before the one that begins at the same place.
     .sort((a, b) => a.begin - b.begin || a.end - b.end);
@@ -66,18 +72,13 @@ export function parseHeader(file: string, header: Uint8Array, dataBytes: number)
 
 function parseObject(file: string, header: Uint8Array): JsonObject {
   let text: string;
-  let value: unknown;
   try {
     text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(header);
   } catch (cause) {
     throw new ModelFileError(file, "the header is not UTF-8", { cause });
   }
   if (text.startsWith("\uFEFF")) throw new ModelFileError(file, "the header starts with a byte order mark");
-  try {
-    value = JSON.parse(text);
-  } catch (cause) {
-    throw new ModelFileError(file, "the header is not JSON", { cause });
-  }
+  const value = parseJson(file, text, "the header");
   if (!isObject(value)) throw new ModelFileError(file, `the header is ${shown(value)}, not an object`);
   const key = repeatedKey(text);
   if (key === undefined) return value;
@@ -96,12 +97,16 @@ function parseMetadata(file: string, metadata: unknown = {}): ReadonlyMap<string
 
 /** Reads one entry and checks that its type, shape and place agree. */
 function parseEntry(file: string, name: string, value: unknown): Entry {
+  if (name.length > LIMITS.name) {
+    throw new ModelFileError(file, `a tensor has a name of ${name.length} characters; at most ${LIMITS.name} are read`);
+  }
   function fail(problem: string): never {
     throw new ModelFileError(file, `tensor ${shown(name)} ${problem}`);
   }
   function counts(key: "shape" | "data_offsets", list: unknown): number[] {
     if (list === undefined) fail(`has no ${key}`);
     if (!Array.isArray(list)) fail(`has ${shown(list)} as ${key}, not a list`);
+    if (list.length > LIMITS.dimensions) fail(`has ${list.length} numbers in its ${key}, more than any tensor`);
     const wrong = list.findIndex((item) => !isCount(item));
     if (wrong < 0) return list;
     fail(`has ${shown(list[wrong])} in its ${key}, not a whole number`);

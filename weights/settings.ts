@@ -2,10 +2,10 @@
  * The settings that a model asks for itself.
  * @module
  */
-import { join } from "@std/path";
 import { ModelFileError } from "./errors.ts";
-import { isFile, readJson } from "./files.ts";
+import { inside, kindOf, readJson } from "./files.ts";
 import { type JsonObject, shown } from "./json.ts";
+import { LIMITS } from "./limits.ts";
 import type { ModelSettings } from "./model.ts";
 
 /**
@@ -14,16 +14,22 @@ import type { ModelSettings } from "./model.ts";
  * @throws {ModelFileError} a setting is out of range
  */
 export function readSettings(directory: string, vae: JsonObject): ModelSettings {
-  const path = join(directory, "denoise.json");
-  if (!isFile(path)) return {};
+  const path = inside(directory, "denoise.json");
+  if (kindOf(path) === "nothing") return {};
   const { latent_channels: channels = 4 } = vae;
   const rules: Readonly<Record<keyof ModelSettings, readonly [holds: (value: unknown) => boolean, want: string]>> = {
-    steps: [isCount, "a whole number above 0"],
-    guidance: [(value) => typeof value === "number" && value >= 0 && value < Infinity, "a number, 0 or more"],
+    steps: [(value) => isCount(value) && value <= LIMITS.steps, `a whole number from 1 to ${LIMITS.steps}`],
+    guidance: [
+      (value) => typeof value === "number" && value >= 0 && value <= LIMITS.guidance,
+      `a number from 0 to ${LIMITS.guidance}`,
+    ],
     width: [isCount, "a whole number above 0"],
     height: [isCount, "a whole number above 0"],
     longPrompt: [(value) => value === "chunk" || value === "truncate", "chunk or truncate"],
-    knows: [(value) => typeof value === "string", "a text"],
+    knows: [
+      (value) => typeof value === "string" && value.length <= LIMITS.line,
+      `a text of up to ${LIMITS.line} characters`,
+    ],
     latentToRgb: [
       (value) => isColourMap(value, channels),
       `three numbers for each of ${channels} channels and a constant`,
@@ -39,7 +45,7 @@ export function readSettings(directory: string, vae: JsonObject): ModelSettings 
   return Object.fromEntries(settings);
 }
 
-function isCount(value: unknown): boolean {
+function isCount(value: unknown): value is number {
   return Number.isSafeInteger(value) && value as number > 0;
 }
 

@@ -2,10 +2,11 @@
  * A model part in several safetensors files, with an index that says which tensor is where.
  * @module
  */
-import { dirname, join } from "@std/path";
+import { dirname } from "@std/path";
 import { ModelFileError } from "./errors.ts";
-import { readJson } from "./files.ts";
+import { inside, readJson } from "./files.ts";
 import { isObject, shown } from "./json.ts";
+import { LIMITS } from "./limits.ts";
 import { openSafetensors, type SafetensorsOptions } from "./safetensors.ts";
 import { lookUp, type TensorInfo, type TensorSource } from "./tensor_source.ts";
 
@@ -20,8 +21,12 @@ export function openShards(indexPath: string, options: SafetensorsOptions = {}):
   using stack = new DisposableStack();
   const tensors = new Map<string, TensorInfo>();
   const sources = new Map<string, TensorSource>();
-  for (const shard of new Set(shardOf.values())) {
-    const path = join(dirname(indexPath), shard);
+  const shards = new Set(shardOf.values());
+  if (shards.size > LIMITS.shards) {
+    throw new ModelFileError(indexPath, `the index names ${shards.size} files; at most ${LIMITS.shards} are opened`);
+  }
+  for (const shard of shards) {
+    const path = inside(dirname(indexPath), shard);
     const source = stack.use(openSafetensors(path, options));
     for (const [name, info] of source.tensors) {
       if (shardOf.get(name) !== shard) {
@@ -50,8 +55,8 @@ function readIndex(path: string): ReadonlyMap<string, string> {
   if (!isObject(weightMap)) throw new ModelFileError(path, "the index has no object weight_map");
   return new Map(
     Object.entries(weightMap).map(([name, shard]) => {
-      // A plain name: an index cannot reach out of its folder.
-      if (typeof shard === "string" && /^[^/\\]+\.safetensors$/.test(shard)) return [name, shard];
+      // A plain name: an index cannot reach out of its folder, nor be told apart by what no name has.
+      if (typeof shard === "string" && /^\w[\w.-]{0,199}\.safetensors$/.test(shard)) return [name, shard];
       throw new ModelFileError(
         path,
         `the index puts tensor ${shown(name)} in ${shown(shard)}, which is not the name of a safetensors file`,

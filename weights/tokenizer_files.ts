@@ -2,10 +2,10 @@
  * The files of a tokenizer, as they are; what they mean is the tokenizer's concern.
  * @module
  */
-import { join } from "@std/path";
 import { ModelNotFoundError } from "./errors.ts";
-import { isFile, readJson, readText } from "./files.ts";
+import { inside, kindOf, readJson, readText } from "./files.ts";
 import type { JsonObject } from "./json.ts";
+import { LIMITS } from "./limits.ts";
 
 /** Names of the files that a tokenizer's folder may have. */
 export const TOKENIZER_FILES = [
@@ -30,12 +30,13 @@ export interface TokenizerFiles {
 /**
  * Reads a tokenizer folder.
  * @throws {ModelNotFoundError} it has neither `tokenizer.json` nor `vocab.json` with `merges.txt`
- * @throws {ModelFileError} a file is not UTF-8, or a configuration is not a JSON object
+ * @throws {ModelFileError} a file is too long, not UTF-8 or a link out of the folder, or a configuration is not JSON
  */
 export function readTokenizer(folder: string): TokenizerFiles {
-  const json = optional(folder, "tokenizer.json", readText);
-  const vocab = optional(folder, "vocab.json", readText);
-  const merges = optional(folder, "merges.txt", readText);
+  const read = (path: string) => readText(path, LIMITS.tokenizerBytes);
+  const json = optional(folder, "tokenizer.json", read);
+  const vocab = optional(folder, "vocab.json", read);
+  const merges = optional(folder, "merges.txt", read);
   if (json === undefined && (vocab === undefined || merges === undefined)) {
     throw new ModelNotFoundError(
       `There is no tokenizer in ${folder}: it needs tokenizer.json, ` +
@@ -52,6 +53,6 @@ export function readTokenizer(folder: string): TokenizerFiles {
 }
 
 function optional<T>(folder: string, name: string, read: (path: string) => T): T | undefined {
-  const path = join(folder, name);
-  return isFile(path) ? read(path) : undefined;
+  const path = inside(folder, name);
+  return kindOf(path) === "nothing" ? undefined : read(path);
 }

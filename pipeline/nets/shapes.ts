@@ -3,7 +3,7 @@
  * @module
  */
 import type { Affine, Layer } from "../../kernels/ops.ts";
-import { ModelFileError, openFormula, type TensorSource } from "../../weights/mod.ts";
+import { ModelFileError, openFormula, shown, type TensorSource } from "../../weights/mod.ts";
 import { type LayerShape, Parameters, sameShape } from "./parameters.ts";
 
 /** Names and row-major dimensions of tensors. */
@@ -30,7 +30,7 @@ export function checkTensors({ label, tensors }: TensorSource, wanted: Shapes): 
       misshapen.push(`${name} is ${dimensions(info.shape)}, not ${dimensions(shape)}`);
     }
   }
-  const extra = [...tensors.keys()].filter((name) => !wanted.has(name));
+  const extra = [...tensors.keys()].filter((name) => !wanted.has(name)).map(shown);
   const problems = [
     listed(missing, ["tensor is missing", "tensors are missing"]),
     listed(misshapen, [

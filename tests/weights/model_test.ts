@@ -1,7 +1,11 @@
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import { basename, dirname } from "@std/path";
 import { ModelFileError, ModelNotFoundError } from "../../weights/errors.ts";
-import { listEmbedded, openFiles } from "../../weights/mod.ts";
-import { entry, safetensors, withFolder } from "./safetensors_bytes.ts";
+import { LIMITS, listEmbedded, openFiles } from "../../weights/mod.ts";
+import { openSafetensors } from "../../weights/safetensors.ts";
+import { tinyCheckpoint } from "./ldm_checkpoint.ts";
+import { entry, safetensors, withFile, withFolder } from "./safetensors_bytes.ts";
+import { TOKENIZER } from "./tiny_files.ts";
 
 Deno.test("the embedded models are listed and open by name, with their own settings", () => {
   assert(listEmbedded().includes("emoji"));
@@ -116,6 +120,157 @@ Deno.test("a model's own settings are read", () => {
   });
 });
 
+/** Runs `use` with {@link FOLDER} in which `path` is a link to what it was, moved to `place` beside the folder. */
+function withLink(path: string, place: string, use: (folder: string) => void): void {
+  withModel({ "unet/diffusion_pytorch_model.safetensors.index.json": "{}", "denoise.json": "{}" }, (folder) => {
+    const target = `${dirname(folder)}/${place}`;
+    Deno.mkdirSync(dirname(target), { recursive: true });
+    Deno.renameSync(`${folder}/${path}`, target);
+    Deno.symlinkSync(target, `${folder}/${path}`);
+    use(folder);
+  });
+}
+
+const LINKS = Object.keys({ ...FOLDER, unet: 0, vae: 0, tokenizer: 0, scheduler: 0, "denoise.json": 0 });
+
+for (const path of LINKS) {
+  Deno.test(`links: ${path} is not read from outside of the folder`, () => {
+    withLink(path, "secret", (folder) => {
+      assertThrows(() => openFiles(folder), ModelFileError, "this is a link out of the folder");
+    });
+  });
+}
+
+Deno.test("links: a file of a Hugging Face cache is read from its blobs, and from nowhere else in it", () => {
+  const [cache, blob] = ["models--org--name", "0f".repeat(32)];
+  for (const path of LINKS.filter((path) => path.includes("."))) {
+    withLink(path, `${cache}/blobs/${blob}`, (folder) => openFiles(folder)[Symbol.dispose]());
+    for (const place of [`${cache}/${blob}`, `${cache}/blobs/secret`, `blobs/${blob}`, `${cache}/blobs/x/${blob}`]) {
+      withLink(path, place, (folder) => assertThrows(() => openFiles(folder), ModelFileError, "a link out of"));
+    }
+  }
+});
+
+Deno.test("links: one within the folder is followed, and the folder itself may be one", () => {
+  withModel({}, (folder) => {
+    Deno.renameSync(`${folder}/unet`, `${folder}/other`);
+    Deno.symlinkSync("other", `${folder}/unet`);
+    Deno.symlinkSync(folder, `${folder}-linked`);
+    for (const name of [folder, `${folder}-linked`]) openFiles(name)[Symbol.dispose]();
+  });
+});
+
+Deno.test("links: a shard and a checkpoint's tokenizer are not read from outside of the folder", () => {
+  const index = "unet/diffusion_pytorch_model.safetensors.index.json";
+  withModel({
+    "unet/diffusion_pytorch_model.safetensors": undefined,
+    [index]: '{"weight_map": {"a": "1.safetensors"}}',
+  }, (folder) => {
+    Deno.writeFileSync(`${folder}/../secret`, part("a"));
+    Deno.symlinkSync("../../secret", `${folder}/unet/1.safetensors`);
+    assertThrows(() => openFiles(folder), ModelFileError, "a link out of");
+  });
+  withFile(tinyCheckpoint(), (path) => {
+    Deno.symlinkSync(TOKENIZER, `${dirname(path)}/tokenizer`);
+    assertThrows(() => openFiles(path), ModelFileError, "a link out of");
+    openFiles(path, { tokenizer: TOKENIZER })[Symbol.dispose]();
+  });
+});
+
+Deno.test("links that lead in a circle lead nowhere", () => {
+  for (const path of LINKS.filter((path) => path in FOLDER && path !== "model_index.json")) {
+    withModel({ [path]: "" }, (folder) => {
+      Deno.removeSync(`${folder}/${path}`);
+      Deno.symlinkSync(basename(path), `${folder}/${path}`);
+      assertThrows(() => openFiles(folder), ModelNotFoundError);
+    });
+  }
+});
+
+Deno.test({
+  name: "what is neither file nor folder is refused and not waited for",
+  ignore: Deno.build.os === "windows",
+  fn: () => {
+    const files = LINKS.filter((path) => path.includes(".") && path !== "model_index.json");
+    for (const path of [...files, "tokenizer/tokenizer.json"]) {
+      withModel({ [path]: "" }, (folder) => {
+        Deno.removeSync(`${folder}/${path}`);
+        using _socket = Deno.listen({ transport: "unix", path: `${folder}/${path}` });
+        assertThrows(() => openFiles(folder), ModelFileError, "a pipe or a device, not a file");
+      });
+    }
+    assertThrows(() => openSafetensors("/dev/zero"), ModelFileError, "a pipe or a device, not a file");
+  },
+});
+
+Deno.test("a file that is longer than any of its kind is not read", () => {
+  for (const path of [...LINKS.filter((path) => path.endsWith("son")), "tokenizer/merges.txt"]) {
+    const most = path.endsWith("fig.json") || !path.startsWith("tokenizer") ? LIMITS.jsonBytes : LIMITS.tokenizerBytes;
+    withModel({ [path]: "" }, (folder) => {
+      Deno.truncateSync(`${folder}/${path}`, most + 1);
+      const words = `the file has ${most + 1} bytes; at most ${most} are read`;
+      assertThrows(() => openFiles(folder), ModelFileError, words);
+    });
+  }
+});
+
+Deno.test("an error quotes nothing of a file", () => {
+  const secret = "root:x:0:0:pass word";
+  const files = LINKS.filter((path) => path.endsWith("son") && path !== "tokenizer/vocab.json");
+  for (const path of [...files, "tokenizer/special_tokens_map.json"]) {
+    for (const content of [secret, `"${secret}"`, `{"a": "${secret}", }`, `["${secret}"]`, `{"${secret}"}`]) {
+      withModel({ [path]: content }, (folder) => {
+        const error = assertThrows(() => openFiles(folder), ModelFileError);
+        assert(!Deno.inspect(error).includes("root"), error.message);
+      });
+    }
+  }
+  for (const key of ["steps", "guidance", "width", "height", "longPrompt", "latentToRgb"]) {
+    withModel({ "denoise.json": JSON.stringify({ [key]: secret }) }, (folder) => {
+      assertThrows(() => openFiles(folder), ModelFileError, `${key} is a text of 20 characters, not`);
+    });
+  }
+});
+
+Deno.test("a pattern does not search a configuration from each of its quotes", () => {
+  withModel({ "unet/config.json": `{"a": "${'\\"'.repeat(4e6)}` }, (folder) => {
+    assertThrows(() => openFiles(folder), ModelFileError, "the file is not JSON");
+  });
+  withModel({ "unet/config.json": `{"a": "${"NaN Infinity".repeat(1e6)}", "b": [NaN, -Infinity]}` }, (folder) => {
+    using model = openFiles(folder);
+    assertEquals(model.config.unet.b, [null, -Infinity]);
+    assertEquals((model.config.unet.a as string).slice(0, 12), "NaN Infinity");
+  });
+});
+
+const PIPELINES: readonly (readonly [index: string, words: string | undefined])[] = [
+  ...["", "Img2Img", "Inpaint"].map((kind) =>
+    [`{"_class_name": "StableDiffusion${kind}Pipeline"}`, undefined] as const
+  ),
+  ['{"_class_name": "LatentConsistencyModelPipeline"}', undefined],
+  ["{}", undefined],
+  ...["Flux", "StableDiffusion3", "StableDiffusionXL", "StableDiffusionUpscale", "Kandinsky"].map((kind) =>
+    [
+      `{"_class_name": "${kind}Pipeline"}`,
+      `_class_name is "${kind}Pipeline"; only models of Stable Diffusion 1.x`,
+    ] as const
+  ),
+  ['{"_class_name": ["StableDiffusionPipeline"]}', "_class_name is a list of 1; only models"],
+  ["garbage", "the file is not JSON"],
+  ["[]", "the file is a list of 0, not an object"],
+];
+
+for (const [index, words] of PIPELINES) {
+  Deno.test(`model_index.json of ${index} is ${words ? "refused, whatever else is there" : "drawn with"}`, () => {
+    const others = words === undefined ? {} : Object.fromEntries(Object.keys(FOLDER).map((path) => [path, undefined]));
+    withModel({ ...others, "model_index.json": index }, (folder) => {
+      if (words === undefined) return openFiles(folder)[Symbol.dispose]();
+      const error = assertThrows(() => openFiles(folder), ModelFileError, words);
+      assertEquals(error.file, `${folder}/model_index.json`);
+    });
+  });
+}
+
 const ABSENT: readonly (readonly [path: string, words: string])[] = [
   ["model_index.json", "is not a model: it has no model_index.json"],
   ["unet/config.json", "unet/config.json"],
@@ -138,7 +293,10 @@ const DAMAGED: readonly (readonly [path: string, content: string, words: string]
   ["scheduler/scheduler_config.json", "null", "the file is null, not an object"],
   ["tokenizer/tokenizer_config.json", "{]", "the file is not JSON"],
   ["unet/diffusion_pytorch_model.safetensors", "", "the file is empty"],
-  ["denoise.json", '{"steps": 0}', "steps is 0, not a whole number above 0"],
+  ["denoise.json", '{"steps": 0}', "steps is 0, not a whole number from 1 to 1000"],
+  ["denoise.json", '{"steps": 1001}', "steps is 1001, not"],
+  ["denoise.json", '{"guidance": 1e300}', "guidance is 1e+300, not a number from 0 to 1000"],
+  ["denoise.json", '{"guidance": Infinity}', "guidance is Infinity, not"],
   ["denoise.json", '{"width": 1.5}', "width is 1.5, not a whole number above 0"],
   ["denoise.json", '{"guidance": "7"}', 'guidance is "7"'],
   ["denoise.json", '{"guidance": -1}', "guidance is -1"],
@@ -150,6 +308,11 @@ const DAMAGED: readonly (readonly [path: string, content: string, words: string]
     "latentToRgb is a list of 5, not three numbers",
   ],
   ["denoise.json", '{"knows": 1}', "knows is 1, not a text"],
+  [
+    "denoise.json",
+    `{"knows": "${"apples ".repeat(30)}"}`,
+    "knows is a text of 210 characters, not a text of up to 200",
+  ],
 ];
 
 for (const [path, content, words] of DAMAGED) {

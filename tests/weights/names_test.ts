@@ -92,9 +92,9 @@ Deno.test("rows that cannot be shared, are missing or do not fit are refused", (
     assertThrows(
       () => renameTensors(source, only("a", index)),
       ModelFileError,
-      "all is stored in 2 parts, and not all",
+      '"all" is stored in 2 parts, and not all',
     );
   }
   const both = (name: string) => name === "seven" ? undefined : { name: "all", index: name === "a" ? 0 : 1, of: 2 };
-  assertThrows(() => renameTensors(source, both), ModelFileError, "all is stored in 2 parts, and not all");
+  assertThrows(() => renameTensors(source, both), ModelFileError, '"all" is stored in 2 parts, and not all');
 });

@@ -17,6 +17,16 @@ function without(key: string) {
   return safetensors({ a: { ...A, [key]: undefined } }, 8);
 }
 
+/** Bytes of a text whose characters are all below 256. */
+function bytesOf(text: string): Uint8Array {
+  return Uint8Array.from(text, (character) => character.charCodeAt(0));
+}
+
+/** Names and nothing for them. */
+function range(count: number): [string, null][] {
+  return Array.from({ length: count }, (_, i) => [`${i}`, null]);
+}
+
 const REJECTED: readonly (readonly [title: string, file: Uint8Array, words: string])[] = [
   ["empty", new Uint8Array(0), "the file is empty"],
   ...[1, 2, 3, 4, 5, 6, 7].map((bytes) =>
@@ -27,7 +37,21 @@ const REJECTED: readonly (readonly [title: string, file: Uint8Array, words: stri
   ["header length over 2^53", claiming(2n ** 53n + 2n, "{}"), "claims 9007199254740994 bytes"],
   ["header length of all ones", claiming(2n ** 64n - 1n, "{}"), "it is probably not a safetensors file"],
   ["header longer than the file", claiming(7n, "{}"), "5 of 7 bytes of the header are missing"],
-  ["Git LFS pointer", new TextEncoder().encode("version https://git-lfs.github.com/spec/v1\n"), "Git LFS pointer"],
+  ["Git LFS pointer", bytesOf("version https://git-lfs.github.com/spec/v1\n"), "this is a Git LFS pointer, not a saf"],
+  [
+    "zip archive",
+    bytesOf("PK\x03\x04\x14\0\0\0\x08\0archive/data.pkl"),
+    "this is a zip archive (a PyTorch .ckpt or .bin?)",
+  ],
+  ...[1, 2, 3, 4, 5].map((protocol) =>
+    [
+      `pickle of protocol ${protocol}`,
+      bytesOf(`\x80${String.fromCharCode(protocol)}ccollections`),
+      "a Python pickle",
+    ] as const
+  ),
+  ["GGUF file", bytesOf("GGUF\x03\0\0\0\x07\0\0\0\0\0\0\0"), "this is a GGUF file (weights of stable-diffusion.cpp?)"],
+  ["web page", bytesOf("<!DOCTYPE html><html>"), "this is a web page, not a safetensors file; download the file"],
   ["header not UTF-8", safetensors(Uint8Array.of(0x7b, 0x22, 0xff, 0x22, 0x7d)), "the header is not UTF-8"],
   ["header with a BOM", safetensors("\uFEFF{}"), "starts with a byte order mark"],
   ["header not JSON", safetensors("{"), "the header is not JSON"],
@@ -81,6 +105,19 @@ const REJECTED: readonly (readonly [title: string, file: Uint8Array, words: stri
   ["no dtype", without("dtype"), 'tensor "a" has no dtype'],
   ["no shape", without("shape"), 'tensor "a" has no shape'],
   ["no offsets", without("data_offsets"), 'tensor "a" has no data_offsets'],
+  ["no offset", tensor({ data_offsets: [] }), "0 data_offsets, not 2"],
+  ["offset null", tensor({ data_offsets: [null, 8] }), "null in its data_offsets"],
+  ["offset nested", tensor({ data_offsets: [[0], 8] }), "a list of 1 in its data_offsets"],
+  [
+    "too many tensors",
+    safetensors(Object.fromEntries(range(2 ** 16 + 1))),
+    "names 65537 tensors; at most 65536 are read",
+  ],
+  ["too many dimensions", tensor({ shape: new Array(9).fill(1) }), "has 9 numbers in its shape, more than any tensor"],
+  ["endless dimensions", tensor({ shape: [...new Array(2e6).fill(1), 2] }), "has 2000001 numbers in its shape"],
+  ["endless offsets", tensor({ data_offsets: new Array(2e6).fill(0) }), "has 2000000 numbers in its data_offsets"],
+  ["too long a name", safetensors({ ["a".repeat(257)]: A }, 8), "a name of 257 characters; at most 256 are read"],
+  ["a name with control characters", safetensors({ "a\x1b]0;x": null }), "tensor a text of 6 characters is null"],
   ["entry null", safetensors({ a: null }), 'tensor "a" is null, not an object'],
   ["metadata null", safetensors({ __metadata__: null }), "__metadata__ is null, not an object"],
   ["metadata of numbers", safetensors({ __metadata__: { step: 7 } }), '__metadata__ has 7 as "step", not a string'],
@@ -162,7 +199,11 @@ Deno.test("safetensors notices a file that shrinks while it is read", () => {
 
 Deno.test("safetensors: a long name does not make a long error", () => {
   withFile(safetensors({ ["x".repeat(1e6)]: null }), (path) => {
-    const error = assertThrows(() => openSafetensors(path), ModelFileError, '"xxx');
+    const error = assertThrows(
+      () => openSafetensors(path),
+      ModelFileError,
+      "a name of 1000000 characters; at most 256",
+    );
     assert(error.message.length < path.length + 200);
   });
 });

@@ -35,6 +35,19 @@ const WRONG: readonly (readonly [title: string, weightMap: unknown, words: strin
   ["a tensor not in the index", { a: ONE, c: TWO }, 'tensor "b" is not where the index says'],
   ["no weight map", undefined, "no object weight_map"],
   ["a path out of the folder", { a: `../${ONE}` }, "not the name of a safetensors file"],
+  ...["..", "..safetensors", "/etc/1.safetensors", "a\\1.safetensors", "a\0b.safetensors", "\x1b]0;.safetensors"].map((
+    name,
+  ) => [`${JSON.stringify(name)} as a shard`, { a: name }, "which is not the name of a safetensors file"] as const),
+  [
+    "a shard whose name is too long",
+    { a: `${"a".repeat(300)}.safetensors` },
+    "in a text of 312 characters, which is not",
+  ],
+  [
+    "more shards than can be open",
+    Object.fromEntries(Array.from({ length: 129 }, (_, i) => [`${i}`, `${i}.safetensors`])),
+    "the index names 129 files; at most 128 are opened",
+  ],
   ["a pickle", { a: "model.bin" }, '"model.bin", which is not the name'],
   ["a shard that is not a string", { a: 1 }, 'the index puts tensor "a" in 1, which is not'],
 ];

@@ -8,7 +8,8 @@
 import { dirname, join } from "@std/path";
 import { cacheFolder, type ReadVariable } from "../cache_folder.ts";
 import { CacheError, ModelNotFoundError } from "../errors.ts";
-import { isFile, kindOf, readText } from "../files.ts";
+import { entriesIn, isFile, kindOf, readText } from "../files.ts";
+import { LIMITS } from "../limits.ts";
 import { type HubFile, neededFiles } from "./listing.ts";
 import { folderName, isCommit, type Repository, showRepository } from "./repository.ts";
 
@@ -70,20 +71,18 @@ function findAll({ name, revision }: Repository, variable: ReadVariable): readon
   return modelCaches(variable).flatMap(({ folder }) => {
     const repository = join(folder, folderName(name));
     const ref = join(repository, "refs", ...revision.split("/"));
-    const commit = isFile(ref) ? readText(ref).trim() : revision;
+    const commit = isFile(ref) ? readText(ref, LIMITS.jsonBytes).trim() : revision;
     const snapshot = join(repository, "snapshots", commit);
     return isCommit(commit) && kindOf(snapshot) === "folder" ? [snapshot] : [];
   });
 }
 
-/** The paths of all files below a folder, with slashes, none where there is no folder; links are followed. */
+/** The paths of all files below a folder, with slashes, none where there is no folder; links to folders may be circles. */
 export function filesBelow(folder: string): readonly string[] {
-  if (kindOf(folder) !== "folder") return [];
-  return Array.from(Deno.readDirSync(folder)).flatMap(({ name }) => {
+  return entriesIn(folder).flatMap(({ name, isDirectory }) => {
     const path = join(folder, name);
-    const kind = kindOf(path);
-    if (kind === "folder") return filesBelow(path).map((below) => `${name}/${below}`);
-    return kind === "file" ? [name] : [];
+    if (isDirectory) return filesBelow(path).map((below) => `${name}/${below}`);
+    return isFile(path) ? [name] : [];
   });
 }
 

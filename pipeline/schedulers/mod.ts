@@ -2,6 +2,7 @@
  * Schedulers: which timesteps a run visits and what each of its steps does to the latent.
  * @module
  */
+import { shown } from "../../weights/json.ts";
 import { createSchedule, type Problem } from "./sampler.ts";
 import type { Schedule } from "./schedule.ts";
 import { signalShares } from "./noise_schedule.ts";
@@ -43,6 +44,7 @@ export function scheduleFor(config: SchedulerConfig, options: ScheduleOptions): 
     ...(name === undefined ? config : trainingOf(config)),
     ...(prediction && { prediction_type: prediction === "v" ? "v_prediction" : prediction }),
   }, { defaults, accepts });
+  const shares = signalShares(settings);
   const { num_train_timesteps: most } = settings;
   if (!Number.isInteger(steps) || steps < 1 || steps > most) {
     throw new RangeError(`${steps} steps are not possible: use a whole number from 1 to ${most}`);
@@ -61,7 +63,7 @@ export function scheduleFor(config: SchedulerConfig, options: ScheduleOptions): 
         `choose one of ${others}`,
     );
   }
-  const problem: Problem = { settings, shares: signalShares(settings), steps, eta };
+  const problem: Problem = { settings, shares, steps, eta };
   return createSchedule(sampler(problem), { settings, start });
 }
 
@@ -87,7 +89,9 @@ export function nearestName(config: SchedulerConfig): string {
 function classOf({ _class_name: className }: SchedulerConfig): SchedulerClass {
   const found = Object.hasOwn(classes, String(className)) ? classes[String(className)] : undefined;
   if (found === undefined) {
-    throw new RangeError(`Scheduler class ${className} is not supported; known: ${Object.keys(classes).join(", ")}`);
+    throw new RangeError(
+      `Scheduler class ${shown(className)} is not supported; known: ${Object.keys(classes).join(", ")}`,
+    );
   }
   return found;
 }

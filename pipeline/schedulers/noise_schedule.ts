@@ -2,12 +2,11 @@
  * How noisy each timestep of training was: Ho et al., "Denoising diffusion probabilistic models", arXiv 2006.11239.
  * @module
  */
+import { shown } from "../../weights/json.ts";
+import { LIMITS } from "../../weights/limits.ts";
 import { linspace } from "./numpy.ts";
 import type { NoiseLevel } from "./schedule.ts";
 import type { Settings } from "./settings.ts";
-
-/** No model has more, and a config that claims more would take all memory. */
-const MOST_TIMESTEPS = 100_000;
 
 /**
  * The share of the clean image's variance that is left at each timestep: alpha bar of the paper, falling from near 1.
@@ -37,13 +36,16 @@ function sharesLeft(betas: readonly number[]): readonly number[] {
 /** Beta of the paper, [num_train_timesteps]. */
 function variances(settings: Settings): readonly number[] {
   const { num_train_timesteps: count, beta_start: start, beta_end: end, beta_schedule, trained_betas } = settings;
-  if (!Number.isInteger(count) || count < 2 || count > MOST_TIMESTEPS) {
-    throw new RangeError(`Scheduler config: num_train_timesteps is ${count}, not a whole number to ${MOST_TIMESTEPS}`);
+  const { timesteps: most } = LIMITS;
+  if (!Number.isInteger(count) || count < 2 || count > most) {
+    throw new RangeError(`Scheduler config: num_train_timesteps is ${count}, not a whole number from 2 to ${most}`);
   }
   if (trained_betas.length > 0) {
     if (trained_betas.length !== count) {
       throw new RangeError(`Scheduler config: ${trained_betas.length} trained_betas for ${count} timesteps`);
     }
+    const wrong = trained_betas.find((beta) => typeof beta !== "number");
+    if (wrong !== undefined) throw new TypeError(`Scheduler config: trained_betas has ${shown(wrong)}, not a number`);
     return trained_betas.map(Math.fround);
   }
   switch (beta_schedule) {

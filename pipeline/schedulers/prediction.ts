@@ -24,7 +24,7 @@ export function predict(
   switch (settings.prediction_type) {
     case "epsilon":
       if (signal === 0) {
-        throw new RangeError("At zero terminal SNR (rescale_betas_zero_snr) a model must predict v, not epsilon");
+        throw new RangeError("Where no signal is left (zero terminal SNR) a model must predict v, not epsilon");
       }
       return { image: combine([1 / signal, sample], [-noise / signal, output]), epsilon: output };
     case "sample":

@@ -101,15 +101,19 @@ function writeStep(
   const [sample, output, noise] = [inputs[0]!, inputs.at(-2)!, inputs.at(-1)!];
   const transition = sampler.step({ ...at, sample, output, noise, history: inputs.slice(1, -2) });
   const timestep = sampler.timesteps[at.index]!;
-  if (!transition.flat().every(Number.isFinite)) {
+  const level = sampler.levelAt(at.index);
+  const inputScale = sampler.inputScale(at.index);
+  const { image } = predict(settings, level, { sample, output });
+  // The GPU has them as float32.
+  const numbers = [timestep, inputScale, level.signal, level.noise, ...image, ...transition.flat()].map(Math.fround);
+  if (!numbers.every(Number.isFinite)) {
     throw new RangeError(
       `No finite step at timestep ${timestep}: too many steps, or settings that contradict each other`,
     );
   }
-  const { image } = predict(settings, sampler.levelAt(at.index), { sample, output });
   return {
     timestep,
-    inputScale: sampler.inputScale(at.index),
+    inputScale,
     transition,
     image,
     usesNoise: sampler.usesNoise(at.index),

@@ -2,6 +2,7 @@
  * What a scheduler_config.json says, checked.
  * @module
  */
+import { shown } from "../../weights/json.ts";
 
 /**
  * The keys of a scheduler_config.json that a sampler may read, by their own names. A class reads only those that
@@ -147,7 +148,7 @@ export function readSettings(
     const [kind, wanted] = [kindOf(value), kindOf(read[key])];
     if (kind !== wanted) throw new TypeError(`Scheduler config: ${key} is of kind ${kind}, want ${wanted}`);
     if (allowed[key] && !allowed[key].includes(value)) {
-      throw new RangeError(`Scheduler config: ${key} is ${value}, supported: ${allowed[key].join(", ")}`);
+      throw new RangeError(`Scheduler config: ${key} is ${shown(value)}, supported: ${allowed[key].join(", ")}`);
     }
     read[key] = value;
   }

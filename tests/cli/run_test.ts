@@ -256,7 +256,7 @@ Deno.test("what needs no GPU is refused before the GPU is opened", () =>
     assertStringIncludes(eta.stderr, "--eta 0.5: Only these schedulers take eta: ddim, ddim-trailing");
     const own = await runFake(["cat"], { folder, scheduler: "Mystery" });
     assertEquals([own.code, own.stages], [5, ["openModel", "complete"]]);
-    assertStringIncludes(own.stderr, "scheduler_config.json: Scheduler class Mystery is not supported");
+    assertStringIncludes(own.stderr, 'scheduler_config.json: Scheduler class "Mystery" is not supported');
     const drawn = await runFake(["cat", "--steps", "1"], { folder });
     assertEquals(drawn.stages, ["openModel", "complete", "openGpu", "loadPipeline", "step", "stdout"]);
   }));

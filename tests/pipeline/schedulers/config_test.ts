@@ -8,6 +8,8 @@ import {
   schedulerNames,
   skippedSteps,
 } from "../../../pipeline/schedulers/mod.ts";
+import { neutral } from "../../../pipeline/schedulers/settings.ts";
+import { classes } from "../../../pipeline/schedulers/table.ts";
 
 /** What Stable Diffusion 1.x was trained with. */
 const training = { beta_start: 0.00085, beta_end: 0.012, beta_schedule: "scaled_linear" };
@@ -17,8 +19,8 @@ const everyTimestep: SchedulerConfig = { _class_name: "DDIMScheduler", clip_samp
 
 // [config beside the training's, options, part of the message]
 const refused: readonly (readonly [SchedulerConfig, Partial<ScheduleOptions>, string])[] = [
-  [{}, {}, "Scheduler class undefined is not supported; known: PNDMScheduler, DDIMScheduler"],
-  [{ _class_name: "toString" }, {}, "Scheduler class toString is not supported"],
+  [{}, {}, "Scheduler class nothing is not supported; known: PNDMScheduler, DDIMScheduler"],
+  [{ _class_name: "toString" }, {}, 'Scheduler class "toString" is not supported'],
   [{}, { name: "eular" }, "Scheduler eular is not known; known: pndm, ddim"],
   [{}, { name: "constructor" }, "Scheduler constructor is not known"],
   [{}, { name: "ddim", steps: 0 }, "0 steps are not possible: use a whole number from 1 to 1000"],
@@ -36,23 +38,27 @@ const refused: readonly (readonly [SchedulerConfig, Partial<ScheduleOptions>, st
   [{ num_train_timesteps: 1e9 }, { name: "ddim" }, "num_train_timesteps is 1000000000"],
   [{ beta_start: -2, beta_end: -1, beta_schedule: "linear" }, { name: "ddim" }, "the betas leave a signal of"],
   [{ trained_betas: [0.1, 0.2] }, { name: "ddim" }, "2 trained_betas for 1000 timesteps"],
-  [{ beta_schedule: "sigmoid" }, { name: "ddim" }, "beta_schedule is sigmoid, supported: linear, scaled_linear"],
-  [{ prediction_type: "flow" }, { name: "ddim" }, "prediction_type is flow"],
+  [{ beta_schedule: "sigmoid" }, { name: "ddim" }, 'beta_schedule is "sigmoid", supported: linear, scaled_linear'],
+  [{ prediction_type: "flow" }, { name: "ddim" }, 'prediction_type is "flow"'],
   [{ rescale_betas_zero_snr: true }, { name: "ddim-trailing" }, "a model must predict v, not epsilon"],
   [{ rescale_betas_zero_snr: true }, { name: "lcm" }, "a model must predict v, not epsilon"],
   [{ _class_name: "DDIMScheduler" }, {}, "clip_sample is true, supported: false"],
   [{ _class_name: "PNDMScheduler" }, {}, "skip_prk_steps is false, supported: true"],
   [{ _class_name: "DDIMScheduler", clip_sample: false, thresholding: true }, {}, "thresholding is true"],
   [{ _class_name: "EulerDiscreteScheduler", use_beta_sigmas: true }, {}, "use_beta_sigmas is true"],
-  [{ _class_name: "EulerDiscreteScheduler", interpolation_type: "log_linear" }, {}, "interpolation_type is log_linear"],
-  [{ _class_name: "EulerDiscreteScheduler", timestep_type: "continuous" }, {}, "timestep_type is continuous"],
-  [{ _class_name: "EulerDiscreteScheduler", timestep_spacing: "random" }, {}, "timestep_spacing is random"],
+  [
+    { _class_name: "EulerDiscreteScheduler", interpolation_type: "log_linear" },
+    {},
+    'interpolation_type is "log_linear"',
+  ],
+  [{ _class_name: "EulerDiscreteScheduler", timestep_type: "continuous" }, {}, 'timestep_type is "continuous"'],
+  [{ _class_name: "EulerDiscreteScheduler", timestep_spacing: "random" }, {}, 'timestep_spacing is "random"'],
   [{ _class_name: "DPMSolverMultistepScheduler", solver_order: 4 }, {}, "solver_order is 4, supported: 1, 2, 3"],
   [{ _class_name: "DPMSolverMultistepScheduler", use_lu_lambdas: true }, {}, "use_lu_lambdas is true"],
   [
     { _class_name: "DPMSolverMultistepScheduler", algorithm_type: "sde-dpmsolver" },
     {},
-    "algorithm_type is sde-dpmsolver",
+    'algorithm_type is "sde-dpmsolver"',
   ],
   [
     { _class_name: "DPMSolverMultistepScheduler", algorithm_type: "sde-dpmsolver++", solver_order: 3 },
@@ -60,10 +66,10 @@ const refused: readonly (readonly [SchedulerConfig, Partial<ScheduleOptions>, st
     "solver_order is 3, supported with sde-dpmsolver++: 1, 2",
   ],
   [{ _class_name: "DPMSolverMultistepScheduler", algorithm_type: "dpmsolver" }, {}, "contradict each other"],
-  [{ _class_name: "UniPCMultistepScheduler", solver_type: "heun" }, {}, "solver_type is heun, supported: bh1, bh2"],
+  [{ _class_name: "UniPCMultistepScheduler", solver_type: "heun" }, {}, 'solver_type is "heun", supported: bh1, bh2'],
   [{ _class_name: "UniPCMultistepScheduler", use_flow_sigmas: true }, {}, "use_flow_sigmas is true"],
   [{ _class_name: "UniPCMultistepScheduler", predict_x0: false }, {}, "predict_x0 is false"],
-  [{ _class_name: "DDPMScheduler", clip_sample: false, variance_type: "learned" }, {}, "variance_type is learned"],
+  [{ _class_name: "DDPMScheduler", clip_sample: false, variance_type: "learned" }, {}, 'variance_type is "learned"'],
 ];
 for (const [config, options, message] of refused) {
   Deno.test(`refused: ${JSON.stringify(config)} ${JSON.stringify(options)}`, () => {
@@ -80,6 +86,46 @@ Deno.test("values of the wrong kind are refused", () => {
   );
   const betas = { trained_betas: 0.1 };
   assertThrows(() => scheduleFor(betas, { steps: 5, name: "ddim" }), TypeError, "trained_betas is of kind number");
+});
+
+Deno.test("whatever number a config says, its schedule is finite and small, or refused", () => {
+  const numbers = Object.entries(neutral).filter(([, value]) => typeof value === "number").map(([key]) => key);
+  const lists = [new Array(1e6).fill(0.1), new Array(1000).fill("0.1"), new Array(1000).fill(null), [1e9], [[[]]]];
+  const values = [1e9, 2 ** 53, 1e300, Infinity, -Infinity, -1, 0, 0.5, 1e-300];
+  const changes: readonly (readonly [string, unknown])[] = [
+    ...[...numbers, "trained_betas"].flatMap((key) => values.map((value) => [key, value] as const)),
+    ...lists.map((list) => ["trained_betas", list] as const),
+  ];
+  const outcomes = { drawn: 0, refused: 0 };
+  for (const _class_name of Object.keys(classes)) {
+    const supported = { clip_sample: false, skip_prk_steps: true, _class_name };
+    for (const spacing of ["linspace", "leading", "trailing"]) {
+      for (const [key, value] of [...changes, ["use_karras_sigmas", true], ["use_exponential_sigmas", true]] as const) {
+        const config = { ...training, ...supported, timestep_spacing: spacing, [key]: value };
+        try {
+          const { steps, noiseLevels, initNoiseSigma } = scheduleFor(config, { steps: 10 });
+          assert(steps.length <= 20 && Number.isFinite(Math.fround(initNoiseSigma)), `${_class_name} ${key} ${value}`);
+          const all = steps.flatMap((
+            { timestep, inputScale, transition, image },
+          ) => [timestep, inputScale, ...transition.flat(), ...image]);
+          const levels = noiseLevels.flatMap(({ signal, noise }) => [signal, noise]);
+          assert([...all, ...levels].map(Math.fround).every(Number.isFinite), `${_class_name} ${key} ${value}`);
+          outcomes.drawn++;
+        } catch (error) {
+          if (!(error instanceof Error && /^(Scheduler|Timestep|No finite|LCM|Where no)/.test(error.message))) throw error;
+          assert(error.message.length < 400, error.message);
+          outcomes.refused++;
+        }
+      }
+    }
+  }
+  assert(outcomes.drawn > 100 && outcomes.refused > 100, JSON.stringify(outcomes));
+});
+
+Deno.test("as many timesteps as are allowed and as many steps take no minutes", () => {
+  const config = { ...training, num_train_timesteps: 10_000, _class_name: "EulerDiscreteScheduler" };
+  const { steps } = scheduleFor({ ...config, use_karras_sigmas: true }, { steps: 1000 });
+  assertEquals(steps.length, 1000);
 });
 
 Deno.test("a step that uses noise needs noise", () => {

@@ -4,7 +4,15 @@
  * @module
  */
 import type { Tokenizer as NativeTokenizer } from "tokenizers";
-import { isObject, type JsonObject, LIMITS, ModelFileError, shown, type TokenizerFiles } from "../weights/mod.ts";
+import {
+  isObject,
+  type JsonObject,
+  LIMITS,
+  ModelFileError,
+  parseJson,
+  shown,
+  type TokenizerFiles,
+} from "../weights/mod.ts";
 
 /** A token of a text. */
 export interface Token {
@@ -92,18 +100,16 @@ function readNative(
     native.disablePadding();
     native.disableTruncation();
     return native;
-  } catch (cause) {
-    const { message } = cause as Error;
-    throw new ModelFileError("tokenizer", `cannot be read: ${message}`, {
-      cause,
-    });
+  } catch {
+    // Whose error would quote them.
+    throw new ModelFileError("tokenizer", "its merges are not of pairs of tokens that its vocabulary has");
   }
 }
 
 /** A byte-level BPE: ids by token, and pairs of tokens that become one, most important first. */
 interface Vocabulary {
   readonly vocab: Readonly<Record<string, number>>;
-  readonly merges: readonly unknown[];
+  readonly merges: readonly (string | readonly string[])[];
 }
 
 /** What `tokenizer.json` says of CLIP, for the vocabulary of these files. */
@@ -163,7 +169,7 @@ function readVocabulary({ json, vocab, merges }: TokenizerFiles): Vocabulary {
     const { model } = parseObject("tokenizer.json", json);
     const { type, end_of_word_suffix: suffix, merges } = isObject(model) ? model : {};
     if (isObject(model) && (type ?? "BPE") === "BPE" && suffix === "</w>" && Array.isArray(merges)) {
-      return { vocab: checkIds("tokenizer.json", model.vocab), merges };
+      return { vocab: checkIds("tokenizer.json", model.vocab), merges: checkMerges("tokenizer.json", merges) };
     }
     throw new ModelFileError("tokenizer.json", "is not a byte-level BPE as CLIP's, whose words end with </w>");
   }
@@ -171,26 +177,35 @@ function readVocabulary({ json, vocab, merges }: TokenizerFiles): Vocabulary {
     throw new ModelFileError("tokenizer", "neither tokenizer.json nor vocab.json with merges.txt is there");
   }
   const lines = merges.split(/\r?\n/).filter((line) => line !== "" && !line.startsWith("#version"));
-  return { vocab: checkIds("vocab.json", parseObject("vocab.json", vocab)), merges: lines };
+  return { vocab: checkIds("vocab.json", parseObject("vocab.json", vocab)), merges: checkMerges("merges.txt", lines) };
 }
 
 function parseObject(file: string, text: string): JsonObject {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (cause) {
-    throw new ModelFileError(file, "is not JSON", { cause });
-  }
+  const value = parseJson(file, text);
   if (isObject(value)) return value;
   throw new ModelFileError(file, `is ${shown(value)}, not an object`);
 }
 
 function checkIds(file: string, vocab: unknown): Vocabulary["vocab"] {
   const ids = isObject(vocab) ? Object.values(vocab) : [];
-  const wrong = ids.find((id) => !Number.isSafeInteger(id) || id as number < 0 || id as number >= LIMITS.vocabulary);
-  if (ids.length > 0 && wrong === undefined) return vocab as Vocabulary["vocab"];
-  const problem = ids.length === 0 ? "has no vocabulary" : `has the id ${shown(wrong)}`;
-  throw new ModelFileError(file, `${problem}; ids are whole numbers below ${LIMITS.vocabulary}`);
+  const { vocabulary: most } = LIMITS;
+  const wrong = ids.findIndex((id) => !Number.isSafeInteger(id) || id as number < 0 || id as number >= most);
+  if (ids.length > 0 && ids.length <= most && wrong < 0) return vocab as Vocabulary["vocab"];
+  const problem = wrong < 0 ? `has a vocabulary of ${ids.length} tokens` : `has the id ${shown(ids[wrong])}`;
+  throw new ModelFileError(file, `${problem}; there must be 1 to ${most}, and ids are whole numbers below that`);
+}
+
+function checkMerges(file: string, merges: readonly unknown[]): Vocabulary["merges"] {
+  const { vocabulary: most } = LIMITS;
+  if (merges.length > most) throw new ModelFileError(file, `has ${merges.length} merges; at most ${most} are read`);
+  const isPair = (merge: unknown) => Array.isArray(merge) && merge.length === 2 && merge.every(isText);
+  const wrong = merges.findIndex((merge) => !isText(merge) && !isPair(merge));
+  if (wrong < 0) return merges as Vocabulary["merges"];
+  throw new ModelFileError(file, `merge ${wrong + 1} is ${shown(merges[wrong])}, not a pair of tokens`);
+}
+
+function isText(value: unknown): value is string {
+  return typeof value === "string";
 }
 
 function lookUp(vocab: Vocabulary["vocab"], content: string) {
@@ -221,10 +236,8 @@ function specialToken(
   { config, specialTokens }: TokenizerFiles,
   key: SpecialToken,
 ): string {
-  const value = specialTokens[key] ?? config[key];
-  if (typeof value === "string") return value;
-  if (value instanceof Object && "content" in value) {
-    return String(value.content);
-  }
-  return key === "bos_token" ? "<|startoftext|>" : "<|endoftext|>";
+  const value = specialTokens[key] ?? config[key] ?? (key === "bos_token" ? "<|startoftext|>" : "<|endoftext|>");
+  const content = isObject(value) ? value.content : value;
+  if (isText(content)) return content;
+  throw new ModelFileError("tokenizer", `${key} is ${shown(content)}, not a text`);
 }

@@ -24,9 +24,8 @@ const CONVERT = "; where you trust it, convert it with diffusers";
 
 /** Formats by how their files begin. */
 const FORMATS: readonly (readonly [begins: RegExp, is: string, advice?: string])[] = [
-  [/^PK\x03\x04/, "a zip archive (a PyTorch .ckpt or .bin?)", CONVERT],
-  // deno-lint-ignore no-control-regex
-  [/^\x80[\x01-\x05]/, "a Python pickle (a PyTorch .ckpt or .bin?)", CONVERT],
+  [/^PK/, "a zip archive (a PyTorch .ckpt or .bin?)", CONVERT],
+  [/^\x80[^ -~]/, "a Python pickle (a PyTorch .ckpt or .bin?)", CONVERT],
   [/^GGUF/, "a GGUF file (weights of stable-diffusion.cpp?)"],
   [/^version https:\/\/git-lfs/, "a Git LFS pointer", "; `git lfs pull` fetches the file itself"],
   [/^\s*<(?:!doctype|html)/i, "a web page", "; download the file itself"],

@@ -86,16 +86,16 @@ class Reader {
     return this.#json[key] ?? fallback;
   }
 
-  number(key: string, fallback?: number): number {
+  /** A number from `least`, which is 0 or a little more, to `most`. */
+  number(key: string, [least, most]: readonly [least: number, most: number], fallback: number): number {
     const value = this.value(key, fallback);
-    if (typeof value !== "number" || !Number.isFinite(value)) {
-      this.fail(key, `is ${shown(value)}, not a number`);
-    }
+    if (typeof value !== "number") this.fail(key, `is ${shown(value)}, not a number`);
+    if (!(value >= least && value <= most)) this.fail(key, `is ${value}, not a number from ${least} to ${most}`);
     return value;
   }
 
   count(key: string, most: number, fallback?: number): number {
-    return this.#checked(key, most, this.number(key, fallback));
+    return this.#checked(key, most, this.value(key, fallback));
   }
 
   #checked(key: string, most: number, value: unknown): number {
@@ -154,6 +154,9 @@ class Reader {
   }
 }
 
+/** What is added to a variance before its root is divided by. */
+const EPSILONS = [0, 0.1] as const;
+
 /**
  * Reads `text_encoder/config.json`.
  *
@@ -170,7 +173,7 @@ export function readTextConfig(json: JsonObject): TextConfig {
     hiddenWidth: read.count("intermediate_size", LIMITS.channels),
     vocabulary: read.count("vocab_size", LIMITS.vocabulary),
     tokens: read.count("max_position_embeddings", LIMITS.tokens, 77),
-    epsilon: read.number("layer_norm_eps", 1e-5),
+    epsilon: read.number("layer_norm_eps", EPSILONS, 1e-5),
     activation: read.value("hidden_act", "quick_gelu") as "quick_gelu" | "gelu",
   };
 }
@@ -209,7 +212,7 @@ export function readUnetConfig(json: JsonObject): UnetConfig {
     const names = read.names(key);
     if (names.length !== channels.length) read.fail(key, `has ${names.length} entries for ${channels.length} blocks`);
     const unknown = names.find((name) => !known.includes(name));
-    if (unknown) read.fail(key, `names ${shown(unknown)}; supported are ${known.join(", ")}`);
+    if (unknown !== undefined) read.fail(key, `names ${shown(unknown)}; supported are ${known.join(", ")}`);
     return names;
   };
   const headKey = json.num_attention_heads == null ? "attention_head_dim" : "num_attention_heads";
@@ -233,9 +236,9 @@ export function readUnetConfig(json: JsonObject): UnetConfig {
     }),
     contextWidth: read.count("cross_attention_dim", LIMITS.channels, 1280),
     groups,
-    epsilon: read.number("norm_eps", 1e-5),
+    epsilon: read.number("norm_eps", EPSILONS, 1e-5),
     flipSineToCosine: read.flag("flip_sin_to_cos", true),
-    frequencyShift: read.number("freq_shift", 0),
+    frequencyShift: read.number("freq_shift", [0, 1], 0),
     ...(json.time_cond_proj_dim != null && { guidanceWidth: read.count("time_cond_proj_dim", LIMITS.channels) }),
     upcastAttention: read.flag("upcast_attention", false),
   };
@@ -255,7 +258,7 @@ export function readVaeConfig(json: JsonObject): VaeConfig {
   for (const width of channels) read.divisor("norm_num_groups", width, groups);
   for (const [key, name] of [["down_block_types", "DownEncoderBlock2D"], ["up_block_types", "UpDecoderBlock2D"]]) {
     const other = read.names(key!).find((type) => type !== name);
-    if (other) read.fail(key!, `names ${shown(other)}; supported is ${name}`);
+    if (other !== undefined) read.fail(key!, `names ${shown(other)}; supported is ${name}`);
   }
   return {
     imageChannels: read.count("out_channels", LIMITS.channels, 3),
@@ -263,7 +266,7 @@ export function readVaeConfig(json: JsonObject): VaeConfig {
     channels,
     layers: read.count("layers_per_block", LIMITS.residuals, 1),
     groups,
-    scalingFactor: read.number("scaling_factor", 0.18215),
+    scalingFactor: read.number("scaling_factor", [1e-3, 1e3], 0.18215),
     quantConvolution: read.flag("use_quant_conv", true),
     postQuantConvolution: read.flag("use_post_quant_conv", true),
     middleAttention: read.flag("mid_block_add_attention", true),

@@ -56,13 +56,15 @@ Deno.test("a UNet that is not supported is refused with the key and the value", 
     [{ attention_head_dim: [1, 2] }, "attention_head_dim has 2 entries for 4 blocks"],
     [{ class_embed_type: "timestep" }, 'class_embed_type is "timestep"; supported is null'],
     [{ act_fn: "relu" }, 'act_fn is "relu"; supported is "silu", "swish"'],
+    [{ up_block_types: ["", ...up.slice(1)] }, 'up_block_types names ""'],
+    [{ norm_eps: 1e300 }, "norm_eps is 1e+300, not a number from 0 to 0.1"],
   ]);
 });
 
 Deno.test("a text encoder that is not supported is refused with the key and the value", () => {
   assertEquals(readTextConfig(textEncoder).activation, "quick_gelu");
   const { hidden_size: _, ...narrow } = textEncoder;
-  assertThrows(() => readTextConfig(narrow), ModelFileError, "hidden_size is nothing, not a number");
+  assertThrows(() => readTextConfig(narrow), ModelFileError, "hidden_size is nothing, not a whole number above 0");
   assertRefused(readTextConfig, textEncoder, [
     [{ hidden_act: "relu" }, 'hidden_act is "relu"; supported is "quick_gelu", "gelu"'],
     [{ num_hidden_layers: -1 }, "num_hidden_layers is -1"],
@@ -74,21 +76,22 @@ Deno.test("a VAE that is not supported is refused with the key and the value", (
   assertRefused(readVaeConfig, vae, [
     [{ up_block_types: ["AttnUpDecoderBlock2D"] }, 'up_block_types names "AttnUpDecoderBlock2D"'],
     [{ down_block_types: ["DownBlock2D"] }, 'down_block_types names "DownBlock2D"; supported is DownEncoderBlock2D'],
+    [{ up_block_types: [""] }, 'up_block_types names ""'],
+    [{ scaling_factor: 0 }, "scaling_factor is 0, not a number from 0.001 to 1000"],
     [{ shift_factor: 0.1 }, "shift_factor is 0.1; supported is null, 0"],
-    [{ scaling_factor: null, norm_num_groups: "many" }, 'norm_num_groups is "many", not a number'],
+    [{ scaling_factor: null, norm_num_groups: "many" }, 'norm_num_groups is "many", not a whole number'],
   ]);
 });
 
 /** What no model has, whichever number of a configuration says it. */
-const ENDLESS = [1e9, 2 ** 53, 1e300, Infinity];
+const ENDLESS = [1e9, 2 ** 53, 1e300, Infinity, -1, -Infinity];
 
 Deno.test("a number that no model has is refused before anything is planned with it", () => {
   const numbers = (json: JsonObject) => Object.keys(json).filter((key) => typeof json[key] === "number");
-  const free = ["freq_shift", "norm_eps", "layer_norm_eps", "scaling_factor"];
   const cases = [[readTextConfig, textEncoder], [readUnetConfig, unet], [readVaeConfig, vae]] as const;
   const read: string[] = [];
   for (const [readConfig, json] of cases) {
-    for (const key of numbers(json).filter((key) => !free.includes(key))) {
+    for (const key of numbers(json)) {
       for (const value of ENDLESS) {
         try {
           readConfig({ ...json, [key]: value });
@@ -113,18 +116,22 @@ Deno.test("a number that no model has is refused before anything is planned with
     "conv_out_kernel",
     "cross_attention_dim",
     "downsample_padding",
+    "freq_shift",
     "hidden_size",
     "in_channels",
     "intermediate_size",
     "latent_channels",
+    "layer_norm_eps",
     "layers_per_block",
     "max_position_embeddings",
     "mid_block_scale_factor",
+    "norm_eps",
     "norm_num_groups",
     "num_attention_heads",
     "num_hidden_layers",
     "out_channels",
     "sample_size",
+    "scaling_factor",
     "transformer_layers_per_block",
     "vocab_size",
   ]);

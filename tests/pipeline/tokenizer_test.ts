@@ -93,19 +93,56 @@ Deno.test("the model's files decide length and padding", async () => {
   assertEquals(chunks[0]!.ids.slice(0, 5), [49406, 320, 49407, 0, 0]);
 });
 
+/** The embedded model's tokenizer.json with other merges. */
+function withMerges(merges: unknown): string {
+  const { model } = JSON.parse(emojiJson.json);
+  return `{"model":{"vocab":${JSON.stringify(model.vocab)},"end_of_word_suffix":"</w>","merges":${text(merges)}}}`;
+}
+
+/** A list in a list, and so on. */
+function nested(depth: number): unknown {
+  let list: unknown = [];
+  for (let i = 0; i < depth; i++) list = [list];
+  return list;
+}
+
+/** JSON of lists that may be too deep for JSON.stringify. */
+function text(value: unknown): string {
+  let depth = 0;
+  for (let at = value; Array.isArray(at) && at.length === 1; at = at[0]) depth++;
+  return depth < 100 ? JSON.stringify(value) : `${"[".repeat(depth + 1)}${"]".repeat(depth + 1)}`;
+}
+
 Deno.test("unusable tokenizer files are named", async () => {
   for (
     const [broken, words] of [
       [{ json: "{}" }, "tokenizer.json: is not a byte-level BPE as CLIP's"],
-      [{ json: "{" }, "tokenizer.json: is not JSON"],
+      [{ json: "{" }, "tokenizer.json: the file is not JSON"],
       [{ json: '{"model": {"type": "Unigram"}}' }, "tokenizer.json: is not a byte-level BPE as CLIP's"],
-      [{ json: '{"model": {"end_of_word_suffix": "</w>", "merges": []}}' }, "tokenizer.json: has no vocabulary"],
+      [
+        { json: '{"model": {"end_of_word_suffix": "</w>", "merges": []}}' },
+        "tokenizer.json: has a vocabulary of 0 tokens; there",
+      ],
       [{ vocab: "null" }, "vocab.json: is null, not an object"],
       [{ vocab: '{"a": -1}' }, "vocab.json: has the id -1"],
-      [{ vocab: '{"a": 1e9}' }, "vocab.json: has the id 1000000000; ids are whole numbers below 1048576"],
+      [{ vocab: '{"a": 1e9}' }, "vocab.json: has the id 1000000000; there must be 1 to 1048576, and ids"],
       [{ vocab: '{"a": "b"}' }, 'vocab.json: has the id "b"'],
-      [{ merges: "a b c d" }, "tokenizer: cannot be read"],
-      [{ vocab: "[" }, "vocab.json: is not JSON"],
+      [{ vocab: "{}" }, "vocab.json: has a vocabulary of 0 tokens; there must be 1 to 1048576"],
+      [{ merges: "a b c d" }, "tokenizer: its merges are not of pairs of tokens that its vocabulary has"],
+      [{ merges: "secret words" }, "tokenizer: its merges are not of pairs of tokens that its vocabulary has"],
+      [{ merges: "a\n".repeat(2 ** 20 + 1) }, "merges.txt: has 1048577 merges; at most 1048576 are read"],
+      [{ json: withMerges([["a", "b"], 5]) }, "tokenizer.json: merge 2 is 5, not a pair of tokens"],
+      [{ json: withMerges([["a", "b", "c"]]) }, "tokenizer.json: merge 1 is a list of 3, not a pair of tokens"],
+      [{ json: withMerges([nested(1e5)]) }, "tokenizer.json: merge 1 is a list of 1, not a pair of tokens"],
+      [{ json: '{"model": {"vocab": "root:x:0:0", "merges": [], "end_of_word_suffix": "</w>"}}' }, "of 0 tokens"],
+      [{ json: "root:x:0:0" }, "tokenizer.json: the file is not JSON"],
+      [{ specialTokens: { pad_token: 5 } }, "tokenizer: pad_token is 5, not a text"],
+      [{ specialTokens: { bos_token: { content: nested(1e5) } } }, "tokenizer: bos_token is a list of 1, not a text"],
+      [{ specialTokens: { eos_token: { content: null } } }, "tokenizer: eos_token is null, not a text"],
+      [{ specialTokens: { eos_token: "\x1b]0;x\x07" } }, "tokenizer: lacks the token a text of 6 characters"],
+      [{ specialTokens: { eos_token: "__proto__" } }, 'tokenizer: lacks the token "__proto__"'],
+      [{ specialTokens: { eos_token: "toString" } }, 'tokenizer: lacks the token "toString"'],
+      [{ vocab: "[" }, "vocab.json: the file is not JSON"],
       [{ vocab: '{"a":0}' }, 'tokenizer: lacks the token "<|startoftext|>"'],
       [{ specialTokens: { pad_token: "nowhere" } }, 'padding token "nowhere"'],
       [{ config: { model_max_length: 2 } }, "from 3, got 2"],

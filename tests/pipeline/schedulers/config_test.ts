@@ -112,7 +112,9 @@ Deno.test("whatever number a config says, its schedule is finite and small, or r
           assert([...all, ...levels].map(Math.fround).every(Number.isFinite), `${_class_name} ${key} ${value}`);
           outcomes.drawn++;
         } catch (error) {
-          if (!(error instanceof Error && /^(Scheduler|Timestep|No finite|LCM|Where no)/.test(error.message))) throw error;
+          if (!(error instanceof Error && /^(Scheduler|Timestep|No finite|LCM|Where no)/.test(error.message))) {
+            throw error;
+          }
           assert(error.message.length < 400, error.message);
           outcomes.refused++;
         }

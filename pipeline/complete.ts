@@ -2,11 +2,11 @@
  * A request completed: everything that follows from it and its model without a GPU, each once.
  * @module
  */
-import { ModelFileError } from "../weights/mod.ts";
+import { LIMITS, ModelFileError } from "../weights/mod.ts";
 import { type Model, tokenizerOf } from "./model.ts";
 import { readVaeConfig } from "./nets/config.ts";
 import { type EncodedPrompt, encodePrompt, inEqualChunks, type PromptChunk } from "./prompt/chunks.ts";
-import { isGuided, type Request, RequestError } from "./request.ts";
+import { type Image, isGuided, type Request, RequestError } from "./request.ts";
 import { scheduleFor } from "./schedulers/mod.ts";
 import type { Schedule } from "./schedulers/schedule.ts";
 import { stepsLeftOut } from "./start.ts";
@@ -32,6 +32,7 @@ export interface CompleteRequest extends Request {
  * encoder.
  */
 export async function complete(model: Model, request: Request): Promise<CompleteRequest> {
+  checkValues(request);
   checkSize(model, request);
   model.family.check(request, model.config);
   if (request.init) checkEncoder(model);
@@ -66,12 +67,44 @@ export function isComplete(request: Request): request is CompleteRequest {
   return "schedule" in request;
 }
 
+/** Holds numbers against what the arithmetic can take: NaN would be a choice of nobody, 1e300 is infinite to a GPU. */
+function checkValues(request: Request): void {
+  const { steps, seed, guidance, guidanceRescale = 0, eta = 0, init } = request;
+  function refuse(setting: keyof Request, problem: string): never {
+    throw new RequestError(setting, problem);
+  }
+  for (const setting of ["prompt", "negativePrompt"] as const) {
+    const { length } = request[setting];
+    if (length > LIMITS.prompt) refuse(setting, `has ${length} characters; at most ${LIMITS.prompt} are read`);
+  }
+  const most = { guidance: LIMITS.guidance, guidanceRescale: 1, eta: 1 };
+  for (const [setting, value] of Object.entries({ guidance, guidanceRescale, eta })) {
+    const to = most[setting as keyof typeof most];
+    if (!(value >= 0 && value <= to)) refuse(setting as keyof typeof most, `must be a number from 0 to ${to}`);
+  }
+  if (!Number.isInteger(steps) || steps < 1 || steps > LIMITS.steps) {
+    refuse("steps", `must be a whole number from 1 to ${LIMITS.steps}`);
+  }
+  if (BigInt.asUintN(64, seed) !== seed) refuse("seed", "must be a whole number from 0 to 2^64 - 1");
+  if (init === undefined) return;
+  if (!(init.strength > 0 && init.strength <= 1)) {
+    refuse("init", `strength ${init.strength} is not above 0 and up to 1`);
+  }
+  for (const image of [init.image, ...(init.mask ? [init.mask] : [])]) {
+    if (!isWhole(image)) refuse("init", `${image.width}x${image.height} pixels are not ${image.pixels.length} bytes`);
+  }
+}
+
+function isWhole({ width, height, pixels }: Image): boolean {
+  return Number.isInteger(width) && width > 0 && height > 0 && pixels.length === 3 * width * height;
+}
+
 function checkSize({ config }: Model, { width, height }: Request): void {
   const { factor } = readVaeConfig(config.vae);
   for (const [setting, side] of [["width", width], ["height", height]] as const) {
-    if (side % factor !== 0 || side < factor) {
-      throw new RequestError(setting, `a picture of ${width}x${height}: ${setting} must be a multiple of ${factor}`);
-    }
+    if (side % factor === 0 && side >= factor && side <= LIMITS.side) continue;
+    const wanted = `a multiple of ${factor} up to ${LIMITS.side}`;
+    throw new RequestError(setting, `a picture of ${width}x${height}: ${setting} must be ${wanted}`);
   }
 }
 
@@ -80,7 +113,7 @@ function checkEncoder({ parts: { vae } }: Model): void {
   throw new ModelFileError(vae.label, "has no encoder, so this model cannot start from a picture");
 }
 
-function createSchedule({ config }: Model, request: Request): Schedule {
+function createSchedule({ config, defaults }: Model, request: Request): Schedule {
   const { steps, init, eta, prediction, scheduler: name } = request;
   const { num_train_timesteps: most = 1000 } = config.scheduler;
   if (!Number.isInteger(steps) || steps < 1 || steps > Number(most)) {
@@ -107,9 +140,21 @@ function createSchedule({ config }: Model, request: Request): Schedule {
       ? "scheduler"
       : prediction !== undefined
       ? "prediction"
+      : isPossible(config.scheduler, defaults)
+      ? "steps"
       : undefined;
     if (setting) throw new RequestError(setting, message, { cause });
     throw new ModelFileError("scheduler_config.json", message, { cause });
+  }
+}
+
+/** Whether a model's own scheduler can make as few or as many steps as the model wants. */
+function isPossible(config: Model["config"]["scheduler"], { steps }: Model["defaults"]): boolean {
+  try {
+    scheduleFor(config, { steps });
+    return true;
+  } catch {
+    return false;
   }
 }
 

@@ -60,7 +60,7 @@ export class Decoder {
    * float32.
    *
    * @param sample reads the latent on the host, scaled as the loop has it
-   * @throws {GpuFailedError} when the latent is not made of numbers.
+   * @throws {GpuFailedError} when the latent is not made of numbers, whatever the decoder makes of it.
    */
   async decode(latent: Tensor, tiling: VaeTiling | undefined, sample: () => Promise<Float32Array>): Promise<Decoded> {
     const { scalingFactor } = this.weights.config;
@@ -68,12 +68,12 @@ export class Decoder {
       const program = await this.record(latent, tiling);
       return await program.run(async () => (await sample()).map((value) => value / scalingFactor));
     };
-    const values = await run();
-    if (values.every(Number.isFinite)) return { values, fellBack: false };
-    if (!(await sample()).every(Number.isFinite)) {
+    // Both at once: the GPU is waited for one time.
+    const [values, sampled] = await Promise.all([run(), sample()]);
+    if (!sampled.every(Number.isFinite)) {
       throw new GpuFailedError("The UNet's latent holds values that are not numbers");
     }
-    if (this.exact) return { values, fellBack: false };
+    if (this.exact || values.every(Number.isFinite)) return { values, fellBack: false };
     this.release();
     this.#ops = this.#parts.exactOps;
     return { values: await run(), fellBack: true };

@@ -5,18 +5,23 @@
 import { GpuFailedError } from "../kernels/errors.ts";
 import type { Image } from "./request.ts";
 
+/** A picture's size, and what it is called when it is broken. */
+interface ImageOf extends Pick<Image, "width" | "height"> {
+  readonly what: "The VAE's picture" | "The preview";
+}
+
 /**
  * An 8-bit picture of `values [3, height, width]`, -1 to 1, rounded half to even as NumPy rounds diffusers' pictures.
  *
  * @throws {GpuFailedError} when a value is not finite: a broken picture must not look like a black or a white one.
  */
-export function toImage(values: Float32Array, width: number, height: number): Image {
+export function toImage(values: Float32Array, { width, height, what }: ImageOf): Image {
   const count = width * height;
   const pixels = new Uint8Array(3 * count);
   for (let channel = 0; channel < 3; channel++) {
     for (let i = 0; i < count; i++) {
       const value = values[channel * count + i]!;
-      if (!Number.isFinite(value)) throw new GpuFailedError("The VAE's picture holds values that are not numbers");
+      if (!Number.isFinite(value)) throw new GpuFailedError(`${what} holds values that are not numbers`);
       pixels[i * 3 + channel] = roundHalfToEven(Math.min(1, Math.max(0, value / 2 + 0.5)) * 255);
     }
   }

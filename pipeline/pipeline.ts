@@ -159,7 +159,8 @@ export class Pipeline implements AsyncDisposable {
       const message = "The VAE left the range of float16: pictures are decoded in float32 from now on";
       yield { type: "notice", message };
     }
-    const image = toImage(values, request.width, request.height);
+    const { width, height } = request;
+    const image = toImage(values, { width, height, what: "The VAE's picture" });
     const ended = performance.now();
     yield {
       type: "image",

@@ -50,5 +50,5 @@ export function drawLatent(
     }
     return sum;
   });
-  return toImage(values, width, height);
+  return toImage(values, { width, height, what: "The preview" });
 }

@@ -2,6 +2,7 @@
  * Emphasis: the context of weighted tokens.
  * @module
  */
+import { GpuFailedError } from "../../kernels/errors.ts";
 import type { PromptChunk } from "./chunks.ts";
 
 /** Whether any token of a chunk has a weight of its own. */
@@ -36,11 +37,15 @@ export function assembleContext(
 /**
  * A chunk's `context [width, tokens]` with each token's column times its weight, then all of it times what restores
  * the mean of all values: "Original" of A1111's emphasis modes.
+ *
+ * @throws {GpuFailedError} when the context is not made of numbers, or its mean is none to restore.
  */
 export function emphasize(context: Float32Array, weights: readonly number[]): Float32Array {
   const weighted = context.map((value, i) => value * weights[i % weights.length]!);
   const restore = mean(context) / mean(weighted);
-  return weighted.map((value) => value * restore);
+  const restored = weighted.map((value) => value * restore);
+  if (restored.every(Number.isFinite)) return restored;
+  throw new GpuFailedError("The prompt's context holds values that are not numbers: its weights may cancel out");
 }
 
 function mean(values: Float32Array): number {

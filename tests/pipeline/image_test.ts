@@ -1,5 +1,7 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertThrows } from "@std/assert";
+import { GpuFailedError } from "../../kernels/mod.ts";
 import { fromImage, toImage, toMask } from "../../pipeline/image.ts";
+import { drawLatent } from "../../pipeline/preview.ts";
 
 Deno.test("a picture's values are -1 to 1, channel by channel, and come back", () => {
   const pixels = Uint8Array.from(
@@ -9,7 +11,21 @@ Deno.test("a picture's values are -1 to 1, channel by channel, and come back", (
   const values = fromImage({ width: 128, height: 2, pixels });
   assertEquals([values[0], values[255], values[256], values[512]], [-1, 1, 1, -1]);
   assertEquals(values[51], Math.fround(2 * 51 / 255 - 1));
-  assertEquals(toImage(values, 128, 2).pixels, pixels);
+  assertEquals(toImage(values, { width: 128, height: 2, what: "The preview" }).pixels, pixels);
+});
+
+Deno.test("one value that is not finite, wherever it is, is no picture", () => {
+  for (const value of [NaN, Infinity, -Infinity]) {
+    for (const at of [0, 1, 4, 11]) {
+      const values = new Float32Array(12);
+      values[at] = value;
+      const size = { width: 2, height: 2 };
+      assertThrows(() => toImage(values, { ...size, what: "The preview" }), GpuFailedError, "The preview holds values");
+      // Through the map of colours, whose factors may be 0.
+      const rgb = [[0, 0, 0], [1, 1, 1], [0, 0, 0], [1, 2, 3]];
+      assertThrows(() => drawLatent(values, { ...size, rgb }), GpuFailedError, "The preview holds values");
+    }
+  }
 });
 
 Deno.test("a mask paints where the first pixel of a block is at least half white", () => {

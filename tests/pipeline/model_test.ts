@@ -87,8 +87,38 @@ const INIT = goldenInit({ kind: "inpaint", width: 128, height: 128, strength: 1 
 const { mask: _, ...WITHOUT_MASK } = INIT;
 
 const REFUSED: readonly (readonly [TinyName, Partial<Request>, setting: keyof Request, words: string])[] = [
-  ["tiny-sd1", { width: 100 }, "width", "width must be a multiple of 8"],
-  ["tiny-sd1", { height: 0 }, "height", "height must be a multiple of 8"],
+  ...[100, 0, -8, 4104, 1e9, 1e300, NaN, Infinity].flatMap((side) =>
+    (["width", "height"] as const).map((setting) =>
+      ["tiny-sd1", { [setting]: side }, setting, `${setting} must be a multiple of 8 up to 4096`] as const
+    )
+  ),
+  ...[0, 1.5, -1, 1001, 1e300, NaN, Infinity].map((steps) =>
+    ["tiny-sd1", { steps }, "steps", "must be a whole number from 1 to 1000"] as const
+  ),
+  ...[-1, 1000.5, 1e300, NaN, Infinity, -Infinity].map((guidance) =>
+    ["tiny-sd1", { guidance }, "guidance", "must be a number from 0 to 1000"] as const
+  ),
+  ...[-0.1, 1.1, NaN, Infinity].flatMap((value) =>
+    (["guidanceRescale", "eta"] as const).map((setting) =>
+      ["tiny-sd1", { [setting]: value }, setting, "must be a number from 0 to 1"] as const
+    )
+  ),
+  ...[-1n, 2n ** 64n].map((seed) => ["tiny-sd1", { seed }, "seed", "a whole number from 0 to 2^64 - 1"] as const),
+  ...[0, -1, 1.1, NaN, Infinity].map((strength) =>
+    ["tiny-sd1", { init: { ...INIT, strength } }, "init", `strength ${strength} is not above 0 and up to 1`] as const
+  ),
+  ...(["image", "mask"] as const).flatMap((which) =>
+    [{ pixels: new Uint8Array(5) }, { width: 1e9 }, { height: 0.5 }, { width: NaN }, { width: -128, height: -128 }].map(
+      (
+        change,
+      ) =>
+        ["tiny-sd1", { init: { ...INIT, [which]: { ...INIT.image, ...change } } }, "init", "pixels are not"] as const,
+    )
+  ),
+  ...(["prompt", "negativePrompt"] as const).map((setting) =>
+    ["tiny-sd1", { [setting]: "a".repeat(2 ** 20 + 1) }, setting, "has 1048577 characters; at most 1048576"] as const
+  ),
+  ["tiny-sd1", { steps: 1000 }, "steps", "Timestep 1000 is not one of"],
   ...[0, 1.5, NaN, 4].map((clipSkip) =>
     ["tiny-sd1", { clipSkip }, "clipSkip", `the text encoder has layers 1 to 3, not ${clipSkip}`] as const
   ),
@@ -102,7 +132,7 @@ const REFUSED: readonly (readonly [TinyName, Partial<Request>, setting: keyof Re
 ];
 
 for (const [name, change, setting, words] of REFUSED) {
-  Deno.test(`${name} refuses ${setting}: ${words}`, async () => {
+  Deno.test(`${name} refuses ${setting} ${`${change[setting]}`.slice(0, 20)}: ${words}`, async () => {
     using model = openTinyModel(name);
     const error = await assertRejects(() => complete(model, { ...REQUEST, ...change }), RequestError, words);
     assertEquals((error as RequestError).setting, setting);

@@ -2,6 +2,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { Gpu, GpuFailedError } from "../../kernels/mod.ts";
 import {
   type GenerateEvent,
+  type GenerateOptions,
   type Image,
   type Model,
   Pipeline,
@@ -178,14 +179,17 @@ Deno.test("a latent of odd size becomes a picture", () =>
 
 Deno.test("what cannot be drawn is refused before the GPU works", () =>
   withPipeline(async (pipeline, gpu) => {
+    // The weights are on their way; nothing that is refused waits for them.
+    await gpu.finish();
     const { bytes } = gpu;
     const refusals: readonly (readonly [Partial<Request>, string])[] = [
-      [{ width: 60 }, "width must be a multiple of 8"],
-      [{ height: 65 }, "64x65"],
-      [{ steps: 0 }, "0 steps are not possible"],
+      [{ width: 60 }, "a picture of 60x64: width must be a multiple of 8"],
+      [{ height: 65 }, "a picture of 64x65: height must be a multiple of 8"],
+      [{ steps: 0 }, "must be a whole number from 1 to 1000"],
+      [{ guidance: 1e300 }, "must be a number from 0 to 1000"],
       [{ scheduler: "magic" }, "Scheduler magic is not known"],
-      [{ clipSkip: 0 }, "the text encoder has layers 1 to"],
-      [{ clipSkip: 50 }, "layers 1 to 3, not 50"],
+      [{ clipSkip: 0 }, "is 0, and the text encoder has layers 1 to"],
+      [{ clipSkip: 50 }, "is 50, and the text encoder has layers 1 to"],
     ];
     for (const [change, message] of refusals) await assertRejects(() => pixels(pipeline, change), RangeError, message);
     assertEquals(gpu.bytes, bytes);
@@ -229,24 +233,43 @@ Deno.test("a VAE that leaves float16's range is decoded in float32 from then on,
 
 Deno.test("numbers that are none become an error, never a picture", async (t) => {
   using model = openTinyModel();
-  const unet = (value: number) => filled(model, "unet", ["conv_out.bias", value]);
-  const decoder = (value: number) => filled(model, "vae", ["decoder.conv_out.bias", value]);
-  const encoder = filled(model, "vae", ["encoder.conv_out.bias", NaN]);
-  const failures: readonly (readonly [string, Partial<Model>, string])[] = [
-    ["NaN from the UNet", unet(NaN), "The UNet's latent holds values that are not numbers"],
-    ["infinity from the UNet", unet(Infinity), "values that are not numbers"],
-    ["NaN from the VAE", decoder(NaN), "The VAE's picture holds values that are not numbers"],
-    ["infinity from the VAE", decoder(Infinity), "The VAE's picture holds values that are not numbers"],
-    ["minus infinity from the VAE", decoder(-Infinity), "The VAE's picture holds values that are not numbers"],
-    ["NaN from the encoder", encoder, "The init image's latent holds values that are not numbers"],
+  const latent = "The UNet's latent holds values that are not numbers";
+  const picture = "The VAE's picture holds values that are not numbers";
+  const moments = "The init image's latent holds values that are not numbers";
+  const context = "The prompt's context holds values that are not numbers";
+  const init = { image: noise(64, 64), strength: 1 };
+  const mask = { ...init.image, pixels: init.image.pixels.map((_, i) => i < 6000 ? 255 : 0) };
+  const weighted = { prompt: "a (red:1.2) fox", promptSyntax: "a1111" } as const;
+  const failures: readonly (readonly [PartName, tensor: string, Partial<Request> & GenerateOptions, string])[] = [
+    ["text_encoder", "final_layer_norm.bias", {}, latent],
+    ["text_encoder", "final_layer_norm.bias", weighted, context],
+    ["text_encoder", "encoder.layers.0.mlp.fc1.bias", { guidance: 1 }, latent],
+    ["unet", "conv_out.bias", {}, latent],
+    ["unet", "conv_out.bias", { previews: 1 }, "The preview holds values that are not numbers"],
+    ["unet", "mid_block.attentions.0.proj_out.bias", { init: { ...init, mask } }, latent],
+    ["vae", "decoder.conv_out.bias", {}, picture],
+    ["vae", "post_quant_conv.bias", {}, picture],
+    ["vae", "decoder.conv_out.bias", { vaeTiling: "on", width: 144 }, picture],
+    ["vae", "encoder.conv_out.bias", { init }, moments],
+    ["vae", "encoder.conv_out.bias", { init: { ...init, mask } }, moments],
+    ["vae", "encoder.conv_out.bias", { init, vaeTiling: "on", width: 144 }, moments],
   ];
-  for (const [name, change, message] of failures) {
-    await t.step(name, () =>
-      withPipeline(async (pipeline) => {
-        const init = { image: noise(64, 64), strength: 1 };
-        const request = change === encoder ? { steps: 1, init } : { steps: 1 };
-        await assertRejects(() => pixels(pipeline, request), GpuFailedError, message);
-      }, change));
+  for (const backend of [...BACKENDS, HALF_BACKEND]) {
+    await using gpu = await Gpu.open();
+    if (backend === HALF_BACKEND && !gpu.device.features.has("shader-f16")) continue;
+    const values = [NaN, Infinity, -Infinity];
+    for (const [i, [part, tensor, { previews = 0, ...change }, message]] of failures.entries()) {
+      // All of them take minutes with the slower kernels.
+      for (const value of backend === BACKENDS[0] ? values : [values[i % 3]!]) {
+        const told = [...Object.keys(change), ...(previews ? ["previews"] : [])].join(" and ") || "nothing else";
+        await t.step(`${value} in ${tensor} with ${told}: ${backend.name}`, async () => {
+          const broken = { ...model, ...filled(model, part, [tensor, value]) };
+          await using pipeline = await Pipeline.load(gpu, broken, { backends: { exact: backend, half: backend } });
+          const events = pipeline.generate({ ...REQUEST, steps: 1, ...change }, { previews });
+          await assertRejects(() => Array.fromAsync(events), GpuFailedError, message);
+        });
+      }
+    }
   }
 });
 

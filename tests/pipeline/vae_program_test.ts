@@ -1,7 +1,8 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { GpuMemoryError } from "../../kernels/mod.ts";
+import { GpuFailedError, GpuMemoryError } from "../../kernels/mod.ts";
 import { Ops } from "../../kernels/ops.ts";
 import { bytesOf, type Layout } from "../../kernels/tensor.ts";
+import { Decoder } from "../../pipeline/decoder.ts";
 import { readVaeConfig } from "../../pipeline/nets/config.ts";
 import { Parameters } from "../../pipeline/nets/parameters.ts";
 import { readDecoder, readEncoder, type VaeWeights } from "../../pipeline/nets/vae.ts";
@@ -46,6 +47,7 @@ const QUALITY = { decoded: 40, encoded: 30 };
 Deno.test("the VAE on tiles", (t) =>
   withVae(async (vae) => {
     await t.step("makes the picture that the whole makes, as far as tiles can know", () => compareTiles(vae));
+    await t.step("makes no picture of a latent that is not finite, even where it could", () => refuse(vae));
     await t.step("is the VAE on the whole where there is one tile", () => compareOne(vae));
     await t.step("runs by itself where the GPU cannot bind the whole, or it would take too much", () => choose(vae));
   }));
@@ -75,6 +77,20 @@ async function compareTiles({ ops, decoder, encoder }: Vae): Promise<void> {
   assert(encoded >= QUALITY.encoded, `the latent reaches ${encoded} dB`);
   ops.dispose();
   assertEquals(ops.gpu.bytes, held);
+}
+
+async function refuse({ ops, decoder }: Vae): Promise<void> {
+  const latent = ops.keep({ batch: 1, channels: 4, height: 16, width: 16 }, "latent");
+  const values = smoothLatent(16, 16);
+  ops.write(latent, values);
+  const both = new Decoder({ ops, exactOps: ops, weights: decoder });
+  const { values: picture } = await both.decode(latent, "auto", () => Promise.resolve(values));
+  assert(picture.every(Number.isFinite));
+  for (const value of [NaN, Infinity, -Infinity]) {
+    const broken = () => Promise.resolve(values.with(values.length - 1, value));
+    await assertRejects(() => both.decode(latent, "auto", broken), GpuFailedError, "The UNet's latent holds values");
+  }
+  both.release();
 }
 
 async function compareOne({ ops, decoder }: Vae): Promise<void> {

@@ -1,4 +1,5 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { GpuFailedError } from "../../../kernels/mod.ts";
 import type { PromptChunk } from "../../../pipeline/prompt/chunks.ts";
 import { assembleContext, emphasize, isWeighted } from "../../../pipeline/prompt/emphasis.ts";
 import { relativeError } from "../stages.ts";
@@ -43,4 +44,12 @@ Deno.test("chunks of a prompt stand in a row, each with its own mean", () => {
       assertEquals(context.slice(start, start + tokens), want.slice(row * tokens, (row + 1) * tokens));
     }
   });
+});
+
+Deno.test("weights that cancel each other out, or leave what numbers can hold, are an error", () => {
+  assertThrows(() => emphasize(Float32Array.of(1, 1, 1, 1), [1, -1]), GpuFailedError, "its weights may cancel out");
+  assertThrows(() => emphasize(Float32Array.of(3e38, -3e38), [100, 1]), GpuFailedError, "values that are not numbers");
+  for (const value of [NaN, Infinity, -Infinity]) {
+    assertThrows(() => emphasize(Float32Array.of(value, 1), [1, 1.1]), GpuFailedError, "values that are not numbers");
+  }
 });

@@ -2,7 +2,7 @@
  * A request completed: everything that follows from it and its model without a GPU, each once.
  * @module
  */
-import { LIMITS, ModelFileError } from "../weights/mod.ts";
+import { LIMITS, ModelFileError, quoted } from "../weights/mod.ts";
 import { type Model, tokenizerOf } from "./model.ts";
 import { readVaeConfig } from "./nets/config.ts";
 import { type EncodedPrompt, encodePrompt, inEqualChunks, type PromptChunk } from "./prompt/chunks.ts";
@@ -174,5 +174,5 @@ function describeStretch({ init, width, height }: Request): string[] {
 function describeCut(name: string, { chunks, count, cut }: EncodedPrompt): string[] {
   if (cut === "") return [];
   const read = chunks.reduce((sum, { tokens }) => sum + tokens.length, 0);
-  return [`The ${name} has ${count} tokens and the model reads ${read}; cut off: ${JSON.stringify(cut)}`];
+  return [`The ${name} has ${count} tokens and the model reads ${read}; cut off: ${quoted(cut)}`];
 }

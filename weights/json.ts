@@ -11,6 +11,12 @@ export function isObject(value: unknown): value is JsonObject {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
+/** A user's own text in quotes, shortened to its beginning. */
+export function quoted(text: string): string {
+  const rest = text.length - 80;
+  return rest <= 0 ? JSON.stringify(text) : `${JSON.stringify(text.slice(0, -rest))} and ${rest} characters more`;
+}
+
 /** Texts that errors repeat: one word of the characters that names of tensors, files, classes and tokens have. */
 const WORD = /^[\w.:+<|>/-]{0,128}$/;
 

@@ -44,6 +44,8 @@ export const LIMITS = {
   guidance: 1000,
   /** Characters of a prompt. */
   prompt: 2 ** 20,
+  /** Chunks of tokens that a prompt is read in. */
+  chunks: 256,
   /** Characters of a text that is shown as one line. */
   line: 200,
   /** Pixels along a side of a latent or a picture that a model was trained with. */

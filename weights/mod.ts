@@ -12,7 +12,7 @@ export type { Write } from "./hub/download.ts";
 export { pull, type Pulled, type PullEvent, type PullOptions } from "./hub/pull.ts";
 export { parseRepository, type Repository, showRepository } from "./hub/repository.ts";
 export type { Wait } from "./hub/request.ts";
-export { isObject, type JsonObject, shown } from "./json.ts";
+export { isObject, type JsonObject, quoted, shown } from "./json.ts";
 export { LIMITS } from "./limits.ts";
 export { type ListedModel, listModels } from "./model_list.ts";
 export { type ByPart, byPart, PART_NAMES, type PartName } from "./manifest.ts";

@@ -2,6 +2,7 @@
  * A prompt as the chunks of tokens that the text encoder reads one by one.
  * @module
  */
+import { LIMITS } from "../../weights/limits.ts";
 import type { Request } from "../request.ts";
 import type { Token, Tokenizer } from "../tokenizer.ts";
 import { parsePrompt, type WeightedText } from "./grammar.ts";
@@ -41,7 +42,7 @@ const COMMA_REACH = 20;
 /**
  * Reads one prompt.
  *
- * @throws {RangeError} when a weight is too large to be meant.
+ * @throws {RangeError} when a weight is too large to be meant, or it has more chunks than are read.
  */
 export async function encodePrompt(
   tokenizer: Tokenizer,
@@ -54,6 +55,9 @@ export async function encodePrompt(
   const chunks = longPrompt === "chunk"
     ? withoutLastEmpty(sections).flatMap((tokens) => split(tokens, tokenizer))
     : [sections[0]!.slice(0, tokenizer.maxLength - 2)];
+  if (chunks.length > LIMITS.chunks) {
+    throw new RangeError(`It is ${chunks.length} chunks of tokens long; at most ${LIMITS.chunks} are read`);
+  }
   const read = chunks.reduce((sum, tokens) => sum + tokens.length, 0);
   return {
     chunks: chunks.map((tokens) => createChunk(tokens, tokenizer)),
@@ -92,13 +96,21 @@ function createChunk(tokens: readonly WeightedToken[], { maxLength, begin, end, 
 }
 
 /** Cuts the tokens of a section into chunks; no tokens are one chunk. */
-function split(tokens: readonly WeightedToken[], tokenizer: Tokenizer): readonly (readonly WeightedToken[])[] {
-  const { maxLength, comma } = tokenizer;
+function split(
+  tokens: readonly WeightedToken[],
+  { maxLength, comma }: Tokenizer,
+): readonly (readonly WeightedToken[])[] {
   const limit = maxLength - 2;
-  if (tokens.length <= limit) return [tokens];
-  // A comma that just finds no room opens the next chunk, as in A1111.
-  const reach = tokens[limit]!.id === comma ? 0 : Math.min(COMMA_REACH, limit);
-  const after = tokens.slice(limit - reach, limit).findLastIndex(({ id }) => id === comma) + 1;
-  const length = after === 0 ? limit : limit - reach + after;
-  return [tokens.slice(0, length), ...split(tokens.slice(length), tokenizer)];
+  const chunks: (readonly WeightedToken[])[] = [];
+  let start = 0;
+  while (tokens.length - start > limit) {
+    const end = start + limit;
+    // A comma that just finds no room opens the next chunk, as in A1111.
+    const reach = tokens[end]!.id === comma ? 0 : Math.min(COMMA_REACH, limit);
+    const after = tokens.slice(end - reach, end).findLastIndex(({ id }) => id === comma) + 1;
+    const next = after === 0 ? end : end - reach + after;
+    chunks.push(tokens.slice(start, next));
+    start = next;
+  }
+  return [...chunks, tokens.slice(start)];
 }

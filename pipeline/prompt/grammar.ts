@@ -2,6 +2,7 @@
  * The grammar of AUTOMATIC1111's prompts: `(more)`, `[less]`, `(as said:1.2)`, `\(` for a bracket that is text, `BREAK`.
  * @module
  */
+import { quoted } from "../../weights/json.ts";
 
 /** A text, and the factor of its tokens' context. */
 export interface WeightedText {
@@ -19,10 +20,13 @@ const LESS = 1 / 1.1;
 const LARGEST = 100;
 
 /** A backslash and what it makes text, a bracket, a weight and its closing bracket, or text. */
-const PIECES = /\\[\\()[\]]?|[()[\]]|:\s*(?<weight>[+-]?(?:\d+\.?\d*|\.\d+))\s*\)|[^\\()[\]:]+|:/g;
+const PIECES = /\\[\\()[\]]?|[()[\]]|:\s*(?<weight>[+-]?(?:\d+(?:\.\d*)?|\.\d+))\s*\)|[^\\()[\]:]+|:/g;
 
-/** `BREAK` as a word of its own, with the white space around it. */
-const BREAK = /\s*(?<![\p{L}\p{N}_])BREAK(?![\p{L}\p{N}_])\s*/u;
+/** `BREAK` as a word of its own. */
+const BREAK = /(?<![\p{L}\p{N}_])BREAK(?![\p{L}\p{N}_])/u;
+
+/** Brackets that may be open at once: each of them weighs all that follows. */
+const MOST_OPEN = 100;
 
 /** A part while brackets around it may still close. */
 interface OpenPart {
@@ -37,7 +41,7 @@ interface OpenPart {
  * Weights of nested brackets multiply; an opening bracket that nothing closes reaches to the end, a closing one that
  * nothing opened is text. Round and square brackets do not see each other, so they may overlap.
  *
- * @throws {RangeError} when a weight is not -100 to 100.
+ * @throws {RangeError} when a weight is not -100 to 100, or too many brackets are open.
  */
 export function parsePrompt(prompt: string): readonly (readonly WeightedText[])[] {
   const parts: OpenPart[] = [];
@@ -51,15 +55,24 @@ export function parsePrompt(prompt: string): readonly (readonly WeightedText[])[
     if (first !== undefined) weigh(first, factor);
     return first !== undefined;
   };
-  const read = (piece: string) =>
-    piece.split(BREAK).forEach((text, i) => {
+  const open = (opened: number[]) => {
+    opened.push(parts.length);
+    if (round.length + square.length <= MOST_OPEN) return;
+    throw new RangeError(`More than ${MOST_OPEN} brackets are open; \\( and \\[ are text`);
+  };
+  const read = (piece: string) => {
+    const texts = piece.split(BREAK);
+    texts.forEach((text, i) => {
       if (i > 0) section++;
-      parts.push({ text, section, weight: 1 });
+      // The white space around a `BREAK` goes with it.
+      const begun = i > 0 ? text.trimStart() : text;
+      parts.push({ text: i < texts.length - 1 ? begun.trimEnd() : begun, section, weight: 1 });
     });
+  };
   for (const { 0: piece, groups } of prompt.matchAll(PIECES)) {
     if (piece.startsWith("\\")) parts.push({ text: piece.slice(1), section, weight: 1 });
-    else if (piece === "(") round.push(parts.length);
-    else if (piece === "[") square.push(parts.length);
+    else if (piece === "(") open(round);
+    else if (piece === "[") open(square);
     else if (piece.endsWith(")") && close(round, Number(groups?.weight ?? MORE))) continue;
     else if (piece === "]" && close(square, LESS)) continue;
     else read(piece);
@@ -67,12 +80,14 @@ export function parsePrompt(prompt: string): readonly (readonly WeightedText[])[
   for (const first of round) weigh(first, MORE);
   for (const first of square) weigh(first, LESS);
   parts.forEach(checkWeight);
-  return Array.from({ length: section + 1 }, (_, i) => merged(parts.filter((part) => part.section === i)));
+  const sections = Array.from({ length: section + 1 }, (): OpenPart[] => []);
+  for (const part of parts) sections[part.section]!.push(part);
+  return sections.map(merged);
 }
 
 function checkWeight({ text, weight }: OpenPart): void {
   if (Math.abs(weight) <= LARGEST) return;
-  throw new RangeError(`The weight of ${JSON.stringify(text)} is ${weight}, want ${-LARGEST} to ${LARGEST}`);
+  throw new RangeError(`The weight of ${quoted(text)} is ${weight}, want ${-LARGEST} to ${LARGEST}`);
 }
 
 /** Neighbours of equal weight as one text: they are tokenized together. */

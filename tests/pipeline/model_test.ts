@@ -167,6 +167,9 @@ Deno.test("a completed request has its schedule and its samples' chunks, and say
       'The prompt has 80 tokens and the model reads 75; cut off: "fox fox fox fox fox"',
     ].join("; "),
   );
+  const endless = await samples("tiny-sd1", { prompt: "fox ".repeat(25_000), scheduler: "ddim" });
+  const cut = `"${"fox ".repeat(20)}" and 99619 characters more`;
+  assertEquals(endless[2], `The prompt has 25000 tokens and the model reads 75; cut off: ${cut}`);
 });
 
 Deno.test("a tokenizer that does not fit the text encoder is refused", async () => {

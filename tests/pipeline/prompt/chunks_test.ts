@@ -1,4 +1,4 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertRejects } from "@std/assert";
 import { type EncodedPrompt, encodePrompt, inEqualChunks } from "../../../pipeline/prompt/chunks.ts";
 import type { Tokenizer } from "../../../pipeline/tokenizer.ts";
 
@@ -115,4 +115,14 @@ Deno.test("prompts that are encoded side by side have equally many chunks", asyn
     END,
     PADDING,
   ]]);
+});
+
+Deno.test("a prompt of more chunks than anybody needs is refused where it is not cut", async () => {
+  for (const prompt of [words(1, 75 * 257), `${"1 BREAK ".repeat(256)}1`]) {
+    const words = "It is 257 chunks of tokens long; at most 256 are read";
+    await assertRejects(() => encodePrompt(tokenizer, prompt, CHUNK), RangeError, words);
+    const cut = await encodePrompt(tokenizer, prompt, { ...CHUNK, longPrompt: "truncate" });
+    assertEquals(cut.chunks.length, 1);
+  }
+  assertEquals((await encodePrompt(tokenizer, words(1, 75 * 256), CHUNK)).chunks.length, 256);
 });

@@ -70,6 +70,46 @@ Deno.test("BREAK, a word of its own, begins a section, wherever it stands", () =
   }
 });
 
+Deno.test("a text of half a megabyte is read at once, whatever it repeats", () => {
+  const texts = [
+    "(a) ",
+    "[a b]",
+    ") ",
+    "] ",
+    "\\",
+    ":",
+    ": ",
+    ":1 ",
+    "BREAK ",
+    "a BREAK",
+    "(a:1)",
+    "BREAK(a)",
+    " ",
+    "9",
+    ".",
+  ];
+  for (const text of texts) {
+    const prompt = `(x:${text.repeat(2 ** 19 / text.length)}x`;
+    assertEquals(parsePrompt(prompt).length, prompt.split(/\bBREAK\b/).length, text);
+  }
+});
+
+Deno.test("brackets that are open weigh what follows, so there may be a hundred of them", () => {
+  for (const bracket of ["(", "[", "(["]) {
+    const open = (count: number) => bracket.repeat(count / bracket.length);
+    assertEquals(parsePrompt(open(100)), [[]]);
+    for (const text of ["", "a ".repeat(1e5)]) {
+      assertThrows(() => parsePrompt(open(102) + text), RangeError, "More than 100 brackets are open");
+    }
+  }
+  assertEquals(parsePrompt("()".repeat(1e5)), [[]]);
+});
+
+Deno.test("a message about a long text is short", () => {
+  const { message } = assertThrows(() => parsePrompt(`(${"x".repeat(1e5)}:101)`), RangeError);
+  assertEquals(message, `The weight of "${"x".repeat(80)}" and 99920 characters more is 101, want -100 to 100`);
+});
+
 function toObjects(texts: Case[1]) {
   return texts.map(([text, weight]) => ({ text, weight }));
 }

@@ -23,6 +23,7 @@ import { OutputError, UsageError } from "./errors.ts";
 export async function execute({ values, positionals }: Given, environment: Environment): Promise<void> {
   const repository = readRepository(positionals, values.revision);
   const offline = values.offline || isOffline(environment.variable("HF_HUB_OFFLINE"));
+  if (!offline) requireVariables(environment);
   const pulled = offline ? findOffline(repository, environment) : await download(repository, environment);
   const document = { schema: 1, model: showRepository(repository), ...pulled };
   environment.stdout.write(values.json ? `${JSON.stringify(document)}\n` : `${pulled.directory}\n`);
@@ -45,6 +46,17 @@ function readRepository(positionals: readonly string[], revision: string | undef
 /** As `huggingface_hub` reads it. */
 function isOffline(value: string | undefined): boolean {
   return /^(?:1|on|yes|true)$/i.test(value ?? "");
+}
+
+/** Refuses to go where it may not be told to: unread, a mirror's address is taken for the public hub's. */
+function requireVariables({ variable }: Environment): void {
+  for (const name of ["HF_ENDPOINT", "HF_TOKEN", "HF_HUB_OFFLINE"]) {
+    // Asks for the permission, where somebody can answer.
+    variable(name);
+    if (Deno.permissions.querySync({ name: "env", variable: name }).state === "granted") continue;
+    const words = `Requires env access to "${name}", without which it is not known where models come from`;
+    throw new Deno.errors.NotCapable(`${words}; run again with the --allow-env flag`);
+  }
 }
 
 function findOffline(repository: Repository, { variable }: Environment) {

@@ -129,7 +129,8 @@ export function parseJson(file: string, text: string, what = "the file"): unknow
   try {
     return JSON.parse(text);
   } catch {
-    throw new ModelFileError(file, otherFormat(text, "JSON") ?? `${what} is not JSON`);
+    const format = what === "the file" ? otherFormat(text, "JSON") : undefined;
+    throw new ModelFileError(file, format ?? `${what} is not JSON`);
   }
 }
 

@@ -83,6 +83,7 @@ Deno.test("each failure has its exit code and one sentence", async () => {
     [4, "does not give org/name (404)", "org/name", () => scene.hub.misbehave = () => ({ status: 404 })],
     [5, "gives it 3000 bytes, and it has 2", "org/name", () => scene.always(UNET, () => ({ body: "{}" }))],
     [8, "Cannot write", "org/name", () => Deno.writeTextFileSync(join(scene.home, "denoise"), "a file")],
+    [2, "HF_TOKEN has a line break", "org/name", () => scene.variables.HF_TOKEN = "hf_one\nhf_two"],
     [2, "HF_ENDPOINT is", "org/name", () => scene.variables.HF_ENDPOINT = "ftp://example"],
   ];
   for (const [code, words, args, prepare] of failures) {
@@ -141,6 +142,28 @@ Deno.test("only a download needs the network's permission, and the tokenizer's i
     permissions: ["--no-prompt", "--allow-read", "--allow-env"],
   });
   assertStringIncludes(models.stdout, scene.snapshot);
+});
+
+Deno.test("where the environment may not be read, nobody is asked for a model", async () => {
+  using scene = new Scene(tinyModel());
+  const { variables } = scene;
+  const names = ["HF_ENDPOINT", "HF_TOKEN", "HF_HUB_OFFLINE"];
+  for (const [i, name] of [...names, ""].entries()) {
+    const others = ["XDG_CACHE_HOME", "HOME", ...names.filter((other) => other !== name)];
+    const granted = i === names.length ? ["--no-prompt", "--allow-read", "--allow-write"] : [
+      "--no-prompt",
+      "--allow-read",
+      "--allow-write",
+      `--allow-env=${others}`,
+    ];
+    const permissions = [...granted, "--allow-net"];
+    const { code, stdout, stderr } = await runDenoise(["pull", "org/name"], { variables, permissions });
+    assertEquals([code, stdout, scene.hub.seen], [1, "", []], stderr);
+    const words = `denoise: Requires env access to "${
+      name || names[0]
+    }", without which it is not known where models come`;
+    assertStringIncludes(stderr, words);
+  }
 });
 
 Deno.test("the proxy of the environment is asked, not the hub", async () => {

@@ -101,7 +101,7 @@ function checkBeginning(partial: PartialFile, { response, hash }: Answer, source
   }
   if (status === 206) {
     const [, from, total] = /^bytes (\d+)-\d+\/(\d+)$/.exec(headers.get("content-range") ?? "") ?? [];
-    if (total !== undefined && Number(total) !== file.size) throw wrongLength(partial, source, total);
+    if (total !== undefined && Number(total) !== file.size) throw wrongLength(partial, source, `${Number(total)}`);
     if (Number(from) === partial.size) return;
   }
   const { size } = partial;
@@ -110,7 +110,7 @@ function checkBeginning(partial: PartialFile, { response, hash }: Answer, source
     throw new PassingError(`${new URL(address).host} does not send ${file.path} from byte ${size} on`);
   }
   const length = headers.get("content-length");
-  if (length !== null && Number(length) !== file.size) throw wrongLength(partial, source, length);
+  if (length !== null && Number(length) !== file.size) throw wrongLength(partial, source, `${Number(length)}`);
 }
 
 function wrongLength(partial: PartialFile, { address, file }: Source, bytes: string): ModelFileError {

@@ -3,7 +3,9 @@
  * @module
  */
 import { ModelFileError } from "../errors.ts";
+import { parseJson } from "../files.ts";
 import { isObject, type JsonObject, shown } from "../json.ts";
+import { LIMITS } from "../limits.ts";
 import { PART_NAMES, partEntry, TOKENIZER } from "../manifest.ts";
 import { isPickle } from "../pickle.ts";
 import { TOKENIZER_FILES } from "../tokenizer_files.ts";
@@ -88,19 +90,37 @@ export async function planDownload(hub: Hub, repository: Repository): Promise<Pl
   // What the list does not say is asked of the file.
   const describe = async (path: string) =>
     files.get(path) ?? await askFor(hub, path, { ...repository, revision: commit });
-  return {
+  const most = PART_NAMES.length * (1 + LIMITS.shards);
+  if (weights.length > most) {
+    throw new ModelFileError(
+      showRepository(repository),
+      `its weights are ${weights.length} files; at most ${most} are read`,
+    );
+  }
+  const plan = {
     commit,
     configs: await Promise.all(configs.map(describe)),
     weights: await Promise.all(weights.map(describe)),
     half,
   };
+  [...plan.configs, ...plan.weights].forEach(checkLength);
+  return plan;
+}
+
+/** Refuses what would not be read once it is here. */
+function checkLength({ path, size }: HubFile): void {
+  const most = path.endsWith(".safetensors")
+    ? Infinity
+    : path.startsWith(TOKENIZER)
+    ? LIMITS.tokenizerBytes
+    : LIMITS.jsonBytes;
+  if (size > most) throw new ModelFileError(path, `the hub lists it with ${size} bytes; at most ${most} are read`);
 }
 
 function explainMissing(missing: readonly string[], paths: readonly string[]): string {
-  const files = paths.filter((path) => /^[^/]+\.safetensors$/.test(path));
-  const single = files.length === 0
-    ? ""
-    : `; it has single files (${files.join(", ")}), which --model reads by their path`;
+  const files = paths.filter((path) => /^[\w.-]{1,100}\.safetensors$/.test(path));
+  const named = files.slice(0, 3).join(", ") + (files.length > 3 ? `, and ${files.length - 3} more` : "");
+  const single = files.length === 0 ? "" : `; it has single files (${named}), which --model reads by their path`;
   if (missing.includes("model_index.json")) {
     return `the repository is not a model in the layout of diffusers: it has no model_index.json${single}`;
   }
@@ -122,23 +142,39 @@ async function listRepository(hub: Hub, repository: Repository): Promise<{
       address,
       repository,
       read: async ({ response }) => {
-        const text = await unlessSilent(hub, new URL(response.url).host, response.text());
-        try {
-          return JSON.parse(text);
-        } catch (cause) {
-          throw new ModelFileError(address, "the hub's answer is not JSON", { cause });
-        }
+        const text = await unlessSilent(hub, new URL(response.url).host, readList(response, address));
+        return parseJson(address, text, "the hub's answer");
       },
     }));
   const { sha: commit, siblings } = isObject(document) ? document : {};
   if (typeof commit !== "string" || !isCommit(commit) || !Array.isArray(siblings)) {
     throw new ModelFileError(address, `the hub answers ${shown(document)} without a commit and a list of files`);
   }
+  if (siblings.length > LIMITS.repositoryFiles) {
+    throw new ModelFileError(
+      address,
+      `the hub lists ${siblings.length} files; at most ${LIMITS.repositoryFiles} are read`,
+    );
+  }
   const files = siblings.flatMap((entry) => {
     const path = isObject(entry) ? entry.rfilename : undefined;
     return typeof path === "string" ? [[path, readFile(path, entry)] as const] : [];
   });
   return { commit, files: new Map(files) };
+}
+
+/** The text of an answer that need not end. */
+async function readList({ body }: Response, address: string): Promise<string> {
+  const decoder = new TextDecoder();
+  let [text, bytes] = ["", 0];
+  for await (const chunk of body ?? []) {
+    bytes += chunk.length;
+    if (bytes > LIMITS.jsonBytes) {
+      throw new ModelFileError(address, `the hub's answer has more than the ${LIMITS.jsonBytes} bytes that are read`);
+    }
+    text += decoder.decode(chunk, { stream: true });
+  }
+  return text + decoder.decode();
 }
 
 function readFile(path: string, { blobId, size, lfs }: JsonObject): HubFile | undefined {

@@ -62,7 +62,7 @@ export interface Pulled {
 
 /**
  * Downloads what the program needs of a repository, unless a cache has it. Interrupted, it goes on where it was.
- * @throws {RangeError} `HF_ENDPOINT` is not an address
+ * @throws {RangeError} `HF_ENDPOINT` is not an address, or `HF_TOKEN` not a token
  * @throws {ModelNotFoundError} the hub cannot be reached, or does not give the repository to this user
  * @throws {ModelFileError} it is not a model of diffusers, or a file is not what the hub lists
  * @throws {CacheError} the cache cannot be written

@@ -11,10 +11,12 @@ export type Wait = (milliseconds: number, signal?: AbortSignal) => Promise<void>
 
 /** A server that speaks as Hugging Face's. */
 export interface Hub {
-  /** Its address, without a slash at the end. */
+  /** Its address, without a slash at the end and without a user's name and password: messages say it. */
   readonly endpoint: string;
   /** Is sent to the endpoint's own host, and to no other. */
-  readonly token?: string;
+  readonly authorization?: string;
+  /** Whether that is of a token. */
+  readonly hasToken: boolean;
   readonly wait: Wait;
   /** Is told that a request is sent again, and why. */
   readonly onRetry: (reason: string, milliseconds: number) => void;
@@ -36,16 +38,32 @@ const FIRST_WAIT = 1_000;
 const LONGEST_WAIT = 300_000;
 
 /**
- * The hub that the environment names, by `HF_ENDPOINT` and `HF_TOKEN` as for `huggingface_hub`.
- * @throws {RangeError} `HF_ENDPOINT` is not an address
+ * The hub that the environment names, by `HF_ENDPOINT` and `HF_TOKEN` as for `huggingface_hub`. A name and a password
+ * in the address go before the token, which is meant for another hub.
+ * @throws {RangeError} `HF_ENDPOINT` is not an address, or `HF_TOKEN` not a token; neither secret is repeated
  */
-export function hubOf(variable: ReadVariable): Pick<Hub, "endpoint" | "token"> {
-  const endpoint = (variable("HF_ENDPOINT") || PUBLIC).replace(/\/+$/, "");
-  const token = variable("HF_TOKEN")?.trim();
-  if (!/^https?:$/.test(URL.parse(endpoint)?.protocol ?? "")) {
-    throw new RangeError(`HF_ENDPOINT is ${JSON.stringify(endpoint)}, not an address that begins with https://`);
+export function hubOf(variable: ReadVariable): Pick<Hub, "endpoint" | "authorization" | "hasToken"> {
+  const given = variable("HF_ENDPOINT") || PUBLIC;
+  const url = URL.parse(given);
+  if (url === null || !/^https?:$/.test(url.protocol) || url.search || url.hash) {
+    const shown = JSON.stringify(given.replace(/.*@/s, "***@").replace(/[?#].*/s, "?..."));
+    throw new RangeError(`HF_ENDPOINT is ${shown}, not an address that begins with https:// and ends with a path`);
   }
-  return { endpoint, ...(token ? { token } : {}) };
+  const { username, password } = url;
+  [url.username, url.password] = ["", ""];
+  const endpoint = url.href.replace(/\/+$/, "");
+  const token = variable("HF_TOKEN")?.trim() ?? "";
+  if (!/^[!-~]*$/.test(token)) {
+    throw new RangeError("HF_TOKEN has a line break or another character that no token has: copy the token again");
+  }
+  if (username || password) {
+    const bytes = `${username}:${password}`.replace(
+      /%([0-9a-f]{2})/gi,
+      (_, byte) => String.fromCharCode(parseInt(byte, 16)),
+    );
+    return { endpoint, authorization: `Basic ${btoa(bytes)}`, hasToken: false };
+  }
+  return { endpoint, ...(token && { authorization: `Bearer ${token}` }), hasToken: token !== "" };
 }
 
 export function wait(milliseconds: number, signal?: AbortSignal): Promise<void> {
@@ -149,19 +167,23 @@ function requestInit(
   { method = "GET", from = 0, signal }: Pick<Question<unknown>, "method" | "from"> & { readonly signal: AbortSignal },
 ): RequestInit {
   const headers = new Headers({ "accept-encoding": "identity" });
-  if (hub.token !== undefined && isOwn(hub, url)) headers.set("authorization", `Bearer ${hub.token}`);
+  if (hub.authorization !== undefined && isOwn(hub, url)) headers.set("authorization", hub.authorization);
   if (from > 0) headers.set("range", `bytes=${from}-`);
   return { method, headers, redirect: "manual", signal };
 }
 
-/** Whether the token may be sent there. */
+/** Whether secrets may be sent there. */
 function isOwn({ endpoint }: Hub, { origin }: URL): boolean {
   return new URL(endpoint).origin === origin;
 }
 
 function follow(url: URL, location: string | null): URL {
   const next = location === null ? null : URL.parse(location, url);
-  if (next === null) throw new ModelNotFoundError(`${url.host} redirects to ${location ?? "nowhere"}`);
+  if (next === null) {
+    throw new ModelNotFoundError(
+      `${url.host} redirects to ${location === null ? "nowhere" : "what is not an address"}`,
+    );
+  }
   if (next.protocol === "https:" || next.protocol === url.protocol) return next;
   throw new ModelNotFoundError(`${url.host} redirects to ${next.protocol}//${next.host}, away from ${url.protocol}`);
 }
@@ -187,7 +209,7 @@ function refusal(hub: Hub, url: URL, repository: Repository, { status, headers }
   const page = `${hub.endpoint}/${name}`;
   const shown = showRepository(repository);
   if (code === "GatedRepo") {
-    const token = hub.token === undefined
+    const token = !hub.hasToken
       ? `then set HF_TOKEN to a token made at ${hub.endpoint}/settings/tokens`
       : "the token in HF_TOKEN must be of the user who did";
     return new ModelNotFoundError(`${name} is gated: accept its conditions at ${page}; ${token}`);
@@ -196,7 +218,7 @@ function refusal(hub: Hub, url: URL, repository: Repository, { status, headers }
     return new ModelNotFoundError(`${name} has no revision ${revision}; ${page}/tree/main lists its branches and tags`);
   }
   if (status === 401 || status === 403 || status === 404) {
-    const token = hub.token === undefined
+    const token = !hub.hasToken
       ? "if it is private, set HF_TOKEN to a token that may read it"
       : "the token in HF_TOKEN is wrong or may not read it, if the name is right";
     return new ModelNotFoundError(`${hub.endpoint} does not give ${shown} (${status}); ${token}`);
@@ -222,8 +244,8 @@ export async function unlessSilent<T>(hub: Hub, host: string, work: Promise<T>):
   } catch (cause) {
     if (!(cause instanceof TypeError)) throw cause;
     const { message } = cause.cause instanceof Error ? cause.cause : cause;
-    // Deno's sentence begins with the whole address, which may hold a signature.
-    const reason = message.replace(/^.*\): /s, "");
+    // Deno's sentence has the whole address, which may hold a signature.
+    const reason = message.replace(/^.*\): /s, "").replace(/\bhttps?:\S*/gi, "its address");
     throw new PassingError(`The connection to ${host} failed (${reason})`, { cause });
   } finally {
     timer.abort();

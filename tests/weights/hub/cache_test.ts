@@ -1,5 +1,5 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { dirname, join } from "@std/path";
+import { basename, dirname, join } from "@std/path";
 import { ModelNotFoundError } from "../../../weights/errors.ts";
 import { findRepository, modelCaches } from "../../../weights/hub/cache.ts";
 import { listModels } from "../../../weights/mod.ts";
@@ -95,4 +95,29 @@ Deno.test("the list has sizes, revisions, half downloads, and nothing that is no
   Deno.mkdirSync(join(scene.home, "denoise", "hub", "models--org--words", "snapshots", COMMIT), { recursive: true });
   Deno.writeTextFileSync(join(scene.home, "denoise", "hub", "version.txt"), "1");
   assertEquals(listed().slice(1), [["org/name@fp16", "denoise", pulled.bytes, ""]]);
+});
+
+Deno.test("a circle of links in a cache leads nowhere, and a download takes its place", async () => {
+  const places = ["blobs/HASH", "refs/main", `snapshots/COMMIT/${UNET}`, "snapshots/COMMIT/unet", "snapshots/COMMIT"];
+  for (const place of places) {
+    using scene = new Scene();
+    const { directory } = await scene.pull();
+    const hash = Deno.readLinkSync(join(directory, UNET)).split("/").at(-1)!;
+    const path = join(scene.folder, place.replace("HASH", hash).replace("COMMIT", scene.hub.commit));
+    Deno.removeSync(path, { recursive: true });
+    Deno.symlinkSync(basename(path), path);
+    assertThrows(() => findRepository(MAIN, scene.variable), ModelNotFoundError, "org/name is");
+    listModels(scene.variable);
+    await scene.pull();
+    assertEquals(findRepository(MAIN, scene.variable), directory);
+  }
+});
+
+Deno.test("a folder that is a link to one around it is not gone through", () => {
+  using scene = new Scene();
+  const snapshot = writeHuggingFace(scene);
+  Deno.symlinkSync("..", join(snapshot, "unet", "around"));
+  assertEquals(findRepository(MAIN, scene.variable), snapshot);
+  const listed = listModels(scene.variable).find(({ directory }) => directory === snapshot)!;
+  assertEquals(listed.bytes, [...FILES.values()].reduce((sum, { bytes }) => sum + bytes.length, 0));
 });

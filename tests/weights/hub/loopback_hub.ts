@@ -22,6 +22,10 @@ export interface Reply {
   readonly cut?: number;
   /** Sends that many bytes and then nothing, with the connection open. */
   readonly stall?: number;
+  /** Sends so many bytes at a time, with a pause after each. */
+  readonly drip?: number;
+  /** Sends the body over and over, as long as the other side reads. */
+  readonly endless?: boolean;
 }
 
 /** A file in the hub. */
@@ -106,14 +110,21 @@ export class LoopbackHub implements Disposable {
   async #converse(connection: Deno.Conn): Promise<void> {
     const seen = await readRequest(connection);
     this.seen.push(seen);
-    const { status = 200, headers = {}, body = "", cut, stall } = await this.misbehave(seen) ?? this.answer(seen);
+    const reply = await this.misbehave(seen) ?? this.answer(seen);
+    const { status = 200, headers = {}, body = "", cut, stall, drip, endless = false } = reply;
     if (cut === -1) return;
     const bytes = typeof body === "string" ? new TextEncoder().encode(body) : body;
-    const length = "transfer-encoding" in headers ? {} : { "content-length": `${bytes.length}` };
+    const length = "transfer-encoding" in headers || endless ? {} : { "content-length": `${bytes.length}` };
     const lines = Object.entries({ ...length, connection: "close", ...headers });
     const head = [`HTTP/1.1 ${status} -`, ...lines.map(([name, value]) => `${name}: ${value}`), "", ""].join("\r\n");
     await writeAll(connection, new TextEncoder().encode(head));
-    await writeAll(connection, bytes.subarray(0, cut ?? stall ?? bytes.length));
+    while (endless) await writeAll(connection, bytes);
+    const pieces = drip === undefined ? 0 : Math.floor(bytes.length / drip);
+    for (let i = 0; i < pieces; i++) {
+      await writeAll(connection, bytes.subarray(i * drip!, (i + 1) * drip!));
+      await new Promise((resolve) => setTimeout(resolve));
+    }
+    await writeAll(connection, bytes.subarray(pieces * (drip ?? 0), cut ?? stall ?? bytes.length));
     if (stall === undefined) return;
     this.onStall();
     // Ends when the other side gives up.

@@ -304,6 +304,61 @@ for (const stall of [0, 1000]) {
   });
 }
 
+for (const drip of [7, 1000]) {
+  Deno.test(`a hub that sends ${drip} bytes at a time is listened to`, async () => {
+    using scene = new Scene();
+    scene.always(UNET, (seen) => ({ ...scene.hub.answer(seen), drip }));
+    await scene.pull();
+    assertWhole(scene);
+    assertEquals([scene.hub.rangesOf(UNET), scene.pauses], [[null], []]);
+  });
+}
+
+Deno.test("an answer without an end is cut where it becomes too long", async () => {
+  const kinds: readonly (readonly [path: string, body: string, words: string])[] = [
+    ["main?blobs=true", " ".repeat(2 ** 16), "the hub's answer has more than the 16777216 bytes that are read"],
+    ["main?blobs=true", `{"siblings": [${'{"rfilename": "a"},'.repeat(1e4)}`, "has more than the 16777216 bytes"],
+    [UNET, "x", `gives it ${UNET_BYTES} bytes, and it has at least`],
+    ["unet/config.json", "x".repeat(100), "gives it 11 bytes, and it has at least"],
+  ];
+  for (const [path, body, words] of kinds) {
+    using scene = new Scene();
+    scene.always(path, () => ({ body, endless: true }));
+    await assertRejects(() => scene.pull(), ModelFileError, words);
+    assertAbsent(scene);
+  }
+});
+
+Deno.test("a list of more or longer files than a model has is refused before anything is downloaded", async () => {
+  const file = (rfilename: string, size = 1) => ({ rfilename, size, blobId: "a".repeat(40) });
+  const whole = Array.from(FILES.keys(), (path) => file(path));
+  const shards = Array.from({ length: 400 }, (_, i) => {
+    return file(UNET.replace(".", `-${`${i + 1}`.padStart(5, "0")}-of-00400.`));
+  });
+  const index = file(UNET.replace(".safetensors", ".safetensors.index.json"));
+  const lists: readonly (readonly [siblings: readonly unknown[], words: string])[] = [
+    [new Array(65_537).fill(file("a")), "the hub lists 65537 files; at most 65536 are read"],
+    [
+      [...whole.filter(({ rfilename }) => rfilename !== UNET), index, ...shards],
+      "its weights are 403 files; at most 387",
+    ],
+    [[...whole, file("unet/config.json", 2 ** 24 + 1)], "unet/config.json: the hub lists it with 16777217 bytes"],
+    [[...whole, file("tokenizer/vocab.json", 2 ** 53 - 1)], "bytes; at most 67108864 are read"],
+    [
+      [file("model_index.json"), ...shards.map(({ rfilename }) => file(`a\x1b]0;${rfilename}`))],
+      "the repository has no",
+    ],
+  ];
+  for (const [siblings, words] of lists) {
+    using scene = new Scene();
+    scene.hub.misbehave = ({ path }) =>
+      path.startsWith("/api/") ? { body: JSON.stringify({ sha: scene.hub.commit, siblings }) } : undefined;
+    const error = await assertRejects(() => scene.pull(), ModelFileError, words);
+    assert(/^[ -~]{1,1000}$/.test(error.message), error.message);
+    assertEquals([scene.hub.seen.length, namesIn(scene.home)], [1, []]);
+  }
+});
+
 Deno.test("a full disk ends the download; when there is room, it goes on", async () => {
   using scene = new Scene();
   let room = 3000;
@@ -395,6 +450,60 @@ for (const [status, code, token, words] of REFUSALS) {
     assertEquals([scene.pauses, namesIn(scene.home)], [[], []]);
   });
 }
+
+const TOKENS = ["hf_one\nhf_two", "hf_one\r\nX-Other: hf_two", "hf_\u0000one", "hf_\u0100one", "hf_one two", "hf_é"];
+
+for (const token of TOKENS) {
+  Deno.test(`HF_TOKEN ${JSON.stringify(token)} is refused and not repeated`, async () => {
+    using scene = new Scene();
+    scene.variables.HF_TOKEN = token;
+    const error = await assertRejects(() => scene.pull(), RangeError, "HF_TOKEN has a line break or another character");
+    assert(!Deno.inspect(error).includes("hf_"), error.message);
+    assertEquals(scene.hub.seen, []);
+  });
+}
+
+Deno.test("a name and a password in HF_ENDPOINT are sent to the hub, and neither said nor sent elsewhere", async () => {
+  using scene = new Scene();
+  using store = new LoopbackHub(FILES);
+  const { endpoint } = scene.hub;
+  scene.variables.HF_ENDPOINT = `${endpoint.replace("://", "://us%40er:p%C3%A4ss@")}/`;
+  scene.variables.HF_TOKEN = "hf_token";
+  scene.always(UNET, ({ path }) => ({ status: 302, headers: { location: `${store.endpoint}${path}` } }));
+  await scene.pull();
+  assertWhole(scene);
+  const basic = `Basic ${new TextEncoder().encode("us@er:päss").toBase64()}`;
+  assert(scene.hub.seen.every(({ headers }) => headers.get("authorization") === basic));
+  assertEquals(store.seen.map(({ headers }) => headers.get("authorization")), [null]);
+  assertEquals(scene.events[0], { type: "ask", endpoint });
+
+  const told: unknown[] = [scene.events];
+  const failures: readonly LoopbackHub["misbehave"][] = [
+    ...[401, 403, 404, 416, 429, 451, 500].map((status) => () => ({ status })),
+    ...["GatedRepo", "RevisionNotFound"].map((code) => () => ({ status: 401, headers: { "x-error-code": code } })),
+    () => ({ cut: -1 }),
+    () => ({ body: "<html>" }),
+    () => ({ body: "x".repeat(2 ** 16), endless: true }),
+    ...["https://[", "ftp://us%40er:p%C3%A4ss@x"].map((location) => () => ({ status: 302, headers: { location } })),
+  ];
+  for (const misbehave of failures) {
+    for (const path of ["/api/", "/resolve/"]) {
+      using broken = new Scene();
+      broken.variables.HF_ENDPOINT = broken.hub.endpoint.replace("://", "://us%40er:p%C3%A4ss@");
+      broken.hub.misbehave = (seen) => seen.path.includes(path) ? misbehave(seen) : undefined;
+      told.push(await assertRejects(() => broken.pull(), Error), broken.events);
+    }
+  }
+  for (const address of ["us@er:päss@host", "ftp://us%40er:p%C3%A4ss@host", "https://us%40er:p%C3%A4ss@host/?päss"]) {
+    scene.variables.HF_ENDPOINT = address;
+    told.push(await assertRejects(() => scene.pull(), RangeError, 'HF_ENDPOINT is "***@host'));
+  }
+  const text = Deno.inspect(told, { depth: 9, strAbbreviateSize: 1e6 });
+  assert(
+    !/us@er|us%40er|ss@|p%C3|päss|hf_token/.test(text),
+    text.match(/.*(us@er|us%40er|ss@|p%C3|päss|hf_token).*/)?.[0],
+  );
+});
 
 Deno.test("a hub that is not there is told by its name", async () => {
   using scene = new Scene();

@@ -1,5 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { readTextConfig, readUnetConfig, readVaeConfig } from "../../pipeline/nets/config.ts";
+import { scheduleFor } from "../../pipeline/schedulers/mod.ts";
 import { type JsonObject, ModelFileError } from "../../weights/mod.ts";
 import { openTinyModel } from "../tiny_model.ts";
 
@@ -148,4 +149,25 @@ Deno.test("heads and groups that do not divide their channels are refused", () =
     [{ norm_num_groups: 5 }, "norm_num_groups is 5, which does not divide 32 channels"],
   ]);
   assertRefused(readVaeConfig, vae, [[{ norm_num_groups: 24 }, "norm_num_groups is 24, which does not divide 32"]]);
+});
+
+Deno.test("keys that every object inherits change no configuration", () => {
+  const own = (json: JsonObject): JsonObject => {
+    const odd = ["__proto__", "constructor", "toString"].map((
+      key,
+    ) => [key, { ...json, num_attention_heads: 1, act_fn: 1 }]);
+    return JSON.parse(`{${[...odd, ...Object.entries(json)].map(([k, v]) => `"${k}":${JSON.stringify(v)}`)}}`);
+  };
+  assertEquals(readTextConfig(own(textEncoder)), readTextConfig(textEncoder));
+  assertEquals(readUnetConfig(own(unet)), readUnetConfig(unet));
+  assertEquals(readVaeConfig(own(vae)), readVaeConfig(vae));
+  const { scheduler } = model.config;
+  assertEquals(scheduleFor(own(scheduler), { steps: 5 }), scheduleFor(scheduler, { steps: 5 }));
+  for (const key of ["__proto__", "constructor", "toString"]) {
+    assertRefused(readUnetConfig, unet, [[
+      { up_block_types: new Array(4).fill(key) },
+      `up_block_types names "${key}"`,
+    ]]);
+    assertRefused(readTextConfig, textEncoder, [[{ hidden_act: key }, `hidden_act is "${key}"; supported`]]);
+  }
 });

@@ -175,3 +175,12 @@ Deno.test("a file's own rules are not followed: texts do not grow, and no patter
   const text = "a red apple ".repeat(20);
   assertEquals(await hostile.tokenize(text), await plain.tokenize(text));
 });
+
+Deno.test("words of a vocabulary that every object inherits are words", async () => {
+  const words = ["<|startoftext|>", "<|endoftext|>", "__proto__", "constructor", "toString", "a</w>"];
+  const vocab = `{${words.map((word, id) => `"${word}":${id}`)}}`;
+  const load = (bos_token?: string) => loadTokenizer({ vocab, merges: "", config: {}, specialTokens: { bos_token } });
+  const tokenizer = await load();
+  assertEquals([tokenizer.begin, (await tokenizer.tokenize("a")).map(({ id }) => id)], [0, [5]]);
+  for (const [id, word] of words.entries()) assertEquals((await load(word)).begin, id);
+});

@@ -243,6 +243,44 @@ Deno.test("a pattern does not search a configuration from each of its quotes", (
   });
 });
 
+/** Keys that an object has without being given them. */
+const INHERITED = ["__proto__", "constructor", "toString", "hasOwnProperty", "valueOf"];
+
+Deno.test("keys that every object inherits are nothing but names, in every file", () => {
+  const odd = (value: unknown) => INHERITED.map((key) => `${JSON.stringify(key)}: ${JSON.stringify(value)}`).join();
+  const tensors = INHERITED.map((name, i) =>
+    `${JSON.stringify(name)}: ${JSON.stringify(entry([1], 4 * i, 4 * i + 4))}`
+  );
+  const shards = INHERITED.map((name) => `${JSON.stringify(name)}: "1.safetensors"`);
+  const index = "unet/diffusion_pytorch_model.safetensors";
+  const polluted = { steps: 1, guidance: 1, _class_name: "FluxPipeline", sample_size: 7, pad_token: "a", polluted: 1 };
+  withModel({
+    "model_index.json": `{${odd(polluted)}}`,
+    "denoise.json": `{${odd(polluted)}}`,
+    "text_encoder/config.json": `{${odd(polluted)}}`,
+    "unet/config.json": `{"sample_size": 64, ${odd(polluted)}}`,
+    "vae/config.json": `{${odd(polluted)}}`,
+    "scheduler/scheduler_config.json": `{${odd(polluted)}}`,
+    "tokenizer/tokenizer_config.json": `{${odd(polluted)}}`,
+    "tokenizer/special_tokens_map.json": `{${odd(polluted)}}`,
+    "vae/diffusion_pytorch_model.safetensors": safetensors(`{${tensors}}`, 4 * INHERITED.length),
+    [index]: undefined,
+    [`${index}.index.json`]: `{"weight_map": {${shards}}, ${odd(polluted)}}`,
+    "unet/1.safetensors": safetensors(`{"__metadata__": {${odd("x")}}, ${tensors}}`, 4 * INHERITED.length),
+  }, (folder) => {
+    using model = openFiles(folder);
+    assertEquals(model.settings, {});
+    assertEquals([...model.parts.unet.tensors.keys()], INHERITED);
+    assertEquals([...model.parts.vae.tensors.keys()], INHERITED);
+    for (const json of [...Object.values(model.config), model.tokenizer.config, model.tokenizer.specialTokens]) {
+      assertEquals(json.polluted, undefined);
+      assertEquals({ ...json }.polluted, undefined);
+      assertEquals(Object.keys(json).filter((key) => INHERITED.includes(key)), INHERITED);
+    }
+    assertEquals(({} as { polluted?: unknown }).polluted, undefined);
+  });
+});
+
 const PIPELINES: readonly (readonly [index: string, words: string | undefined])[] = [
   ...["", "Img2Img", "Inpaint"].map((kind) =>
     [`{"_class_name": "StableDiffusion${kind}Pipeline"}`, undefined] as const

@@ -5,6 +5,7 @@
 import { exitCodes } from "../cli/errors.ts";
 import { optionFlag } from "../cli/help.ts";
 import { optionEntry, optionNames } from "../cli/options.ts";
+import { promiseRows } from "./promises.ts";
 
 const README = new URL("../README.md", import.meta.url);
 
@@ -18,6 +19,7 @@ export const tables: Readonly<Record<string, { readonly head: readonly string[];
     }),
   },
   "Exit codes": { head: ["code", "meaning"], rows: exitCodes.map(({ code, meaning }) => [`${code}`, meaning]) },
+  "Promises": { head: ["#", "promise", "cases"], rows: await promiseRows() },
 };
 
 /** README's text. */

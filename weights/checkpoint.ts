@@ -7,6 +7,7 @@ import { otherKind } from "./checkpoint_kinds.ts";
 import { ModelFileError, ModelNotFoundError } from "./errors.ts";
 import { inside, kindOf } from "./files.ts";
 import type { JsonObject } from "./json.ts";
+import { LIMITS } from "./limits.ts";
 import {
   type ByPart,
   byPart,
@@ -91,7 +92,7 @@ function spreadsLikeVelocity(unet: TensorSource): boolean {
   const last = [...unet.tensors.values()].findLast(({ name }) =>
     /^up_blocks\..*transformer_blocks\.0\.norm1\.bias$/.test(name)
   );
-  if (last === undefined) return false;
+  if (last === undefined || last.bytes > LIMITS.jsonBytes) return false;
   const values = toFloat32(last, unet.read(last.name));
   const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
   return Math.sqrt(values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / values.length) > VELOCITY_SPREAD;

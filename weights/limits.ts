@@ -14,6 +14,8 @@ export const LIMITS = {
   name: 256,
   /** Dimensions of a tensor. */
   dimensions: 8,
+  /** Elements of a tensor: one is held at a time. */
+  elements: 2 ** 29,
   /** Files of a model's part. */
   shards: 128,
   /** Bytes of a configuration, an index of shards, or a hub's list. */

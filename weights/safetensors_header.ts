@@ -125,6 +125,7 @@ function parseEntry(file: string, name: string, value: unknown): Entry {
   // Counted without the zeros: a dimension of zero does not excuse an overflow of the others.
   const nonzero = shape.reduce((count, size) => count * Math.max(size, 1), 1);
   if (nonzero > MOST_ELEMENTS) fail(`has a shape of ${nonzero} elements, more than can be counted`);
+  if (nonzero > LIMITS.elements) fail(`has a shape of ${nonzero} elements; at most ${LIMITS.elements} are read`);
   const bytes = shape.includes(0) ? 0 : nonzero * bits / 8;
   if (bytes !== end - begin) fail(`has a shape of ${bytes} bytes, but ${end - begin} bytes of data`);
   return { name, dtype: dtype as string, shape, begin, end };

@@ -32,7 +32,7 @@ export function readSettings(directory: string, vae: JsonObject): ModelSettings 
     ],
     latentToRgb: [
       (value) => isColourMap(value, channels),
-      `three numbers for each of ${channels} channels and a constant`,
+      `three numbers for each of ${shown(channels)} channels and a constant`,
     ],
   };
   const own = readJson(path);

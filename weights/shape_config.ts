@@ -4,6 +4,7 @@
  * @module
  */
 import type { JsonObject } from "./json.ts";
+import { LIMITS } from "./limits.ts";
 import type { ByPart } from "./manifest.ts";
 import type { ModelConfig } from "./model.ts";
 import type { TensorInfo } from "./tensor_source.ts";
@@ -152,10 +153,13 @@ function size(tensors: Tensors, axis: number, names: readonly string[]): number 
   return names.map((name) => tensors.get(name)?.shape[axis]).find((size) => size !== undefined);
 }
 
-/** How many things are numbered from 0 after `prefix`; that one of their tensors is missing changes nothing. */
+/**
+ * How many things are numbered from 0 after `prefix`; that one of their tensors is missing changes nothing. Numbers that
+ * no model has do not count: what has them will be unknown.
+ */
 function count(tensors: Tensors, prefix: string): number {
   const numbers = [...tensors.keys()].flatMap((name) =>
     name.startsWith(prefix) ? Number.parseInt(name.slice(prefix.length)) : []
   );
-  return Math.max(-1, ...numbers) + 1;
+  return Math.max(-1, ...numbers.filter((number) => number < LIMITS.layers)) + 1;
 }

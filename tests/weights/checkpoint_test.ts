@@ -1,4 +1,4 @@
-import { assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import { openFiles, sd14Config } from "../../weights/mod.ts";
 import { ModelFileError, ModelNotFoundError } from "../../weights/errors.ts";
 import { PART_NAMES } from "../../weights/manifest.ts";
@@ -199,4 +199,19 @@ Deno.test("a checkpoint without a part is refused", () => {
     assertRefused(without, `the file holds no ${title} (${prefix}*`);
   }
   assertRefused(fileOf({ something: [1] }), "the file holds no text encoder");
+});
+
+Deno.test("numbers in names that no model has make no layers, and are unknown", () => {
+  const layer = /^(.*(?:blocks\.|up\.|layers\.))0(\..*)$/;
+  for (const number of ["128", "999999999", "9".repeat(200)]) {
+    const change: Change = (name, tensor) => [name.replace(layer, `$1${number}$2`).slice(0, 256), tensor];
+    withCheckpoint(tinyCheckpoint({ change }), ({ config, parts }) => {
+      for (const { length } of [config.unet.block_out_channels, config.vae.block_out_channels] as unknown[][]) {
+        assert(length < 128);
+      }
+      assert((config.text_encoder.num_hidden_layers as number) < 128);
+      const names = PART_NAMES.flatMap((part) => [...parts[part].tensors.keys()]);
+      assert(names.some((name) => name.includes("99999") || name.includes("128")));
+    });
+  }
 });

@@ -225,6 +225,10 @@ Deno.test("an error quotes nothing of a file", () => {
       });
     }
   }
+  const map = { "denoise.json": '{"latentToRgb": []}', "vae/config.json": JSON.stringify({ latent_channels: secret }) };
+  withModel(map, (folder) => {
+    assertThrows(() => openFiles(folder), ModelFileError, "for each of a text of 20 characters channels");
+  });
   for (const key of ["steps", "guidance", "width", "height", "longPrompt", "latentToRgb"]) {
     withModel({ "denoise.json": JSON.stringify({ [key]: secret }) }, (folder) => {
       assertThrows(() => openFiles(folder), ModelFileError, `${key} is a text of 20 characters, not`);
@@ -345,6 +349,7 @@ const DAMAGED: readonly (readonly [path: string, content: string, words: string]
     '{"latentToRgb": [[1, 2, 3], [1, 2, 3], [1, 2, 3], [1, 2, 3], [1, 2]]}',
     "latentToRgb is a list of 5, not three numbers",
   ],
+  ["denoise.json", '{"steps": {"a": 1}}', "steps is an object, not"],
   ["denoise.json", '{"knows": 1}', "knows is 1, not a text"],
   [
     "denoise.json",

@@ -113,6 +113,11 @@ const REJECTED: readonly (readonly [title: string, file: Uint8Array, words: stri
     safetensors(Object.fromEntries(range(2 ** 16 + 1))),
     "names 65537 tensors; at most 65536 are read",
   ],
+  [
+    "too many elements",
+    safetensors({ a: entry([2 ** 15, 2 ** 15], 0, 2 ** 32) }),
+    "of 1073741824 elements; at most 536870912",
+  ],
   ["too many dimensions", tensor({ shape: new Array(9).fill(1) }), "has 9 numbers in its shape, more than any tensor"],
   ["endless dimensions", tensor({ shape: [...new Array(2e6).fill(1), 2] }), "has 2000001 numbers in its shape"],
   ["endless offsets", tensor({ data_offsets: new Array(2e6).fill(0) }), "has 2000000 numbers in its data_offsets"],

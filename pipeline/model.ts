@@ -3,6 +3,7 @@
  * @module
  */
 import {
+  type JsonObject,
   LIMITS,
   ModelFileError,
   type ModelFiles,
@@ -13,7 +14,7 @@ import {
 } from "../weights/mod.ts";
 import type { Family } from "./families/family.ts";
 import { familyOf } from "./families/table.ts";
-import { readTextConfig, readVaeConfig, type TextConfig } from "./nets/config.ts";
+import { readTokenLimits, readVaeConfig } from "./nets/config.ts";
 import { loadTokenizer, type Tokenizer } from "./tokenizer.ts";
 
 /** The settings that a model wants. */
@@ -85,11 +86,12 @@ const tokenizers = new WeakMap<TokenizerFiles, Promise<Tokenizer>>();
  */
 export function tokenizerOf({ tokenizer, config }: Pick<ModelFiles, "tokenizer" | "config">): Promise<Tokenizer> {
   let made = tokenizers.get(tokenizer);
-  if (!made) tokenizers.set(tokenizer, made = loadFitting(tokenizer, readTextConfig(config.text_encoder)));
+  if (!made) tokenizers.set(tokenizer, made = loadFitting(tokenizer, config.text_encoder));
   return made;
 }
 
-async function loadFitting(files: TokenizerFiles, { tokens, vocabulary }: TextConfig): Promise<Tokenizer> {
+async function loadFitting(files: TokenizerFiles, textEncoder: JsonObject): Promise<Tokenizer> {
+  const { tokens, vocabulary } = readTokenLimits(textEncoder);
   const tokenizer = await loadTokenizer(files);
   const { maxLength, begin, end, padding } = tokenizer;
   if (maxLength > tokens) {

@@ -171,10 +171,22 @@ export function readTextConfig(json: JsonObject): TextConfig {
     layers: read.count("num_hidden_layers", LIMITS.layers),
     heads: read.divisor("num_attention_heads", width, read.count("num_attention_heads", LIMITS.channels)),
     hiddenWidth: read.count("intermediate_size", LIMITS.channels),
-    vocabulary: read.count("vocab_size", LIMITS.vocabulary),
-    tokens: read.count("max_position_embeddings", LIMITS.tokens, 77),
+    ...readTokenLimits(json),
     epsilon: read.number("layer_norm_eps", EPSILONS, 1e-5),
     activation: read.value("hidden_act", "quick_gelu") as "quick_gelu" | "gelu",
+  };
+}
+
+/**
+ * The part of `text_encoder/config.json` that a tokenizer must fit.
+ *
+ * @throws {ModelFileError} when a value is missing, no number or not supported.
+ */
+export function readTokenLimits(json: JsonObject): Pick<TextConfig, "vocabulary" | "tokens"> {
+  const read = new Reader("text_encoder/config.json", json);
+  return {
+    vocabulary: read.count("vocab_size", LIMITS.vocabulary),
+    tokens: read.count("max_position_embeddings", LIMITS.tokens, 77),
   };
 }
 

@@ -4,6 +4,7 @@
  */
 import { createHash } from "node:crypto";
 import { resolve } from "@std/path";
+import { LIMITS } from "../pipeline/limits.ts";
 import type { Image, ImageFile, InitImage } from "../pipeline/request.ts";
 import { UsageError } from "./errors.ts";
 import type { OptionValues } from "./options.ts";
@@ -14,9 +15,6 @@ const STRENGTH = { image: 0.8, mask: 1 };
 
 /** A side of a picture in pixels: what `--width` takes. */
 const SIDE = { least: 64, most: 4096, step: 8 };
-
-/** Files longer than this are not read. */
-const MOST_BYTES = 2 ** 28;
 
 /** The pixels of this many files are kept: of an init image and its mask, for many pictures that start from them. */
 const KEPT = 2;
@@ -50,7 +48,7 @@ export class ImageFiles {
   read(path: string, reading: Reading): Image {
     return explained(path, reading, () => {
       const { size, mtime } = Deno.statSync(resolve(this.#folder, path));
-      if (size > MOST_BYTES) throw new RangeError(`it has ${size} bytes; at most ${MOST_BYTES} are read`);
+      if (size > LIMITS.pngBytes) throw new RangeError(`it has ${size} bytes; at most ${LIMITS.pngBytes} are read`);
       const key = JSON.stringify([path, size, mtime, reading.background]);
       const image = this.#images.get(key) ?? this.#open(path, reading);
       this.#images.set(key, image);

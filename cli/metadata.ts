@@ -100,7 +100,7 @@ export function printable(text: string): string {
 
 function readPng(path: string, folder: string): PngText[] {
   try {
-    return readTexts(Deno.readFileSync(resolve(folder, path)));
+    return readTexts(Deno.readFileSync(resolve(folder, path)), [PARAMETERS, OWN]);
   } catch (cause) {
     if (cause instanceof Deno.errors.NotCapable) throw cause;
     throw new UsageError(`Cannot read ${path}: ${(cause as Error).message}`, { cause });

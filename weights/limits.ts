@@ -52,4 +52,24 @@ export const LIMITS = {
   line: 200,
   /** Pixels along a side of a latent or a picture that a model was trained with. */
   side: 4096,
+  /** Bytes of a PNG file that is read. */
+  pngBytes: 2 ** 28,
+  /** Chunks of a PNG file. */
+  pngChunks: 2 ** 17,
+  /** Pixels of a PNG file: 192 MiB of them, and twice as much again while they are read. */
+  pngPixels: 2 ** 26,
+  /** Texts of a PNG file. */
+  pngTexts: 64,
+  /** Bytes of a text of a PNG file, packed or not, and of a line of a batch. */
+  textBytes: 2 ** 20,
+  /** Settings in a text of another tool. */
+  textSettings: 512,
+  /** Bytes of a prompt, or of a negative one. */
+  promptBytes: 2 ** 16,
+  /** Bytes of a batch. */
+  batchBytes: 2 ** 26,
+  /** Lines of a batch that ask for pictures. */
+  batchLines: 2 ** 20,
+  /** Pictures of a run. */
+  pictures: 2 ** 30,
 } as const;

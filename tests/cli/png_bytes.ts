@@ -33,19 +33,30 @@ const PASSES = [[0, 8, 0, 8], [4, 8, 0, 8], [0, 4, 4, 8], [2, 4, 0, 4], [0, 2, 2
 /** The file. */
 export function pngBytes(parts: PngParts): Uint8Array<ArrayBuffer> {
   const { width, height, depth, colourType, palette, transparency, interlaced } = parts;
-  const header = new DataView(new ArrayBuffer(13));
-  header.setUint32(0, width);
-  header.setUint32(4, height);
-  [depth, colourType, 0, 0, interlaced ? 1 : 0].forEach((value, i) => header.setUint8(8 + i, value));
   const rows = (interlaced ? PASSES : [[0, 1, 0, 1] as const]).flatMap((pass) => passRows(parts, pass));
-  return join(
-    [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a],
-    chunk("IHDR", new Uint8Array(header.buffer)),
-    palette ? chunk("PLTE", palette) : [],
-    transparency ? chunk("tRNS", transparency) : [],
-    chunk("IDAT", deflateSync(join(...rows))),
-    chunk("IEND", []),
+  return pngOf(
+    header(width, height, [depth, colourType, 0, 0, interlaced ? 1 : 0]),
+    ...(palette ? [["PLTE", palette] as const] : []),
+    ...(transparency ? [["tRNS", transparency] as const] : []),
+    ["IDAT", deflateSync(join(...rows))],
+    ["IEND", []],
   );
+}
+
+/** A chunk's type and data. */
+export type Chunk = readonly [type: string, data: Iterable<number>];
+
+/** A file of any chunks, with their checksums. */
+export function pngOf(...chunks: readonly Chunk[]): Uint8Array<ArrayBuffer> {
+  return join([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a], ...chunks.map(([type, data]) => chunk(type, data)));
+}
+
+/** The first chunk: depth, colour type, compression, filter and interlacing follow the size. */
+export function header(width: number, height: number, rest: readonly number[] = [8, 2, 0, 0, 0]): Chunk {
+  const size = new DataView(new ArrayBuffer(8));
+  size.setUint32(0, width);
+  size.setUint32(4, height);
+  return ["IHDR", [...new Uint8Array(size.buffer), ...rest]];
 }
 
 function passRows({ width, height, depth, pixel }: PngParts, [left, across, top, down]: readonly number[]): number[][] {

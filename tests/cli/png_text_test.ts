@@ -2,7 +2,9 @@ import { assertEquals, assertThrows } from "@std/assert";
 import { Buffer } from "node:buffer";
 import { deflateSync } from "node:zlib";
 import { PNG } from "pngjs";
-import { encodePng, readTexts } from "../../cli/png.ts";
+import { encodePng, readTexts as read } from "../../cli/png.ts";
+
+const readTexts = (png: Uint8Array) => read(png, ["parameters", "denoise"]);
 
 const IMAGE = { width: 3, height: 2, pixels: new Uint8Array(18).map((_, index) => index * 9) };
 const PICTURE = encodePng(IMAGE);
@@ -90,19 +92,30 @@ Deno.test("texts of other writers are read: compressed, with a language, after t
 Deno.test("what is not a PNG file, or a damaged one, is refused in words", () => {
   const flipped = encodePng(IMAGE, [{ keyword: "parameters", text: "a cat" }]);
   flipped[45]! ^= 1;
-  const bomb = withChunk("zTXt", [...bytes("parameters\0\0"), ...deflateSync(new Uint8Array(2 ** 25))]);
+  const zeros = deflateSync(new Uint8Array(2 ** 25));
   for (
     const [png, words] of [
       [new Uint8Array(), "it is not a PNG"],
       [new TextEncoder().encode("GIF89a, and more"), "it is a GIF; only PNG is read"],
-      [PICTURE.subarray(0, PICTURE.length - 20), "ends in the middle of a chunk"],
-      [PICTURE.subarray(0, 40), "ends in the middle of a chunk"],
-      [flipped, "wrong checksum"],
+      [PICTURE.subarray(0, PICTURE.length - 20), "it ends too early"],
+      [PICTURE.subarray(0, PICTURE.length - 12), "it ends too early"],
+      [flipped, "the checksum of a chunk tEXt is wrong"],
       [withChunk("tEXt", bytes("no zero")), "a text has no end"],
-      [withChunk("zTXt", bytes("parameters\0\0no zlib")), "cannot be decompressed"],
-      [bomb, "cannot be decompressed"],
+      [withChunk("zTXt", bytes("parameters\0\0no zlib")), "its parameters text cannot be unpacked"],
+      [
+        withChunk("zTXt", [...bytes("parameters\0\0"), ...zeros]),
+        "its parameters text would fill more than 1048576 bytes",
+      ],
+      [
+        withChunk("iTXt", [...bytes("denoise\0\x01\0\0\0"), ...zeros]),
+        "its denoise text would fill more than 1048576 bytes",
+      ],
+      [withChunk("tEXt", [...bytes("denoise\0"), ...new Uint8Array(2 ** 20 + 1)]), "its denoise text is too long"],
+      [encodePng(IMAGE, Array(65).fill({ keyword: "k", text: "" })), "it has 65 texts; at most 64 are read"],
     ] as const
   ) {
-    assertThrows(() => readTexts(png), SyntaxError, words);
+    assertThrows(() => readTexts(png), Error, words);
   }
+  // What nobody asks for is not unpacked, however long.
+  assertEquals(readTexts(withChunk("zTXt", [...bytes("workflow\0\0"), ...zeros])), []);
 });

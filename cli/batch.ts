@@ -2,6 +2,7 @@
  * `denoise batch`: a picture of each line of a file, with one model.
  * @module
  */
+import { LIMITS } from "../pipeline/limits.ts";
 import type { Given } from "./commands.ts";
 import type { Environment } from "./environment.ts";
 import { UsageError } from "./errors.ts";
@@ -9,7 +10,7 @@ import { readTextFile } from "./files.ts";
 import { checkNames, checkPlaces, createJobs, type Failure, type Job } from "./jobs.ts";
 import { optionEntry, optionNames } from "./options.ts";
 import { type OptionTexts, readValues } from "./parse.ts";
-import { type PictureLine, readPictureLine } from "./request.ts";
+import { checkPrompt, type PictureLine, readPictureLine } from "./request.ts";
 import { Session } from "./session.ts";
 
 /** Names that are the same whenever and wherever a line is drawn. */
@@ -38,7 +39,8 @@ async function readSource({ positionals }: Given, { stdin, folder }: Environment
   if (path === undefined || more.length > 0) {
     throw new UsageError("A batch is read from one file: denoise batch FILE, or - for standard input");
   }
-  return path === "-" ? await stdin.read() : readTextFile(path, { folder, label: "The batch" });
+  const most = LIMITS.batchBytes;
+  return path === "-" ? await stdin.read(most) : readTextFile(path, { folder, what: "the batch", most });
 }
 
 /** A line that asks for pictures. */
@@ -50,13 +52,18 @@ export interface BatchLine {
 
 /** The lines of `text` that ask for pictures: empty lines and those that begin with `#` do not. */
 export function readLines(text: string): BatchLine[] {
+  const ends = /\n/g;
+  for (let count = 0; ends.test(text);) {
+    if (++count > LIMITS.batchLines) throw new UsageError(`The batch has more than ${LIMITS.batchLines} lines`);
+  }
   const lines = text.replace(/^\uFEFF/, "").split("\n").map((line, i) => ({ number: i + 1, text: line.trim() }));
   return lines.filter(({ text }) => text !== "" && !text.startsWith("#"));
 }
 
 /** @throws {UsageError} when it is a JSON object, and a wrong one. */
 export function readLine({ text }: Pick<BatchLine, "text">): PictureLine {
-  return text.startsWith("{") ? readPictureLine(text) : { prompt: text, options: {} };
+  if (text.length > LIMITS.textBytes) throw new UsageError(`it has more than ${LIMITS.textBytes} letters`);
+  return text.startsWith("{") ? readPictureLine(text) : { prompt: checkPrompt(text), options: {} };
 }
 
 /**

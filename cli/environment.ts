@@ -2,8 +2,10 @@
  * The world around a command, as one value, so that tests can hand in another.
  * @module
  */
+import { Buffer } from "node:buffer";
 import type { Examination, Gpu, Model, Pipeline, PipelineOptions } from "../pipeline/mod.ts";
-import { OutputError } from "./errors.ts";
+import { OutputError, UsageError } from "./errors.ts";
+import { decodeText, readingOf } from "./files.ts";
 
 type OpenGpu = Pick<Gpu, "adapter" | typeof Symbol.asyncDispose>;
 export type LoadedPipeline = Pick<Pipeline, "generate" | typeof Symbol.asyncDispose>;
@@ -17,8 +19,12 @@ export interface PipelineModule extends Pick<typeof import("../pipeline/mod.ts")
 
 export interface Input {
   isTerminal(): boolean;
-  /** All of it, to its end. */
-  read(): Promise<string>;
+  /**
+   * All of it, to its end.
+   *
+   * @throws {UsageError} when it has more than `most` bytes, or is not UTF-8.
+   */
+  read(most: number): Promise<string>;
 }
 
 export interface Output {
@@ -44,7 +50,7 @@ export interface Environment {
 
 export function systemEnvironment(): Environment {
   return {
-    stdin: { isTerminal: () => Deno.stdin.isTerminal(), read: () => new Response(Deno.stdin.readable).text() },
+    stdin: { isTerminal: () => Deno.stdin.isTerminal(), read: readInput },
     stdout: createOutput(Deno.stdout),
     stderr: createOutput(Deno.stderr),
     folder: ".",
@@ -70,6 +76,17 @@ function createOutput(stream: typeof Deno.stdout): Output {
       }
     },
   };
+}
+
+async function readInput(most: number): Promise<string> {
+  const parts: Uint8Array[] = [];
+  let length = 0;
+  for await (const part of Deno.stdin.readable) {
+    parts.push(part);
+    length += part.length;
+    if (length > most) throw new UsageError(`Standard input has more than ${most} bytes, and no more are read`);
+  }
+  return readingOf("standard input", () => decodeText(Buffer.concat(parts)));
 }
 
 function readVariable(name: string): string | undefined {

@@ -4,6 +4,7 @@
  * options in its words, and its settings in ours.
  * @module
  */
+import { LIMITS } from "../pipeline/limits.ts";
 import type { Request } from "../pipeline/request.ts";
 import { findScheduler, webUiNames } from "../pipeline/schedulers/mod.ts";
 import type { OptionTexts } from "./parse.ts";
@@ -27,8 +28,10 @@ export interface ForeignPicture extends PictureLine {
 
 const NEGATIVE = "Negative prompt:";
 
-/** A setting and what follows it; a letter is Python's `\w`. */
-const SETTING = /\s*([\p{L}\p{N}_][\p{L}\p{N}_ \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)/gu;
+/** Letters that a setting's name may have; a letter is Python's `\w`. */
+const NAME = /[\p{L}\p{N}_ \-/]+/gu;
+/** Its value, from the colon on, and what follows it. */
+const VALUE = /:\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)/uy;
 
 /** Fewer settings than this are taken for a line of the prompt. */
 const FEWEST_SETTINGS = 3;
@@ -126,7 +129,7 @@ export function formatInfotext({ prompt, negativePrompt, settings }: Infotext): 
 export function parseInfotext(text: string): Infotext {
   const lines = text.trim().split("\n").map((line) => line.trim());
   const last = (lines.at(-1) ?? "").split(SDCPP)[0]!;
-  const matches = [...last.matchAll(SETTING)];
+  const matches = readSettings(last);
   const found = matches.length < FEWEST_SETTINGS ? [] : matches;
   const prompts = found.length === 0 ? lines : lines.slice(0, -1);
   const begins = prompts.findIndex((line) => line.startsWith(NEGATIVE));
@@ -135,8 +138,32 @@ export function parseInfotext(text: string): Infotext {
   return {
     prompt: positive.join("\n"),
     negativePrompt: negative.map(withoutName).join("\n").trimStart(),
-    settings: new Map(found.map(([, name, value]) => [name!, unquote(value!)])),
+    settings: new Map(found),
   };
+}
+
+/**
+ * What `\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)` finds, in time that is linear: a name is looked for once
+ * in each run of its letters, not from every letter on.
+ *
+ * @throws {RangeError} when there are too many.
+ */
+function readSettings(line: string): [name: string, value: string][] {
+  const settings: [string, string][] = [];
+  for (let at = 0; at < line.length;) {
+    NAME.lastIndex = at;
+    const run = NAME.exec(line);
+    if (run === null) break;
+    at = NAME.lastIndex;
+    const name = run[0].replace(/^[ \-/]+/, "");
+    VALUE.lastIndex = at;
+    const value = name.length > 1 && VALUE.exec(line);
+    if (!value) continue;
+    at = VALUE.lastIndex;
+    settings.push([name, unquote(value[1]!)]);
+    if (settings.length > LIMITS.textSettings) throw new RangeError(`it has more than ${LIMITS.textSettings} settings`);
+  }
+  return settings;
 }
 
 function quote(value: string): string {

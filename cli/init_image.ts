@@ -7,6 +7,7 @@ import { resolve } from "@std/path";
 import { LIMITS } from "../pipeline/limits.ts";
 import type { Image, ImageFile, InitImage } from "../pipeline/request.ts";
 import { UsageError } from "./errors.ts";
+import { readBytes, readingOf } from "./files.ts";
 import type { OptionValues } from "./options.ts";
 import { decodePng } from "./png.ts";
 
@@ -46,9 +47,8 @@ export class ImageFiles {
    * too, when the file has changed by then.
    */
   read(path: string, reading: Reading): Image {
-    return explained(path, reading, () => {
+    return readingOf(`--${reading.option} ${path}`, () => {
       const { size, mtime } = Deno.statSync(resolve(this.#folder, path));
-      if (size > LIMITS.pngBytes) throw new RangeError(`it has ${size} bytes; at most ${LIMITS.pngBytes} are read`);
       const key = JSON.stringify([path, size, mtime, reading.background]);
       const image = this.#images.get(key) ?? this.#open(path, reading);
       this.#images.set(key, image);
@@ -64,7 +64,7 @@ export class ImageFiles {
       return pixels;
     };
     const pixelsAgain = () =>
-      explained(path, reading, () => {
+      readingOf(`--${reading.option} ${path}`, () => {
         const again = this.#decode(path, reading);
         if (again.sha256 !== sha256) throw new Error("it has changed since it was checked");
         return keep(again.pixels);
@@ -82,19 +82,8 @@ export class ImageFiles {
   }
 
   #decode(path: string, { background }: Reading): Image & { readonly sha256: string } {
-    const bytes = Deno.readFileSync(resolve(this.#folder, path));
+    const bytes = readBytes(resolve(this.#folder, path), LIMITS.pngBytes);
     return { ...decodePng(bytes, background), sha256: createHash("sha256").update(bytes).digest("hex") };
-  }
-}
-
-/** @throws {UsageError} saying why a file cannot be read. */
-function explained<Result>(path: string, { option }: Reading, read: () => Result): Result {
-  try {
-    return read();
-  } catch (cause) {
-    if (cause instanceof Deno.errors.NotCapable) throw cause;
-    const problem = cause instanceof Deno.errors.NotFound ? "there is no such file" : (cause as Error).message;
-    throw new UsageError(`Cannot read --${option} ${path}: ${problem}`, { cause });
   }
 }
 

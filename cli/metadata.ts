@@ -7,12 +7,14 @@ import project from "../deno.json" with { type: "json" };
 import type { AdapterInfo, Model } from "../pipeline/mod.ts";
 import type { Request } from "../pipeline/request.ts";
 import { nearestName } from "../pipeline/schedulers/mod.ts";
+import { LIMITS } from "../pipeline/limits.ts";
 import { UsageError } from "./errors.ts";
+import { readBytes, readingOf } from "./files.ts";
 import { type ForeignPicture, formatInfotext, parseInfotext, readForeign, settingsOf } from "./infotext.ts";
 import { optionEntry, optionNames } from "./options.ts";
 import type { OptionTexts } from "./parse.ts";
 import { type PngText, readTexts } from "./png.ts";
-import { optionOf, readPictureLine } from "./request.ts";
+import { checkPrompt, optionOf, readPictureLine } from "./request.ts";
 
 /** Name of the text that other tools read. */
 const PARAMETERS = "parameters";
@@ -75,12 +77,16 @@ function describePicture({ request, options, model }: Making): Readonly<Record<s
  * @throws {UsageError} when the file at `path`, which begins in `folder`, is not a PNG file, or does not say it.
  */
 export function readMetadata(path: string, folder: string): Recipe {
-  const texts = new Map(readPng(path, folder).map(({ keyword, text }) => [keyword, text]));
+  const found = readingOf(path, () => readTexts(readBytes(resolve(folder, path), LIMITS.pngBytes), [PARAMETERS, OWN]));
+  const texts = new Map(found.map(({ keyword, text }) => [keyword, text]));
   const parameters = texts.get(PARAMETERS);
   const own = texts.get(OWN);
   try {
     if (own !== undefined) return { ...readOwn(own), ...(parameters === undefined ? {} : { parameters }) };
-    if (parameters !== undefined) return { ...readForeign(parseInfotext(parameters)), parameters };
+    if (parameters !== undefined) {
+      const foreign = readForeign(parseInfotext(parameters));
+      return { ...foreign, prompt: checkPrompt(foreign.prompt), parameters };
+    }
   } catch (cause) {
     throw new UsageError(`${path} cannot be made again: ${(cause as Error).message}`, { cause });
   }
@@ -96,15 +102,6 @@ export function filesOf({ init }: Request): Readonly<Record<string, string>> | u
 /** Foreign text for a terminal, without what could steer it: control characters other than line ends become U+FFFD. */
 export function printable(text: string): string {
   return text.replaceAll(/[^\P{Cc}\n]/gu, "\ufffd");
-}
-
-function readPng(path: string, folder: string): PngText[] {
-  try {
-    return readTexts(Deno.readFileSync(resolve(folder, path)), [PARAMETERS, OWN]);
-  } catch (cause) {
-    if (cause instanceof Deno.errors.NotCapable) throw cause;
-    throw new UsageError(`Cannot read ${path}: ${(cause as Error).message}`, { cause });
-  }
 }
 
 function readOwn(text: string): Recipe {

@@ -4,7 +4,19 @@
  */
 import { readOptimizations } from "../pipeline/optimizations.ts";
 import { findScheduler, schedulerNames } from "../pipeline/schedulers/mod.ts";
-import { finiteNumber, foundIn, fraction, oneOf, seed, shard, share, size, text, wholeNumber } from "./values.ts";
+import {
+  finiteNumber,
+  foundIn,
+  fraction,
+  oneOf,
+  promptText,
+  seed,
+  shard,
+  share,
+  size,
+  text,
+  wholeNumber,
+} from "./values.ts";
 
 interface OptionEntry {
   /** What it does, in words. */
@@ -54,7 +66,13 @@ export const options = {
     read: text,
     scope: "model",
   },
-  "negative-prompt": { value: "TEXT", help: "what to steer away from", default: "", read: text, scope: "picture" },
+  "negative-prompt": {
+    value: "TEXT",
+    help: "what to steer away from",
+    default: "",
+    read: promptText,
+    scope: "picture",
+  },
   "prompt-file": {
     value: "FILE",
     help: "a text file that holds the prompt",

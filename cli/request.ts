@@ -3,6 +3,7 @@
  * @module
  */
 import type { CompleteRequest, Model } from "../pipeline/mod.ts";
+import { LIMITS } from "../pipeline/limits.ts";
 import { type Request, RequestError } from "../pipeline/request.ts";
 import type { Given } from "./commands.ts";
 import type { Environment, PipelineModule } from "./environment.ts";
@@ -12,6 +13,7 @@ import { type ImageFiles, initSize, readInit } from "./init_image.ts";
 import { optionEntry, optionNames, type OptionValues } from "./options.ts";
 import type { OptionTexts } from "./parse.ts";
 import { suggest } from "./suggestion.ts";
+import { promptText } from "./values.ts";
 
 /** A prompt and its options, as the command line would hold them. */
 export interface PictureLine {
@@ -32,16 +34,26 @@ export interface Spec extends PictureLine {
  */
 export async function readPrompt({ positionals, values }: Given, { stdin, folder }: Environment): Promise<string> {
   const file = values["prompt-file"];
+  const most = LIMITS.promptBytes;
   if (positionals.length > 1) {
     throw new UsageError(`A prompt of several words needs quotes: ${JSON.stringify(positionals.join(" "))}`);
   }
   if (file !== undefined) {
-    if (positionals.length === 0) return readTextFile(file, { folder, label: "--prompt-file" }).trim();
+    if (positionals.length === 0) return readTextFile(file, { folder, what: "--prompt-file", most }).trim();
     throw new UsageError("A prompt and --prompt-file are two prompts: choose one");
   }
-  const prompt = positionals[0] ?? (stdin.isTerminal() ? "" : (await stdin.read()).trim());
-  if (prompt !== "") return prompt;
+  const prompt = positionals[0] ?? (stdin.isTerminal() ? "" : (await stdin.read(most)).trim());
+  if (prompt !== "") return checkPrompt(prompt);
   throw new UsageError("No prompt: what should the picture show?", { showHelp: true });
+}
+
+/** @throws {UsageError} when a prompt is longer than any that makes sense. */
+export function checkPrompt(prompt: string): string {
+  try {
+    return promptText(prompt);
+  } catch (cause) {
+    throw new UsageError(`The prompt ${(cause as Error).message}`, { cause });
+  }
 }
 
 /**
@@ -52,7 +64,7 @@ export async function readPrompt({ positionals, values }: Given, { stdin, folder
 export function readPictureLine(json: string): PictureLine {
   const { prompt, ...options } = parseObject(json);
   if (typeof prompt !== "string") throw new UsageError('it has no prompt: it needs "prompt" and a text');
-  return { prompt, options: Object.fromEntries(Object.entries(options).map(readOption)) };
+  return { prompt: checkPrompt(prompt), options: Object.fromEntries(Object.entries(options).map(readOption)) };
 }
 
 /** A number as it is written: a seed has more digits than a number holds. */

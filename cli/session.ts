@@ -5,12 +5,13 @@
  */
 import { join, resolve } from "@std/path";
 import type { AdapterInfo, CompleteRequest, Model } from "../pipeline/mod.ts";
+import { LIMITS } from "../pipeline/limits.ts";
 import type { GenerateEvent, Image } from "../pipeline/request.ts";
 import { resize } from "../pipeline/resize.ts";
 import { checkSheet, composeSheet } from "./contact_sheet.ts";
 import type { Environment, LoadedPipeline, PipelineModule } from "./environment.ts";
 import { exitCodeOf, OutputError, UsageError } from "./errors.ts";
-import { exists, writeWhole } from "./files.ts";
+import { exists, readBytes, writeWhole } from "./files.ts";
 import { ImageFiles } from "./init_image.ts";
 import { findInlineEncoder, type InlineEncoder } from "./inline_picture.ts";
 import { type Failure, freeName, isFailure, type Job, refuse } from "./jobs.ts";
@@ -155,7 +156,7 @@ export class Session implements AsyncDisposable {
   #skip(job: Job, path: string): Outcome {
     const { index, line, name } = job;
     try {
-      if (this.#values.grid !== undefined) this.#sheet.push(decodePng(Deno.readFileSync(path)));
+      if (this.#values.grid !== undefined) this.#sheet.push(decodePng(readBytes(path, LIMITS.pngBytes)));
       return { status: "skipped", index, line, path: name };
     } catch (cause) {
       const reason = (cause as Error).message;

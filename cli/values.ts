@@ -2,16 +2,24 @@
  * Readers of option values: text in, value out, or a RangeError that says what must be and what was given.
  * @module
  */
+import { LIMITS } from "../pipeline/limits.ts";
 import { suggest } from "./suggestion.ts";
 
 type Reader<Value> = (value: string) => Value;
 
 const DIGITS = /^\d+$/;
-const DECIMAL = /^\d*\.?\d+$/;
+const DECIMAL = /^(?:\d+(?:\.\d+)?|\.\d+)$/;
 
 /** Any text, kept as it is. */
 export function text(value: string): string {
   return value;
+}
+
+export function promptText(value: string): string {
+  // No letter has more than three bytes.
+  const bytes = 3 * value.length <= LIMITS.promptBytes ? 0 : new TextEncoder().encode(value).length;
+  if (bytes <= LIMITS.promptBytes) return value;
+  throw new RangeError(`must have at most ${LIMITS.promptBytes} bytes, got ${bytes}`);
 }
 
 export function wholeNumber(min: number, max: number): Reader<number> {
@@ -37,7 +45,7 @@ export const fraction = number(DECIMAL, (value) => value <= 1, "a number from 0 
 export const LAST_SEED = 2n ** 64n - 1n;
 
 export function seed(value: string): bigint {
-  if (DIGITS.test(value) && BigInt(value) <= LAST_SEED) return BigInt(value);
+  if (/^0*\d{1,20}$/.test(value) && BigInt(value) <= LAST_SEED) return BigInt(value);
   throw refusal(`a whole number from 0 to ${LAST_SEED}`, value);
 }
 

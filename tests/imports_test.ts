@@ -106,7 +106,7 @@ Deno.test("help and wrong usage are answered before anything heavy is loaded", a
   assertEquals([...loaded].filter((specifier) => !/^(file|node):/.test(specifier)), []);
   // The tables of options and schedulers, and what checks them.
   const light =
-    /^(cli|pipeline\/schedulers)\/|^(main\.ts|deno\.json|(pipeline|kernels)\/optimizations\.ts|weights\/(json|limits)\.ts)$/;
+    /^(cli|pipeline\/schedulers)\/|^(main\.ts|deno\.json|(pipeline|kernels)\/optimizations\.ts|pipeline\/limits\.ts|weights\/(json|limits)\.ts)$/;
   assertEquals(
     [...loaded].filter((specifier) => specifier.startsWith("file:")).map(path).filter((path) => !light.test(path)),
     [],

@@ -163,7 +163,7 @@ Deno.test("what a batch cannot do is refused before it starts", async () => {
   assertEquals([nowhere.code, nowhere.stages], [8, []]);
   const missing = fakeEnvironment();
   assertEquals(await run(["batch", "missing.txt"], missing), 2);
-  assertStringIncludes(missing.written.stderr, "denoise: The batch missing.txt cannot be read: ");
+  assertStringIncludes(missing.written.stderr, "denoise: Cannot read the batch missing.txt: there is no such file");
 });
 
 Deno.test(

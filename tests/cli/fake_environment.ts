@@ -61,7 +61,10 @@ export function fakeEnvironment(world: FakeWorld = {}): FakeEnvironment {
     stages,
     stdin: {
       isTerminal: () => world.stdin === undefined,
-      read: () => Promise.resolve(world.stdin ?? ""),
+      read: (most) =>
+        (world.stdin ?? "").length <= most
+          ? Promise.resolve(world.stdin ?? "")
+          : Promise.reject(new RangeError("long")),
     },
     stdout: output("stdout"),
     stderr: output("stderr"),

@@ -1,4 +1,4 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertThrows } from "@std/assert";
 import { formatInfotext, type Infotext, parseInfotext, readForeign } from "../../cli/infotext.ts";
 import { nearestName } from "../../pipeline/schedulers/mod.ts";
 
@@ -132,4 +132,13 @@ Deno.test("what another tool's picture was made with, as far as it can be made a
   const rng = (name: string) => readForeign(parseInfotext(`x\nSteps: 1, Seed: 1, RNG: ${name}`)).options.rng;
   assertEquals(["CPU", "NV", "GPU", "cuda", "cpu"].map(rng), ["cpu", "cuda", "cuda", "cuda", "cpu"]);
   assertEquals(readForeign(parseInfotext("x\nSteps: 1, Seed: 1, RNG: std_default")).lost, ["RNG: std_default"]);
+});
+
+Deno.test("a megabyte is read in time that is linear: a quadratic search would take half an hour", () => {
+  const units = ["a ", "a", 'ab: "', 'ab: "\\', 'ab:"x\\", ', " ", "- ", "\n", "Negative prompt:\n", "aa:", "a:,"];
+  for (const unit of units) {
+    const text = unit.repeat(2 ** 20 / unit.length);
+    if (unit.startsWith('ab:"')) assertThrows(() => parseInfotext(text), RangeError, "more than 512 settings");
+    else parseInfotext(text);
+  }
 });

@@ -117,9 +117,9 @@ Deno.test("the prompt comes from a file", () =>
     Deno.writeFileSync(`${folder}/latin1.txt`, Uint8Array.of(0xe9));
     for (
       const [given, words] of [
-        [["nowhere.txt"], "--prompt-file nowhere.txt cannot be read: No such file"],
-        [["."], "--prompt-file . cannot be read: Is a directory"],
-        [["latin1.txt"], "--prompt-file latin1.txt is not UTF-8 text"],
+        [["nowhere.txt"], "Cannot read --prompt-file nowhere.txt: there is no such file"],
+        [["prompt.txt/x"], "Cannot read --prompt-file prompt.txt/x: there is no such file"],
+        [["latin1.txt"], "Cannot read --prompt-file latin1.txt: it is not UTF-8 text"],
         [["prompt.txt", "a dog"], "A prompt and --prompt-file are two prompts: choose one"],
       ] as const
     ) {

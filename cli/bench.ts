@@ -16,23 +16,23 @@ import { complete, Gpu, openModel, Pipeline } from "../pipeline/mod.ts";
 import { type BenchReport, drawChart, writeReport } from "./bench_report.ts";
 import { describeBuild } from "./build.ts";
 import type { Given } from "./commands.ts";
-import type { Environment } from "./environment.ts";
+import { type Environment, say } from "./environment.ts";
 import { exitCodeOf, UsageError } from "./errors.ts";
 import { checkWritable, writeWhole } from "./files.ts";
 import { selectionOf } from "./kernel_timings.ts";
 import type { OptionValues } from "./options.ts";
 import { completeRequest } from "./request.ts";
+import { block, json } from "./terminal.ts";
 
 /**
  * Measures and prints a report: stages and operations, or what an option asks for instead. Where a check finds a stage
  * wrong, the exit code is that of a GPU that failed.
  */
 export async function execute({ values, positionals }: Given, environment: Environment): Promise<number> {
-  const { stdout, stderr, folder } = environment;
+  const { stdout, folder } = environment;
   checkUsage(values, positionals);
   const chart = values.output === undefined ? undefined : resolve(folder, values.output);
   if (chart !== undefined) checkWritable(chart);
-  const say = (text: string) => stderr.write(`${text}\n`);
 
   using model = values["random-weights"] === undefined
     ? openModel(values.model ?? "emoji", { tokenizer: values.tokenizer, variable: environment.variable })
@@ -42,15 +42,15 @@ export async function execute({ values, positionals }: Given, environment: Envir
   const { guidance } = defaults;
   const request = { prompt: "", negativePrompt: "", seed: 0n, guidance, steps, width, height, rng: "cpu" } as const;
   await completeRequest(request, { model, module: { complete } });
-  say("Measuring what the machine reaches without a model");
+  say(environment, "Measuring what the machine reaches without a model");
   const before = await measureCeilings();
   await using gpu = await Gpu.open();
-  say(`Loading ${model.name}`);
+  say(environment, `Loading ${model.name}`);
   const start = performance.now();
   const selection = selectionOf(values, environment);
   await using pipeline = await Pipeline.load(gpu, model, { precision, kernels, selection });
   const load = performance.now() - start;
-  say("Measuring the model");
+  say(environment, "Measuring the model");
   const measured = await measure();
   const report: BenchReport = {
     schema: 1,
@@ -70,7 +70,7 @@ export async function execute({ values, positionals }: Given, environment: Envir
     ...measured,
   };
   if (chart !== undefined) writeWhole(chart, new TextEncoder().encode(drawChart(report)));
-  stdout.write(values.json ? `${JSON.stringify(report)}\n` : writeReport(report));
+  stdout.write(values.json ? json(report) : block(writeReport(report)));
   const wrong = report.check?.some(({ error, allowed }) => !(error <= allowed));
   return wrong ? exitCodeOf({ name: "GpuFailedError" }) : 0;
 
@@ -80,10 +80,10 @@ export async function execute({ values, positionals }: Given, environment: Envir
     if (!values.ablation) {
       const stages = await measureStages(pipeline, request);
       const operations = await measureOperations(pipeline, request);
-      say("Measuring kernels");
+      say(environment, "Measuring kernels");
       return { stages, operations, rates: await measureRates() };
     }
-    const onRow = (name: string, round: number) => say(`Round ${round}: ${name}`);
+    const onRow = (name: string, round: number) => say(environment, `Round ${round}: ${name}`);
     return { ablation: await measureAblation(pipeline, request, { onRow }) };
   }
 }

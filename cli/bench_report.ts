@@ -15,6 +15,7 @@ import type {
 import type { AdapterInfo, Deviation, Precision } from "../pipeline/mod.ts";
 import type { Optimizations } from "../pipeline/optimizations.ts";
 import type { Build } from "./build.ts";
+import { inline } from "./terminal.ts";
 
 /** The document of `bench --json`; times are milliseconds. */
 export interface BenchReport extends Build {
@@ -72,8 +73,7 @@ function describe(report: BenchReport): string {
     `Reached ${before} before, ${after} after`,
     `Loaded in ${seconds(report.load)}; ${pipelines.count} pipelines made in ${seconds(pipelines.milliseconds)}; ` +
     `at most ${Math.ceil(report.peakBytes / 2 ** 20)} MiB of GPU memory`,
-    "",
-  ].join("\n");
+  ].map((text) => `${inline(text)}\n`).join("");
 }
 
 function writeStages({ text, step, decode, picture, first }: StageTimes): string {

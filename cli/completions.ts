@@ -6,6 +6,7 @@ import { type Command, commands, type Given, SHELLS } from "./commands.ts";
 import type { Environment } from "./environment.ts";
 import { UsageError } from "./errors.ts";
 import { optionEntry, type OptionName } from "./options.ts";
+import { block } from "./terminal.ts";
 import { oneOf } from "./values.ts";
 
 const scripts: Readonly<Record<(typeof SHELLS)[number], () => string>> = { bash, zsh, fish };
@@ -17,7 +18,7 @@ export function execute({ positionals }: Given, { stdout }: Environment): Promis
     throw new UsageError(`For which shell? denoise completions ${SHELLS.join("|")}`);
   }
   try {
-    stdout.write(scripts[oneOf(...SHELLS).read(shell)]());
+    stdout.write(block(scripts[oneOf(...SHELLS).read(shell)]()));
   } catch (cause) {
     if (!(cause instanceof RangeError)) throw cause;
     throw new UsageError(`The shell ${cause.message}`, { cause });

@@ -9,6 +9,7 @@ import type { Given } from "./commands.ts";
 import { adviseOn, type DoctorReport, writeDoctorReport } from "./doctor_report.ts";
 import type { Environment } from "./environment.ts";
 import { exitCodeOf, UsageError } from "./errors.ts";
+import { block, json } from "./terminal.ts";
 
 /** Prints the report. The exit code is that of a missing GPU, or of one that fails a self-test. */
 export async function execute({ values, positionals }: Given, environment: Environment): Promise<number> {
@@ -23,7 +24,7 @@ export async function execute({ values, positionals }: Given, environment: Envir
     caches: cacheSizes(variable),
   } as const;
   const report: DoctorReport = { ...found, advice: adviseOn(found) };
-  stdout.write(values.json ? `${JSON.stringify(report)}\n` : writeDoctorReport(report));
+  stdout.write(values.json ? json(report) : block(writeDoctorReport(report)));
   return code;
 }
 

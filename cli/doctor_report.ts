@@ -6,6 +6,7 @@ import type { AdapterInfo, Examination } from "../pipeline/mod.ts";
 import type { CacheSize, ModelDescription } from "../pipeline/models.ts";
 import type { Build } from "./build.ts";
 import { showBytes } from "./byte_count.ts";
+import { inline } from "./terminal.ts";
 
 /** What was found: the document under `--json`. What needs a GPU is absent without one. */
 export interface DoctorReport extends Build, Partial<Examination> {
@@ -34,7 +35,8 @@ export function writeDoctorReport(report: DoctorReport): string {
     ["To know", advice],
   ];
   return sections.filter(([, lines], i) => i < 2 || lines.length > 0)
-    .map(([heading, lines]) => [heading, ...lines.map((line) => `  ${line}`)].join("\n") + "\n").join("");
+    .flatMap(([heading, lines]) => [inline(heading), ...lines.map((line) => `  ${inline(line)}`)])
+    .map((line) => `${line}\n`).join("");
 }
 
 function describeGpu(

@@ -3,7 +3,7 @@
  * @module
  */
 import { showBytes } from "./byte_count.ts";
-import type { Environment } from "./environment.ts";
+import { type Environment, say } from "./environment.ts";
 import { StatusLine } from "./progress.ts";
 
 export interface DownloadProgress {
@@ -33,7 +33,7 @@ export function createDownloadProgress(environment: Environment, now = () => per
         status.show(line);
         drawn = now();
       } else if (!status.isLive && reached > tenth) {
-        environment.stderr.write(`${line}\n`);
+        say(environment, line);
       }
       if (bytes === total) status.breakLine();
       tenth = reached;

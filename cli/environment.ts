@@ -5,7 +5,8 @@
 import { Buffer } from "node:buffer";
 import type { Examination, Gpu, Model, Pipeline, PipelineOptions } from "../pipeline/mod.ts";
 import { OutputError, UsageError } from "./errors.ts";
-import { decodeText, readingOf } from "./files.ts";
+import { decodeText, readingOf, systemWords } from "./files.ts";
+import { line, type Shown } from "./terminal.ts";
 
 type OpenGpu = Pick<Gpu, "adapter" | typeof Symbol.asyncDispose>;
 export type LoadedPipeline = Pick<Pipeline, "generate" | typeof Symbol.asyncDispose>;
@@ -30,7 +31,7 @@ export interface Input {
 export interface Output {
   isTerminal(): boolean;
   /** @throws {OutputError} when it is closed or full. */
-  write(data: string | Uint8Array): void;
+  write(data: Shown | Uint8Array): void;
 }
 
 /** What a command reads from and writes to, files apart. */
@@ -38,8 +39,10 @@ export interface Environment {
   readonly stdin: Input;
   /** For the result. */
   readonly stdout: Output;
-  /** For people. */
+  /** For errors. */
   readonly stderr: Output;
+  /** For all else that people want to know: standard error, unless they want to know nothing. */
+  readonly notices: Output;
   /** The folder in which relative paths begin. */
   readonly folder: string;
   /** An environment variable; undefined when it is not set or may not be read. */
@@ -49,22 +52,33 @@ export interface Environment {
 }
 
 export function systemEnvironment(): Environment {
+  const stderr = createOutput(Deno.stderr, () => {
+    // Nobody reads it: no reason to lose a picture.
+  });
   return {
     stdin: { isTerminal: () => Deno.stdin.isTerminal(), read: readInput },
-    stdout: createOutput(Deno.stdout),
-    stderr: createOutput(Deno.stderr),
+    stdout: createOutput(Deno.stdout, (cause) => {
+      throw new OutputError(`Cannot write to standard output: ${systemWords(cause)}`, { cause });
+    }),
+    stderr,
+    notices: stderr,
     folder: ".",
     variable: readVariable,
     loadPipeline: () => import("../pipeline/mod.ts"),
   };
 }
 
-/** The same world in which nothing reaches standard error. */
+/** The same world in which only errors are told. */
 export function silenced(environment: Environment): Environment {
-  return { ...environment, stderr: { isTerminal: () => false, write: () => {} } };
+  return { ...environment, notices: { isTerminal: () => false, write: () => {} } };
 }
 
-function createOutput(stream: typeof Deno.stdout): Output {
+/** Tells people a sentence. */
+export function say({ notices }: Pick<Environment, "notices">, text: string): void {
+  notices.write(line(text));
+}
+
+function createOutput(stream: typeof Deno.stdout, fail: (cause: Error) => void): Output {
   return {
     isTerminal: () => stream.isTerminal(),
     write: (data) => {
@@ -72,7 +86,7 @@ function createOutput(stream: typeof Deno.stdout): Output {
       try {
         while (rest.length > 0) rest = rest.subarray(stream.writeSync(rest));
       } catch (cause) {
-        throw new OutputError(`Cannot write to standard output: ${(cause as Error).message}`, { cause });
+        fail(cause as Error);
       }
     },
   };

@@ -48,7 +48,7 @@ export function readingOf<Result>(what: string, read: () => Result): Result {
 }
 
 /** What a system says of a failure, without its number and the call that failed. */
-function systemWords({ message }: Error): string {
+export function systemWords({ message }: Error): string {
   return message.replace(/ \(os error \d+\).*$/s, "");
 }
 

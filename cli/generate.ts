@@ -4,10 +4,10 @@
  */
 import type { CompleteRequest } from "../pipeline/mod.ts";
 import type { Given } from "./commands.ts";
-import type { Environment } from "./environment.ts";
+import { type Environment, say } from "./environment.ts";
 import { UsageError } from "./errors.ts";
 import { checkNames, checkPlaces, createJobs } from "./jobs.ts";
-import { filesOf, printable, readMetadata, type Recipe } from "./metadata.ts";
+import { filesOf, readMetadata, type Recipe } from "./metadata.ts";
 import type { OptionValues } from "./options.ts";
 import { readValues } from "./parse.ts";
 import { drawSeed, readPrompt, type Spec } from "./request.ts";
@@ -16,9 +16,8 @@ import { Session } from "./session.ts";
 /** Makes the pictures, writes each and prints where it is. What can be refused without the GPU is refused first. */
 export async function execute(given: Given, environment: Environment): Promise<number> {
   const start = performance.now();
-  const { stderr, folder } = environment;
+  const { folder } = environment;
   const { from } = given.values;
-  const say = (line: string) => stderr.write(`${printable(line)}\n`);
   checkUsage(given.values);
   const recipe = from === undefined ? undefined : readMetadata(from, folder);
   const spec = await readSpec(given, environment, recipe);
@@ -29,16 +28,16 @@ export async function execute(given: Given, environment: Environment): Promise<n
   const jobs = createJobs(spec, { index: 1, seed, ...naming });
   checkNames(jobs);
   await checkPlaces(jobs, { values, folder });
-  say(`Seed ${seed}${values.count === 1 ? "" : ` to ${jobs.at(-1)!.seed}`}`);
-  for (const setting of recipe?.lost ?? []) say(`Not taken from ${from}: ${setting}`);
+  say(environment, `Seed ${seed}${values.count === 1 ? "" : ` to ${jobs.at(-1)!.seed}`}`);
+  for (const setting of recipe?.lost ?? []) say(environment, `Not taken from ${from}: ${setting}`);
 
   await using session = await Session.open({ values, environment, start });
   for (const path of changedFiles(recipe, await session.complete(jobs[0]!))) {
-    say(`${path} has changed since ${from} was made`);
+    say(environment, `${path} has changed since ${from} was made`);
   }
   const code = await session.draw(jobs);
   if (recipe?.adapter !== undefined && session.adapter !== undefined && recipe.adapter !== session.adapter) {
-    say(`${from} was made on ${recipe.adapter}; ${session.adapter} rounds differently`);
+    say(environment, `${from} was made on ${recipe.adapter}; ${session.adapter} rounds differently`);
   }
   return code;
 }

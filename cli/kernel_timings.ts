@@ -7,7 +7,7 @@ import { dirname, join } from "@std/path";
 import { cacheFolder } from "../pipeline/cache_folder.ts";
 import type { AdapterInfo, KernelTimes, SelectionOptions, TimingStore } from "../pipeline/mod.ts";
 import { readDriver, VERSION } from "./build.ts";
-import type { Environment } from "./environment.ts";
+import { type Environment, say } from "./environment.ts";
 import type { OptionValues } from "./options.ts";
 import { checkWritable, writeWhole } from "./files.ts";
 
@@ -17,7 +17,7 @@ type Timings = Readonly<Record<string, Readonly<Record<string, KernelTimes>>>>;
 /** How kernels are selected: with the memory of earlier runs, where there is a place for it. */
 export function selectionOf(values: Pick<OptionValues, "tune">, environment: Environment): SelectionOptions {
   const folder = cacheFolder(environment.variable);
-  const notice = (text: string) => environment.stderr.write(`${text}\n`);
+  const notice = (text: string) => say(environment, text);
   return {
     tune: values.tune,
     ...(folder !== undefined && { store: openTimings(join(folder, "kernels.json"), notice) }),

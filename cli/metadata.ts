@@ -99,11 +99,6 @@ export function filesOf({ init }: Request): Readonly<Record<string, string>> | u
   return files.length === 0 ? undefined : Object.fromEntries(files.map(({ path, sha256 }) => [path, sha256]));
 }
 
-/** Foreign text for a terminal, without what could steer it: control characters other than line ends become U+FFFD. */
-export function printable(text: string): string {
-  return text.replaceAll(/[^\P{Cc}\n]/gu, "\ufffd");
-}
-
 function readOwn(text: string): Recipe {
   const { picture, ...told } = parseOwn(text);
   const kinds = { software: "string", adapter: "string", files: "object" };

@@ -7,13 +7,14 @@ import { showBytes } from "./byte_count.ts";
 import type { Given } from "./commands.ts";
 import type { Environment } from "./environment.ts";
 import { UsageError } from "./errors.ts";
+import { block, inline, json } from "./terminal.ts";
 
 /** Prints a line for each model: name, size, family, folder, and why it cannot be drawn with where it cannot. */
 export function execute({ values, positionals }: Given, { stdout, variable }: Environment): Promise<void> {
   if (positionals.length > 0) throw new UsageError("denoise models takes no arguments: it lists all models");
   const models = describeModels(variable);
   if (values.json) {
-    stdout.write(`${JSON.stringify({ schema: 1, models })}\n`);
+    stdout.write(json({ schema: 1, models }));
   } else {
     const rows = models.map(({ name, bytes, family, problem, directory }) => [
       name,
@@ -21,7 +22,7 @@ export function execute({ values, positionals }: Given, { stdout, variable }: En
       family ?? "unusable",
       problem === undefined ? directory : `${directory}: ${problem}`,
     ]);
-    stdout.write(align(rows));
+    stdout.write(block(align(rows.map((row) => row.map((cell) => inline(cell))))));
   }
   return Promise.resolve();
 }

@@ -3,30 +3,31 @@
  * @module
  */
 import type { Timings } from "../pipeline/request.ts";
-import type { Environment } from "./environment.ts";
+import { type Environment, say } from "./environment.ts";
+import { block, json, redrawn } from "./terminal.ts";
 
 /** The last line of a terminal, written over without escape codes. */
 export class StatusLine {
   /** Whether there is one; elsewhere what is shown would pile up. */
   readonly isLive: boolean;
-  readonly #stderr: Environment["stderr"];
+  readonly #notices: Environment["notices"];
   #shown = "";
 
-  constructor({ stderr, variable }: Environment) {
-    this.#stderr = stderr;
-    this.isLive = stderr.isTerminal() && variable("TERM") !== "dumb";
+  constructor({ notices, variable }: Environment) {
+    this.#notices = notices;
+    this.isLive = notices.isTerminal() && variable("TERM") !== "dumb";
   }
 
   /** Puts `text` in the place of what the line shows. */
   show(text: string): void {
     if (!this.isLive || text === this.#shown) return;
-    this.#stderr.write(`\r${text.padEnd(this.#shown.length)}`);
+    this.#notices.write(redrawn(text, this.#shown.length));
     this.#shown = text;
   }
 
   /** Leaves the line as it is, so that others can follow. */
   breakLine(): void {
-    if (this.#shown !== "") this.#stderr.write("\n");
+    if (this.#shown !== "") this.#notices.write(block("\n"));
     this.#shown = "";
   }
 }
@@ -88,16 +89,16 @@ interface Teller extends Omit<Progress, "step"> {
   step(step: Told): void;
 }
 
-function tellPrograms({ stderr }: Environment, { picture, pictures }: ProgressOptions): Teller {
+function tellPrograms({ notices }: Environment, { picture, pictures }: ProgressOptions): Teller {
   const write = (fields: object) => {
-    stderr.write(`${JSON.stringify({ schema: 1, type: "progress", picture, pictures, ...fields })}\n`);
+    notices.write(json({ schema: 1, type: "progress", picture, pictures, ...fields }));
   };
   return { stage: (stage) => write({ stage }), step: (told) => write({ stage: "denoise", ...told }), ...NO_LINE };
 }
 
 function tellPeople(environment: Environment): Teller {
   const line = new StatusLine(environment);
-  const tell = (text: string) => line.isLive ? line.show(text) : environment.stderr.write(`${text}\n`);
+  const tell = (text: string) => line.isLive ? line.show(text) : say(environment, text);
   let rate = "";
   return {
     breakLine: () => line.breakLine(),

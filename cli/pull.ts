@@ -16,8 +16,9 @@ import {
 import { showBytes } from "./byte_count.ts";
 import type { Given } from "./commands.ts";
 import { createDownloadProgress } from "./download_progress.ts";
-import type { Environment } from "./environment.ts";
+import { type Environment, say } from "./environment.ts";
 import { OutputError, UsageError } from "./errors.ts";
+import { json, name } from "./terminal.ts";
 
 /** Downloads a model unless it is here, and prints its folder. */
 export async function execute({ values, positionals }: Given, environment: Environment): Promise<void> {
@@ -26,7 +27,8 @@ export async function execute({ values, positionals }: Given, environment: Envir
   if (!offline) requireVariables(environment);
   const pulled = offline ? findOffline(repository, environment) : await download(repository, environment);
   const document = { schema: 1, model: showRepository(repository), ...pulled };
-  environment.stdout.write(values.json ? `${JSON.stringify(document)}\n` : `${pulled.directory}\n`);
+  const { stdout } = environment;
+  stdout.write(values.json ? json(document) : name(pulled.directory, stdout));
 }
 
 function readRepository(positionals: readonly string[], revision: string | undefined): Repository {
@@ -70,12 +72,12 @@ function findOffline(repository: Repository, { variable }: Environment) {
 }
 
 async function download(repository: Repository, environment: Environment) {
-  const { stderr, variable } = environment;
-  const name = showRepository(repository);
+  const { variable } = environment;
+  const model = showRepository(repository);
   const progress = createDownloadProgress(environment);
   try {
     const pulled = await pull(repository, { variable, onEvent, check: describeFamily });
-    if (pulled.downloaded === 0) say(`All ${showBytes(pulled.bytes)} of ${name} are here already`);
+    if (pulled.downloaded === 0) tell(`All ${showBytes(pulled.bytes)} of ${model} are here already`);
     return pulled;
   } catch (cause) {
     progress.breakLine();
@@ -86,12 +88,12 @@ async function download(repository: Repository, environment: Environment) {
 
   function onEvent(event: PullEvent): void {
     if (event.type === "progress") return progress.update(event.bytes, event.total);
-    say(describeEvent(name, event));
+    tell(describeEvent(model, event));
   }
 
-  function say(line: string): void {
+  function tell(text: string): void {
     progress.breakLine();
-    stderr.write(`${line}\n`);
+    say(environment, text);
   }
 }
 

@@ -4,9 +4,10 @@
  */
 import type { AdapterInfo, CompleteRequest, Model } from "../pipeline/mod.ts";
 import type { InitImage, Timings } from "../pipeline/request.ts";
-import type { Environment } from "./environment.ts";
+import { type Environment, say } from "./environment.ts";
 import { exitCodeOf } from "./errors.ts";
 import type { Failure, Job, Place } from "./jobs.ts";
+import { json, line, name } from "./terminal.ts";
 
 /** A picture that was made. */
 export interface Made {
@@ -37,22 +38,26 @@ export type Outcome = Made | Skipped | Failure;
  */
 export async function reportOutcome(
   outcome: Outcome,
-  { model, environment, json }: { readonly model: Model; readonly environment: Environment; readonly json: boolean },
+  { model, environment, asJson }: {
+    readonly model: Model;
+    readonly environment: Environment;
+    readonly asJson: boolean;
+  },
 ): Promise<void> {
   const { stdout, stderr } = environment;
-  const write = (document: object) => stdout.write(`${JSON.stringify({ schema: 1, ...document })}\n`);
+  const write = (document: object) => stdout.write(json({ schema: 1, ...document }));
   if (outcome.status === "error") {
-    const { status, index, line, error } = outcome;
-    const { name, message } = error;
-    stderr.write(`denoise: ${message}\n`);
-    write({ status, index, line, error: { code: exitCodeOf(error), name, message } });
+    const { status, index, line: number, error } = outcome;
+    const { message } = error;
+    stderr.write(line(`denoise: ${message}`));
+    write({ status, index, line: number, error: { code: exitCodeOf(error), name: error.name, message } });
   } else if (outcome.status === "ok") {
-    if (json) write(await describeMade(outcome, model));
-    else stdout.write(outcome.path === "-" ? outcome.png : `${outcome.path}\n`);
-  } else if (json) {
+    if (asJson) write(await describeMade(outcome, model));
+    else stdout.write(outcome.path === "-" ? outcome.png : name(outcome.path, stdout));
+  } else if (asJson) {
     write(outcome);
   } else {
-    stderr.write(`${outcome.path} is there already\n`);
+    say(environment, `${outcome.path} is there already`);
   }
 }
 

@@ -8,6 +8,7 @@ import { type Environment, silenced, systemEnvironment } from "./environment.ts"
 import { exitCodeOf, UsageError } from "./errors.ts";
 import { fullHelp, schedulerHelp, shortHelp } from "./help.ts";
 import { readValues, sortArguments } from "./parse.ts";
+import { block, json, line, withoutPasswords } from "./terminal.ts";
 
 /** A command's code is loaded when it runs. */
 const loaders: Readonly<Record<CommandName, () => Promise<CommandModule>>> = {
@@ -39,11 +40,11 @@ async function runCommand(args: readonly string[], environment: Environment): Pr
   const { options, positionals } = sortArguments(named ? args.slice(1) : args, command.options);
   const { stdout } = environment;
   if (options.help) {
-    stdout.write(fullHelp(command));
+    stdout.write(block(fullHelp(command)));
   } else if (options.scheduler === "help") {
-    stdout.write(schedulerHelp());
+    stdout.write(block(schedulerHelp()));
   } else if (options.version) {
-    stdout.write(`denoise ${project.version}\n`);
+    stdout.write(line(`denoise ${project.version}`));
   } else {
     const values = readValues(options);
     const { execute } = await loaders[command.name]();
@@ -52,21 +53,26 @@ async function runCommand(args: readonly string[], environment: Environment): Pr
   return 0;
 }
 
-function report(error: Error, json: boolean, { stdout, stderr, variable }: Environment): void {
+function report(error: Error, asJson: boolean, { stdout, stderr, variable }: Environment): void {
   const code = exitCodeOf(error);
-  const message = describe(error, code);
+  const message = withoutSecrets(describe(error, code), variable);
   try {
-    stderr.write(`denoise: ${message}\n`);
-    if (error instanceof UsageError && error.showHelp) stderr.write(shortHelp());
-    if (code === 1 && variable("DENOISE_DEBUG")) stderr.write(`${error.stack}\n`);
-    if (json) stdout.write(`${JSON.stringify({ schema: 1, error: { code, name: error.name, message } })}\n`);
+    stderr.write(line(`denoise: ${message}`));
+    if (error instanceof UsageError && error.showHelp) stderr.write(block(shortHelp()));
+    if (code === 1 && variable("DENOISE_DEBUG")) stderr.write(block(withoutSecrets(`${error.stack}\n`, variable)));
+    if (asJson) stdout.write(json({ schema: 1, error: { code, name: error.name, message } }));
   } catch {
     // Nobody reads either stream any more; the exit code still tells.
   }
 }
 
 function describe(error: Error, code: number): string {
-  const message = error.message.replace(/\s*\n\s*/g, " ");
   const expected = code !== 1 || error instanceof Deno.errors.NotCapable;
-  return expected ? message : `Unexpected ${error.name}: ${message}`;
+  return expected ? error.message : `Unexpected ${error.name}: ${error.message}`;
+}
+
+/** Whatever went wrong on the way to a hub, the token is nothing that others should read. */
+function withoutSecrets(text: string, variable: Environment["variable"]): string {
+  const secrets = (variable("HF_TOKEN") ?? "").split(/\s+/).filter((part) => part.length >= 8);
+  return secrets.reduce((told, secret) => told.replaceAll(secret, "***"), withoutPasswords(text));
 }

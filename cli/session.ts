@@ -9,7 +9,7 @@ import { LIMITS } from "../pipeline/limits.ts";
 import type { GenerateEvent, Image } from "../pipeline/request.ts";
 import { resize } from "../pipeline/resize.ts";
 import { checkSheet, composeSheet } from "./contact_sheet.ts";
-import type { Environment, LoadedPipeline, PipelineModule } from "./environment.ts";
+import { type Environment, type LoadedPipeline, type PipelineModule, say } from "./environment.ts";
 import { exitCodeOf, OutputError, UsageError } from "./errors.ts";
 import { exists, readBytes, writeWhole } from "./files.ts";
 import { ImageFiles } from "./init_image.ts";
@@ -22,6 +22,7 @@ import { decodePng, encodePng } from "./png.ts";
 import { createProgress, type Progress } from "./progress.ts";
 import { type Made, type Outcome, reportOutcome } from "./report.ts";
 import { completeRequest, createRequest, type Spec } from "./request.ts";
+import { block } from "./terminal.ts";
 
 /** The GPU, and the model's weights on it. */
 interface Loaded {
@@ -103,7 +104,7 @@ export class Session implements AsyncDisposable {
    * @returns the exit code: 0, or, after failures that were reported, the code they share, or 1.
    */
   async draw(jobs: readonly (Job | Failure)[]): Promise<number> {
-    const { show, progress: mode, json } = this.#values;
+    const { show, progress: mode, json: asJson } = this.#values;
     const checked = await this.#check(jobs);
     if (show && this.#inline === undefined) this.#say("--show: this terminal has no known way to show pictures");
     const codes = new Set<number>();
@@ -113,7 +114,7 @@ export class Session implements AsyncDisposable {
       if (pictures > 1) this.#say(`Picture ${picture} of ${pictures}${subject}`);
       const progress = createProgress(this.#environment, { mode, picture, pictures });
       const outcome = await this.#attend(job, progress).finally(() => progress.breakLine());
-      await reportOutcome(outcome, { model: this.model, environment: this.#environment, json });
+      await reportOutcome(outcome, { model: this.model, environment: this.#environment, asJson });
       if (outcome.status === "error") codes.add(exitCodeOf(outcome.error));
     }
     this.#writeSheet();
@@ -210,7 +211,10 @@ export class Session implements AsyncDisposable {
     const texts = values["no-metadata"] ? [] : writeMetadata({ request, options, model: this.model, adapter });
     const png = encodePng(image, texts);
     const path = this.#write(job, png);
-    if (show && this.#inline !== undefined) this.#say(this.#inline(png));
+    if (show && this.#inline !== undefined) {
+      this.#environment.notices.write(this.#inline(png));
+      this.#environment.notices.write(block("\n"));
+    }
     if (grid !== undefined) this.#sheet.push(image);
     const now = performance.now();
     const timings = { load, ...stages, total: now - this.#since };
@@ -238,8 +242,8 @@ export class Session implements AsyncDisposable {
     writeWhole(resolve(this.#environment.folder, path), encodePng(image));
   }
 
-  #say(line: string): void {
-    this.#environment.stderr.write(`${line}\n`);
+  #say(text: string): void {
+    say(this.#environment, text);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -5,8 +5,9 @@
 import type { Given } from "./commands.ts";
 import type { Environment } from "./environment.ts";
 import { UsageError } from "./errors.ts";
-import { printable, readMetadata, type Recipe } from "./metadata.ts";
+import { readMetadata, type Recipe } from "./metadata.ts";
 import { optionEntry, type OptionName } from "./options.ts";
+import { block, inline, json, visible } from "./terminal.ts";
 
 /** Prints what each file says: a line for each option, or a line of JSON. */
 export function execute({ values, positionals }: Given, { stdout, folder }: Environment): Promise<void> {
@@ -15,8 +16,8 @@ export function execute({ values, positionals }: Given, { stdout, folder }: Envi
     const recipe = readMetadata(path, folder);
     const { prompt, options, ...rest } = recipe;
     const document = { schema: 1, path, picture: { prompt, ...asNumbers(options) }, ...rest };
-    const heading = positionals.length === 1 ? "" : `${index === 0 ? "" : "\n"}${path}\n`;
-    stdout.write(values.json ? `${JSON.stringify(document)}\n` : `${heading}${inWords(recipe)}`);
+    const heading = positionals.length === 1 ? "" : `${index === 0 ? "" : "\n"}${inline(path)}\n`;
+    stdout.write(values.json ? json(document) : block(`${heading}${inWords(recipe)}`));
   }
   return Promise.resolve();
 }
@@ -46,5 +47,10 @@ function inWords({ prompt, options, software, adapter, lost }: Recipe): string {
     ["made on", adapter],
     ...lost.map((setting) => ["cannot be made again", setting]),
   ];
-  return lines.flatMap(([name, value]) => value === undefined ? [] : [`${name}: ${printable(`${value}`)}\n`]).join("");
+  return lines.flatMap(([name, value]) => value === undefined ? [] : [`${name}: ${indented(`${value}`)}\n`]).join("");
+}
+
+/** All of a text; its other lines are indented, so that none is taken for another option. */
+function indented(text: string): string {
+  return text.split("\n").map(visible).join("\n  ");
 }

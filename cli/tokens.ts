@@ -7,6 +7,7 @@ import type { Given } from "./commands.ts";
 import type { Environment } from "./environment.ts";
 import { UsageError } from "./errors.ts";
 import { readPrompt } from "./request.ts";
+import { block, inline, json } from "./terminal.ts";
 
 /** Prints what the text encoder gets, chunk by chunk, how many tokens there are and what is cut off. */
 export async function execute(given: Given, environment: Environment): Promise<void> {
@@ -24,14 +25,14 @@ export async function execute(given: Given, environment: Environment): Promise<v
   if (values.json) {
     const { chunks, count, cut } = encoded;
     const lists = chunks.map(({ ids, weights }) => ({ ids, weights }));
-    environment.stdout.write(`${JSON.stringify({ schema: 1, model: model.name, chunks: lists, count, limit, cut })}\n`);
+    environment.stdout.write(json({ schema: 1, model: model.name, chunks: lists, count, limit, cut }));
   } else {
-    environment.stdout.write(describe(encoded, limit));
+    environment.stdout.write(block(describe(encoded, limit)));
   }
 }
 
 function describe({ chunks, count, cut }: EncodedPrompt, limit: number): string {
-  const lost = cut === "" ? "nothing" : JSON.stringify(cut);
+  const lost = cut === "" ? "nothing" : inline(JSON.stringify(cut));
   const number = chunks.length === 1 ? "" : ` in ${chunks.length} chunks`;
   const lines = [
     ...chunks.flatMap(describeChunk),

@@ -56,6 +56,7 @@ export function fakeEnvironment(world: FakeWorld = {}): FakeEnvironment {
       written[name] += typeof data === "string" ? data : new TextDecoder("latin1").decode(data);
     },
   });
+  const stderr = output("stderr");
   return {
     written,
     stages,
@@ -67,7 +68,8 @@ export function fakeEnvironment(world: FakeWorld = {}): FakeEnvironment {
           : Promise.reject(new RangeError("long")),
     },
     stdout: output("stdout"),
-    stderr: output("stderr"),
+    stderr,
+    notices: stderr,
     folder: world.folder ?? "/nowhere",
     variable: (name) => world.variables?.[name],
     loadPipeline: () => Promise.resolve(fakePipeline(world, reach)),

@@ -135,7 +135,7 @@ Deno.test(
     Deno.writeFileSync(join(folder, "steering.png"), encodePng(blank, [{ keyword: "parameters", text: steering }]));
     for (const args of [["show", "steering.png"], ["--from", "steering.png"]]) {
       const told = await runFake(folder, args);
-      assertStringIncludes(told.stdout + told.stderr, ": ENSD: \ufffd[2J\ufffd\n");
+      assertStringIncludes(told.stdout + told.stderr, ": ENSD: \\x1b[2J\\x9b\n");
     }
 
     const odd = text.replace("64x64", "65x64");

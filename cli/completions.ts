@@ -5,7 +5,7 @@
 import { type Command, commands, type Given, SHELLS } from "./commands.ts";
 import type { Environment } from "./environment.ts";
 import { UsageError } from "./errors.ts";
-import { optionEntry, type OptionName } from "./options.ts";
+import { namesFile, optionEntry, type OptionName } from "./options.ts";
 import { block } from "./terminal.ts";
 import { oneOf } from "./values.ts";
 
@@ -36,8 +36,8 @@ interface Completion {
 }
 
 function completionOf(name: OptionName): Completion {
-  const { help, letter, value = "", choices, read } = optionEntry(name);
-  const kind = read === undefined ? "none" : /FILE|DIR/.test(value) ? "file" : "other";
+  const { help, letter, choices, read } = optionEntry(name);
+  const kind = read === undefined ? "none" : namesFile(name) ? "file" : "other";
   return { name, letter, help: help.split("; ")[0]!, value: choices ?? kind };
 }
 

@@ -12,7 +12,8 @@ type OpenGpu = Pick<Gpu, "adapter" | typeof Symbol.asyncDispose>;
 export type LoadedPipeline = Pick<Pipeline, "generate" | typeof Symbol.asyncDispose>;
 
 /** What commands ask of `pipeline/mod.ts`; tests draw without a GPU. */
-export interface PipelineModule extends Pick<typeof import("../pipeline/mod.ts"), "openModel" | "complete"> {
+export interface PipelineModule
+  extends Pick<typeof import("../pipeline/mod.ts"), "openModel" | "complete" | "listEmbedded"> {
   readonly Gpu: { open(): Promise<OpenGpu> };
   readonly Pipeline: { load(gpu: OpenGpu, model: Model, options: PipelineOptions): Promise<LoadedPipeline> };
   examine(gpu: OpenGpu): Promise<Examination>;

@@ -7,7 +7,7 @@ import type { Given } from "./commands.ts";
 import { type Environment, say } from "./environment.ts";
 import { UsageError } from "./errors.ts";
 import { checkNames, checkPlaces, createJobs } from "./jobs.ts";
-import { filesOf, readMetadata, type Recipe } from "./metadata.ts";
+import { filesOf, optionsOf, readMetadata, type Recipe } from "./metadata.ts";
 import type { OptionValues } from "./options.ts";
 import { readValues } from "./parse.ts";
 import { drawSeed, readPrompt, type Spec } from "./request.ts";
@@ -20,7 +20,7 @@ export async function execute(given: Given, environment: Environment): Promise<n
   const { from } = given.values;
   checkUsage(given.values);
   const recipe = from === undefined ? undefined : readMetadata(from, folder);
-  const spec = await readSpec(given, environment, recipe);
+  const { lost, ...spec } = await readSpec(given, environment, recipe);
   const { values } = spec;
   const seed = values.seed ?? drawSeed();
   // A rerun that skips what is there must find it under its own name.
@@ -29,7 +29,7 @@ export async function execute(given: Given, environment: Environment): Promise<n
   checkNames(jobs);
   await checkPlaces(jobs, { values, folder });
   say(environment, `Seed ${seed}${values.count === 1 ? "" : ` to ${jobs.at(-1)!.seed}`}`);
-  for (const setting of recipe?.lost ?? []) say(environment, `Not taken from ${from}: ${setting}`);
+  for (const setting of lost) say(environment, `Not taken from ${from}: ${setting}`);
 
   await using session = await Session.open({ values, environment, start });
   for (const path of changedFiles(recipe, await session.complete(jobs[0]!))) {
@@ -42,15 +42,24 @@ export async function execute(given: Given, environment: Environment): Promise<n
   return code;
 }
 
-/** With `--from`, that picture's prompt and options fill in what is not given. */
-async function readSpec(given: Given, environment: Environment, recipe: Recipe | undefined): Promise<Spec> {
-  const { from, "prompt-file": file } = given.values;
-  if (recipe === undefined) return { prompt: await readPrompt(given, environment), ...given };
+/** With `--from`, that picture's prompt and options fill in what is not given; `lost` are those that cannot. */
+async function readSpec(
+  given: Given,
+  environment: Environment,
+  recipe: Recipe | undefined,
+): Promise<Spec & Pick<Recipe, "lost">> {
+  const { from, "prompt-file": file, "trust-paths": trusts } = given.values;
+  if (recipe === undefined || from === undefined) {
+    if (trusts) throw new UsageError("--trust-paths requires --from, whose paths it trusts");
+    return { prompt: await readPrompt(given, environment), ...given, lost: [] };
+  }
   const says = given.positionals.length > 0 || file !== undefined;
   const prompt = says ? await readPrompt(given, environment) : recipe.prompt;
-  const options = { ...recipe.options, ...given.options };
+  const { listEmbedded } = await environment.loadPipeline();
+  const own = optionsOf(recipe, { from, given: given.options, embedded: listEmbedded(), trusts });
+  const options = { ...own.options, ...given.options };
   try {
-    return { prompt, options, values: readValues(options) };
+    return { prompt, options, values: readValues(options), lost: own.lost };
   } catch (cause) {
     if (!(cause instanceof UsageError)) throw cause;
     throw new UsageError(`${from} cannot be made again: ${cause.message}`, { cause });
@@ -59,9 +68,9 @@ async function readSpec(given: Given, environment: Environment, recipe: Recipe |
 
 /** The files that both begin with, and whose bytes have changed. */
 function changedFiles(recipe: Recipe | undefined, request: CompleteRequest): string[] {
-  const now = filesOf(request) ?? {};
-  return Object.entries(recipe?.files ?? {}).flatMap(([path, sha256]) =>
-    now[path] === undefined || now[path] === sha256 ? [] : [path]
+  const then = new Map(Object.entries(recipe?.files ?? {}));
+  return Object.entries(filesOf(request) ?? {}).flatMap(([path, sha256]) =>
+    then.get(path) === undefined || then.get(path) === sha256 ? [] : [path]
   );
 }
 

@@ -11,7 +11,7 @@ import { LIMITS } from "../pipeline/limits.ts";
 import { UsageError } from "./errors.ts";
 import { readBytes, readingOf } from "./files.ts";
 import { type ForeignPicture, formatInfotext, parseInfotext, readForeign, settingsOf } from "./infotext.ts";
-import { optionEntry, optionNames } from "./options.ts";
+import { namesFile, optionEntry, type OptionName, optionNames } from "./options.ts";
 import type { OptionTexts } from "./parse.ts";
 import { type PngText, readTexts } from "./png.ts";
 import { checkPrompt, optionOf, readPictureLine } from "./request.ts";
@@ -93,6 +93,49 @@ export function readMetadata(path: string, folder: string): Recipe {
   throw new UsageError(`${path} does not say how it was made: it has neither a ${OWN} nor a ${PARAMETERS} text`);
 }
 
+/**
+ * The options of a picture's `recipe`, without those that `given` ones take the place of. A picture's file is a stranger's:
+ * what it names is opened where the user says so.
+ *
+ * @throws {UsageError} when it names a model that is not `embedded`, or a file, and nobody gave it.
+ */
+export function optionsOf(
+  { options, lost }: Recipe,
+  { from, given, embedded, trusts }: {
+    readonly from: string;
+    readonly given: OptionTexts;
+    readonly embedded: readonly string[];
+    readonly trusts: boolean;
+  },
+): Pick<Recipe, "options" | "lost"> {
+  const entries = Object.entries(options).filter(([name]) => given[name as OptionName] === undefined);
+  // Another model brings its own.
+  const isIdle = ([name]: readonly [string, unknown]) => name === "tokenizer" && given.model !== undefined && !trusts;
+  const kept = entries.filter((entry) => !isIdle(entry));
+  const paths = kept.filter(([name, value]) =>
+    namesFile(name as OptionName) && !(name === "model" && embedded.includes(`${value}`))
+  );
+  if (paths.length > 0 && !trusts) {
+    const flags = paths.map(([name, value]) => writeFlag(name, `${value}`)).join(" ");
+    throw new UsageError(
+      `${from} was made with ${flags}: add this to the command, or --trust-paths to open whatever it names`,
+    );
+  }
+  return {
+    options: Object.fromEntries(kept),
+    lost: [
+      ...lost,
+      ...entries.filter(isIdle).map(([name, value]) => `${name}: ${value} (--${name} says which to use)`),
+    ],
+  };
+}
+
+/** An option as a shell takes it. */
+function writeFlag(name: string, value: string): string {
+  const quoted = /^[\w@%+=:,./-]+$/.test(value) ? value : `'${value.replaceAll("'", "'\\''")}'`;
+  return `--${name}${value.startsWith("-") ? "=" : " "}${quoted}`;
+}
+
 /** SHA-256 of the files that a request begins with, by their paths; undefined when there are none. */
 export function filesOf({ init }: Request): Readonly<Record<string, string>> | undefined {
   const files = [init?.image.file, init?.mask?.file].filter((file) => file !== undefined);
@@ -103,10 +146,16 @@ function readOwn(text: string): Recipe {
   const { picture, ...told } = parseOwn(text);
   const kinds = { software: "string", adapter: "string", files: "object" };
   const kept = Object.entries(kinds).filter(([name, kind]) => typeof told[name] === kind && told[name] !== null);
+  const { prompt, options } = readPictureLine(JSON.stringify(picture ?? null));
+  const isForeign = ([name]: readonly [string, unknown]) => optionEntry(name as OptionName).scope === "line";
   return {
-    ...readPictureLine(JSON.stringify(picture ?? null)),
+    prompt,
+    options: Object.fromEntries(Object.entries(options).filter((option) => !isForeign(option))),
     ...Object.fromEntries(kept.map(([name]) => [name, told[name]])),
-    lost: [],
+    // Nobody who only asked for a picture asked for these.
+    lost: Object.entries(options).filter(isForeign).map(([name, value]) =>
+      `${name}: ${value} (a picture does not say it)`
+    ),
   };
 }
 

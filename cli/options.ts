@@ -36,7 +36,7 @@ interface OptionEntry {
   /**
    * What it belongs to: a `picture`, which it decides, so that lines of a batch may have it and a picture's metadata
    * keeps it; the `model` that is loaded, kept as well, but the same for all pictures of a run; a `line`, which may have
-   * it, though it decides no pixel. Without a scope it belongs to the whole run.
+   * it, though it decides no pixel, and no metadata may. Without a scope it belongs to the whole run.
    */
   readonly scope?: "picture" | "model" | "line";
 }
@@ -216,6 +216,7 @@ export const options = {
     otherwise: "none",
     read: text,
   },
+  "trust-paths": { help: "with --from, open the model and the files that the PNG names; else they must be given" },
   "count": {
     value: "NUMBER",
     help: "pictures of a prompt, with the seeds that follow; 1 to 100000",
@@ -287,6 +288,11 @@ export type OptionValues = {
 type OptionValue<Entry> = Entry extends { read: (value: string) => infer Value }
   ? Entry extends { default: string } ? Value : Value | undefined
   : boolean;
+
+/** Whether the option's value can be the path of a file or a folder. */
+export function namesFile(name: OptionName): boolean {
+  return /FILE|DIR/.test(optionEntry(name).value ?? "");
+}
 
 /** The table row of an option, as its readers see it. */
 export function optionEntry(name: OptionName): OptionEntry {

@@ -90,7 +90,9 @@ function readOption([name, value]: readonly [string, unknown]): readonly [string
   const option = allowed.find((known) => known === name);
   if (option === undefined) {
     const meant = suggest(name, allowed);
-    throw new UsageError(`${name} is not an option of a line${meant === undefined ? "" : `: did you mean ${meant}?`}`);
+    throw new UsageError(
+      `${name} is not an option of a picture${meant === undefined ? "" : `: did you mean ${meant}?`}`,
+    );
   }
   if (optionEntry(option).read === undefined) {
     if (typeof value === "boolean") return [name, value];

@@ -8,7 +8,7 @@ import { complete, type CompleteRequest, isComplete } from "../../pipeline/compl
 import { describeFiles, type Model } from "../../pipeline/model.ts";
 import type { GenerateOptions } from "../../pipeline/pipeline.ts";
 import type { GenerateEvent, Request } from "../../pipeline/request.ts";
-import { byPart, openFormula, readConfig } from "../../weights/mod.ts";
+import { byPart, listEmbedded, openFormula, readConfig } from "../../weights/mod.ts";
 
 /** What a test decides; the rest is a quiet pipe and a pipeline that works. */
 export interface FakeWorld {
@@ -145,6 +145,7 @@ function fakePipeline(world: FakeWorld, reach: (stage: Stage) => void): Pipeline
       reach("openModel");
       return fakeModel(name, world);
     },
+    listEmbedded,
     complete(model, request) {
       reach("complete");
       return complete(model, request);

@@ -48,7 +48,11 @@ Deno.test(
       const model = ["--model=./mine", "--precision=f32", "--kernels=paper"];
       const args = ["batch", "-", ...model, "--output", "first.png"];
       assertEquals((await runFake(folder, args, line)).code, 0);
-      const again = await runFake(folder, ["--from", "first.png", "--output", "again.png"], "not this");
+      const again = await runFake(
+        folder,
+        ["--from", "first.png", "--trust-paths", "--output", "again.png"],
+        "not this",
+      );
       assertEquals([again.code, again.stdout], [0, "again.png\n"], again.stderr);
       const bytes = Deno.readFileSync(join(folder, "first.png"));
       assertEquals(Deno.readFileSync(join(folder, "again.png")), bytes);
@@ -92,7 +96,7 @@ Deno.test(
   "options that are given go before those of the picture",
   withFolder(async (folder) => {
     await runFake(folder, ["a cat", ...flags(ALL), "--output", "cat.png"]);
-    const other = ["a dog", "--from", "cat.png", "--seed", "7", "--negative-prompt=", "--json"];
+    const other = ["a dog", "--from", "cat.png", "--model", "mine", "--seed", "7", "--negative-prompt=", "--json"];
     const { prompt, seed, steps, negativePrompt, path } = JSON.parse((await runFake(folder, other)).stdout);
     assertEquals([prompt, seed, steps, negativePrompt, path], ["a dog", "7", 3, "", "a-dog-7.png"]);
   }),
@@ -177,7 +181,7 @@ Deno.test(
     Deno.writeFileSync(join(folder, "mask.png"), grey(255));
     const init = ["--init-image", "dog.png", "--mask", "mask.png", "--strength", "0.6"];
     await runFake(folder, ["a cat", ...init, "--seed", "1", "--output", "cat.png"]);
-    const again = await runFake(folder, ["--from", "cat.png", "--output", "again.png"]);
+    const again = await runFake(folder, ["--from", "cat.png", "--trust-paths", "--output", "again.png"]);
     assertEquals([again.code, again.stderr.includes("has changed")], [0, false], again.stderr);
     assertEquals(Deno.readFileSync(join(folder, "again.png")), Deno.readFileSync(join(folder, "cat.png")));
 
@@ -189,13 +193,102 @@ Deno.test(
     assertStringIncludes(parameters, ", Denoising strength: 0.6, RNG: CPU");
 
     Deno.writeFileSync(join(folder, "dog.png"), grey(101));
-    const changed = await runFake(folder, ["--from", "cat.png"]);
+    const changed = await runFake(folder, ["--from", "cat.png", "--init-image", "dog.png", "--mask", "mask.png"]);
     assertEquals(changed.code, 0);
     assertStringIncludes(changed.stderr, "dog.png has changed since cat.png was made\n");
     assert(!changed.stderr.includes("mask.png has changed"));
     Deno.removeSync(join(folder, "dog.png"));
-    const gone = await runFake(folder, ["--from", "cat.png"]);
+    const gone = await runFake(folder, ["--from", "cat.png", "--trust-paths"]);
     assertEquals(gone.code, 2);
     assertStringIncludes(gone.stderr, "dog.png");
+  }),
+);
+
+const BLANK = { width: 1, height: 1, pixels: new Uint8Array(3) };
+
+/** Puts a picture into a folder whose own text says these options. */
+function writePicture(path: string, options: Readonly<Record<string, unknown>>): void {
+  const text = JSON.stringify({ picture: { prompt: "a cat", seed: "1", steps: 1, ...options } });
+  Deno.writeFileSync(path, encodePng(BLANK, [{ keyword: "denoise", text }]));
+}
+
+Deno.test(
+  "a picture does not say what is written, how often, or how",
+  withFolder(async (folder) => {
+    Deno.writeTextFileSync(join(folder, "precious"), "kept");
+    const evil = { "output": "precious", "count": 100_000, "no-metadata": true };
+    for (const output of ["precious", "../precious", join(folder, "precious"), "-"]) {
+      writePicture(join(folder, "evil.png"), { ...evil, output });
+      const { code, stdout, stderr } = await runFake(folder, ["--from", "evil.png", "--json", "--model", "emoji"]);
+      const { path, prompt } = JSON.parse(stdout);
+      assertEquals([code, prompt, /^a-cat-1(-\d)?\.png$/.test(path)], [0, "a cat", true], stderr);
+      assertStringIncludes(stderr, `Not taken from evil.png: output: ${output} (a picture does not say it)\n`);
+      assertStringIncludes(stderr, "Not taken from evil.png: count: 100000 (a picture does not say it)\n");
+      assertEquals(textsOf(join(folder, path)).length, 2);
+      assertEquals(Deno.readTextFileSync(join(folder, "precious")), "kept");
+      const shown = await runFake(folder, ["show", "evil.png"]);
+      assertStringIncludes(shown.stdout, `cannot be made again: output: ${output} (`);
+    }
+    for (const option of ["grid", "preview", "from", "prompt-file", "json", "trust-paths", "tune"]) {
+      writePicture(join(folder, "evil.png"), { [option]: "x" });
+      const { code, stderr } = await runFake(folder, ["--from", "evil.png"]);
+      assertEquals([code, stderr], [
+        2,
+        `denoise: evil.png cannot be made again: ${option} is not an option of a picture\n`,
+      ]);
+    }
+  }),
+);
+
+Deno.test(
+  "what a picture names is opened only where the command says it, and the sentence tells how",
+  withFolder(async (folder) => {
+    const path = join(folder, "cat.png");
+    const refused = async (args: readonly string[], flags: string) => {
+      const environment = fakeEnvironment({ folder });
+      assertEquals(await run(["--from", "cat.png", ...args], environment), 2);
+      const words =
+        `cat.png was made with ${flags}: add this to the command, or --trust-paths to open whatever it names`;
+      assertEquals([environment.written.stderr, environment.stages], [`denoise: ${words}\n`, []]);
+    };
+    const drawn = async (args: readonly string[], model: string) => {
+      const { code, stdout, stderr } = await runFake(folder, ["--from", "cat.png", "--json", ...args]);
+      assertEquals([code, code === 0 ? JSON.parse(stdout).model : undefined], [0, model], stderr);
+      return stderr;
+    };
+    writePicture(path, { model: "CompVis/stable-diffusion-v1-4" });
+    await refused([], "--model CompVis/stable-diffusion-v1-4");
+    await drawn(["--model", "CompVis/stable-diffusion-v1-4"], "CompVis/stable-diffusion-v1-4");
+    await drawn(["--trust-paths"], "CompVis/stable-diffusion-v1-4");
+    writePicture(path, { model: "emoji" });
+    await drawn([], "emoji");
+    writePicture(path, { "model": "it's $mine", "init-image": "a.png", "mask": "-b.png" });
+    await refused([], "--model 'it'\\''s $mine' --init-image a.png --mask=-b.png");
+    await refused(["--model", "mine", "--mask", "b.png"], "--init-image a.png");
+    writePicture(path, { model: "a.safetensors", tokenizer: "words" });
+    await refused([], "--model a.safetensors --tokenizer words");
+    await refused(["--tokenizer", "words"], "--model a.safetensors");
+    assertStringIncludes(
+      await drawn(["--model", "mine"], "mine"),
+      "Not taken from cat.png: tokenizer: words (--tokenizer says which to use)\n",
+    );
+    const { code, stderr } = await runFake(folder, ["a cat", "--trust-paths"]);
+    assertEquals([code, stderr], [2, "denoise: --trust-paths requires --from, whose paths it trusts\n"]);
+  }),
+);
+
+Deno.test(
+  "a text of ours that is deep, or names what objects have, is read like any other",
+  withFolder(async (folder) => {
+    const text = `{"picture": {"prompt": "x", "steps": 1}, "files": {"__proto__": "1", "toString": "2"}}`;
+    Deno.writeFileSync(join(folder, "odd.png"), encodePng(BLANK, [{ keyword: "denoise", text }]));
+    const { code, stderr } = await runFake(folder, ["--from", "odd.png"]);
+    assertEquals([code, stderr.includes("has changed")], [0, false], stderr);
+    for (const deep of [`{"picture": ${"[".repeat(2 ** 18)}${"]".repeat(2 ** 18)}}`, "[".repeat(2 ** 19)]) {
+      Deno.writeFileSync(join(folder, "deep.png"), encodePng(BLANK, [{ keyword: "denoise", text: deep }]));
+      const refused = await runFake(folder, ["--from", "deep.png"]);
+      assertEquals(refused.code, 2);
+      assertStringIncludes(refused.stderr, "denoise: deep.png cannot be made again: ");
+    }
   }),
 );

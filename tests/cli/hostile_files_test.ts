@@ -89,7 +89,7 @@ Deno.test(
         // A search that goes back from each digit would not end.
         [["batch", "-"], "Line 1: --strength must be", line({ strength: `${"1".repeat(2 ** 19)}x` })],
         [["batch", "-"], "Line 1: --seed must be", line({ seed: "1".repeat(2 ** 19) })],
-        [["batch", "-"], "is not an option of a line", line({ ["x".repeat(2 ** 19)]: 1 })],
+        [["batch", "-"], "is not an option of a picture", line({ ["x".repeat(2 ** 19)]: 1 })],
         [["batch", "-"], "Line 1: it is not JSON: ", `{"prompt": ${"[".repeat(2 ** 19)}`],
       ] as const
     ) {

@@ -138,12 +138,12 @@ Deno.test("--from starts from the same files, and says when they changed", () =>
     const args = ["--init-image", "dog.png", "--mask", "mask.png", "--strength", "0.5", "--output", "first.png"];
     assertEquals((await runFake(args, { folder })).code, 0);
     const environment = fakeEnvironment({ folder });
-    assertEquals(await run(["--from", "first.png", "--output", "again.png"], environment), 0);
+    assertEquals(await run(["--from", "first.png", "--trust-paths", "--output", "again.png"], environment), 0);
     assertEquals(environment.written.stderr.includes("dog.png"), false, environment.written.stderr);
     assertEquals(Deno.readFileSync(`${folder}/again.png`), Deno.readFileSync(`${folder}/first.png`));
     Deno.copyFileSync(`${folder}/mask.png`, `${folder}/dog.png`);
     const changed = fakeEnvironment({ folder });
-    assertEquals(await run(["--from", "first.png", "--output", "other.png"], changed), 0);
+    assertEquals(await run(["--from", "first.png", "--trust-paths", "--output", "other.png"], changed), 0);
     assertStringIncludes(changed.written.stderr, "dog.png");
   }));
 

@@ -7,6 +7,7 @@ const OF_A_RUN = [
   "prompt-file",
   "tune",
   "from",
+  "trust-paths",
   "grid",
   "preview",
   "show",

@@ -6,8 +6,9 @@ import { LIMITS } from "../pipeline/limits.ts";
 import type { Given } from "./commands.ts";
 import type { Environment } from "./environment.ts";
 import { UsageError } from "./errors.ts";
-import { readTextFile } from "./files.ts";
-import { checkNames, checkPlaces, createJobs, type Failure, type Job } from "./jobs.ts";
+import { readTextFile } from "./reading.ts";
+import { Places } from "./files.ts";
+import { checkNames, checkPlaces, countOf, createSeries, type Failure, type Plan, type Series } from "./jobs.ts";
 import { optionEntry, optionNames } from "./options.ts";
 import { type OptionTexts, readValues } from "./parse.ts";
 import { checkPrompt, type PictureLine, readPictureLine } from "./request.ts";
@@ -23,14 +24,16 @@ export async function execute(given: Given, environment: Environment): Promise<n
   if (values.output === "-") throw new UsageError("A batch makes many pictures, and standard output takes one");
   const planned = planLines(readLines(await readSource(given, environment)), given);
   if (planned.length === 0) throw new UsageError("The batch is empty: no line asks for a picture");
-  checkNames(planned.flat());
+  const { folder } = environment;
+  checkNames(planned, values, folder);
 
   const { number, of } = values.shard ?? { number: 1, of: 1 };
-  const own = planned.filter((_, index) => index % of === number - 1).flat();
-  const jobs = await checkPlaces(own, { values, folder: environment.folder });
-  if (jobs.length === 0) return 0;
-  await using session = await Session.open({ values, environment, start });
-  return await session.draw(jobs);
+  const plan = planned.filter((_, index) => index % of === number - 1);
+  const places = new Places();
+  checkPlaces(plan, { values, folder, places });
+  if (plan.length === 0) return 0;
+  await using session = await Session.open({ values, environment, places, start });
+  return await session.draw(plan);
 }
 
 /** The text of the file that the one argument names; `-` is standard input. */
@@ -71,31 +74,36 @@ export function readLine({ text }: Pick<BatchLine, "text">): PictureLine {
  * so that each shard, and each run after an interruption, gives a line the same pictures: without a seed of its own, a
  * line counts on from `--seed`, or 0, by the pictures before it.
  */
-function planLines(lines: readonly BatchLine[], { options, values }: Given): (Job | Failure)[][] {
+function planLines(lines: readonly BatchLine[], { options, values }: Given): Plan {
   let index = 1;
   return lines.map((line) => {
-    const jobs = planLine(line);
-    index += jobs.length;
-    return jobs;
+    const item = planLine(line);
+    index += countOf(item);
+    if (index - 1 > LIMITS.pictures) throw new UsageError(`The batch asks for more than ${LIMITS.pictures} pictures`);
+    return item;
   });
 
-  function planLine(line: BatchLine): (Job | Failure)[] {
+  function planLine(line: BatchLine): Series | Failure {
     try {
       const own = readLine(line);
       checkModel(own.options, options);
-      const merged = { ...options, ...own.options };
-      const spec = { prompt: own.prompt, options: merged, values: readValues(merged) };
+      const isPlain = Object.keys(own.options).length === 0;
+      const spec = isPlain
+        ? { prompt: own.prompt, options, values }
+        : { prompt: own.prompt, options: { ...options, ...own.options }, values: readValues(own.options, values) };
       const counted = (values.seed ?? 0n) + BigInt(index - 1);
       const seed = own.options.seed === undefined ? counted : spec.values.seed!;
       if (spec.values.output === "-") throw new UsageError("output is -, and standard output takes one picture");
-      return createJobs(spec, { index, line: line.number, seed, template: TEMPLATE, replaces: true });
+      return createSeries(spec, { index, line: line.number, seed, template: TEMPLATE, replaces: true });
     } catch (cause) {
       if (!(cause instanceof UsageError)) throw cause;
       const error = new UsageError(`Line ${line.number}: ${cause.message}`, { cause });
-      return [{ index, line: line.number, status: "error", error }];
+      return { index, line: line.number, status: "error", error };
     }
   }
 }
+
+const MODEL_OPTIONS = optionNames.filter((name) => optionEntry(name).scope === "model");
 
 /**
  * Refuses a line that changes what is loaded once.
@@ -103,7 +111,7 @@ function planLines(lines: readonly BatchLine[], { options, values }: Given): (Jo
  * @throws {UsageError} when it names another model, precision or kernels than the options of the `run`.
  */
 function checkModel(line: OptionTexts, run: OptionTexts): void {
-  for (const name of optionNames.filter((name) => optionEntry(name).scope === "model")) {
+  for (const name of MODEL_OPTIONS) {
     const { default: text, otherwise = text } = optionEntry(name);
     if (line[name] === undefined || line[name] === (run[name] ?? otherwise)) continue;
     const said = JSON.stringify(line[name]);

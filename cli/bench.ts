@@ -18,7 +18,7 @@ import { describeBuild } from "./build.ts";
 import type { Given } from "./commands.ts";
 import { type Environment, say } from "./environment.ts";
 import { exitCodeOf, UsageError } from "./errors.ts";
-import { checkWritable, writeWhole } from "./files.ts";
+import { Places, writeWhole } from "./files.ts";
 import { selectionOf } from "./kernel_timings.ts";
 import type { OptionValues } from "./options.ts";
 import { completeRequest } from "./request.ts";
@@ -32,7 +32,7 @@ export async function execute({ values, positionals }: Given, environment: Envir
   const { stdout, folder } = environment;
   checkUsage(values, positionals);
   const chart = values.output === undefined ? undefined : resolve(folder, values.output);
-  if (chart !== undefined) checkWritable(chart);
+  if (chart !== undefined) new Places().check(chart);
 
   using model = values["random-weights"] === undefined
     ? openModel(values.model ?? "emoji", { tokenizer: values.tokenizer, variable: environment.variable })

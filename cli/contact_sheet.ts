@@ -13,6 +13,17 @@ const MOST_PIXELS = 2 ** 27;
 
 type Size = Pick<Image, "width" | "height">;
 
+/** Pictures of the least size, of which a sheet holds no more. */
+const MOST_PICTURES = Math.floor(MOST_PIXELS / (64 + MARGIN) ** 2);
+
+/** @throws {UsageError} when no sheet holds so many pictures, however small. */
+export function checkCount(pictures: number): void {
+  if (pictures <= MOST_PICTURES) return;
+  throw new UsageError(
+    `--grid: a contact sheet holds at most ${MOST_PICTURES} pictures, and the run makes ${pictures}`,
+  );
+}
+
 /** @throws {UsageError} when a sheet of pictures of these sizes would have more than 2^27 pixels. */
 export function checkSheet(sizes: readonly Size[]): void {
   const { width, height } = layOut(sizes);

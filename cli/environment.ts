@@ -5,7 +5,7 @@
 import { Buffer } from "node:buffer";
 import type { Examination, Gpu, Model, Pipeline, PipelineOptions } from "../pipeline/mod.ts";
 import { OutputError, UsageError } from "./errors.ts";
-import { decodeText, readingOf, systemWords } from "./files.ts";
+import { decodeText, readingOf, systemWords } from "./reading.ts";
 import { line, type Shown } from "./terminal.ts";
 
 type OpenGpu = Pick<Gpu, "adapter" | typeof Symbol.asyncDispose>;

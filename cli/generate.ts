@@ -6,7 +6,8 @@ import type { CompleteRequest } from "../pipeline/mod.ts";
 import type { Given } from "./commands.ts";
 import { type Environment, say } from "./environment.ts";
 import { UsageError } from "./errors.ts";
-import { checkNames, checkPlaces, createJobs } from "./jobs.ts";
+import { Places } from "./files.ts";
+import { checkNames, checkPlaces, createSeries } from "./jobs.ts";
 import { filesOf, optionsOf, readMetadata, type Recipe } from "./metadata.ts";
 import type { OptionValues } from "./options.ts";
 import { readValues } from "./parse.ts";
@@ -25,17 +26,17 @@ export async function execute(given: Given, environment: Environment): Promise<n
   const seed = values.seed ?? drawSeed();
   // A rerun that skips what is there must find it under its own name.
   const naming = { template: "{slug}-{seed}.png", replaces: values["skip-existing"] };
-  const jobs = createJobs(spec, { index: 1, seed, ...naming });
-  checkNames(jobs);
-  await checkPlaces(jobs, { values, folder });
-  say(environment, `Seed ${seed}${values.count === 1 ? "" : ` to ${jobs.at(-1)!.seed}`}`);
-  for (const setting of lost) say(environment, `Not taken from ${from}: ${setting}`);
+  const series = createSeries(spec, { index: 1, seed, ...naming });
+  checkNames([series], values, folder);
+  const places = new Places();
+  checkPlaces([series], { values, folder, places });
 
-  await using session = await Session.open({ values, environment, start });
-  for (const path of changedFiles(recipe, await session.complete(jobs[0]!))) {
-    say(environment, `${path} has changed since ${from} was made`);
-  }
-  const code = await session.draw(jobs);
+  await using session = await Session.open({ values, environment, places, start });
+  const changed = changedFiles(recipe, await session.complete(series));
+  say(environment, `Seed ${seed}${values.count === 1 ? "" : ` to ${seed + BigInt(values.count - 1)}`}`);
+  for (const setting of lost) say(environment, `Not taken from ${from}: ${setting}`);
+  for (const path of changed) say(environment, `${path} has changed since ${from} was made`);
+  const code = await session.draw([series]);
   if (recipe?.adapter !== undefined && session.adapter !== undefined && recipe.adapter !== session.adapter) {
     say(environment, `${from} was made on ${recipe.adapter}; ${session.adapter} rounds differently`);
   }

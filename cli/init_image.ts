@@ -7,7 +7,7 @@ import { resolve } from "@std/path";
 import { LIMITS } from "../pipeline/limits.ts";
 import type { Image, ImageFile, InitImage } from "../pipeline/request.ts";
 import { UsageError } from "./errors.ts";
-import { readBytes, readingOf } from "./files.ts";
+import { readBytes, readingOf } from "./reading.ts";
 import type { OptionValues } from "./options.ts";
 import { decodePng } from "./png.ts";
 

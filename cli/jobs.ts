@@ -2,12 +2,12 @@
  * What is going to be made: pictures with their seeds and names, and what is refused before the work starts.
  * @module
  */
-import { dirname, resolve } from "@std/path";
+import { basename, dirname, join, resolve } from "@std/path";
 import { UsageError } from "./errors.ts";
-import { checkWritable } from "./files.ts";
+import { destinationOf, infoOf, type Places } from "./files.ts";
+import { checkFileName, type Clash, fillIn, findClash, type NamedFiles, readTemplate } from "./names.ts";
 import type { OptionValues } from "./options.ts";
 import type { Spec } from "./request.ts";
-import { suggest } from "./suggestion.ts";
 import { LAST_SEED } from "./values.ts";
 
 /** Where a picture stands in a run. */
@@ -18,14 +18,26 @@ export interface Place {
   readonly line?: number | undefined;
 }
 
+/**
+ * The `--count` pictures of a prompt: indices and seeds count up from those of the first. They become jobs one by one,
+ * since a run can be of a billion.
+ */
+export interface Series extends Place {
+  readonly spec: Spec;
+  readonly seed: bigint;
+  /** Names the files, with the counters left open; `-` is standard output. */
+  readonly pattern: string;
+  /** Whether they take the places of files of their names, or get numbers after their own. */
+  readonly replaces: boolean;
+}
+
 /** A picture that is going to be made. */
 export interface Job extends Place {
-  /** The same object for all pictures of a `--count`. */
+  /** The same object for all pictures of a series. */
   readonly spec: Spec;
   readonly seed: bigint;
   /** The file it goes to; `-` is standard output. */
   readonly name: string;
-  /** Whether it takes the place of a file of that name, or gets a number after its own. */
   readonly replaces: boolean;
 }
 
@@ -35,122 +47,164 @@ export interface Failure extends Place {
   readonly error: Error;
 }
 
-export function isFailure(job: Job | Failure): job is Failure {
-  return "error" in job;
+/** What a run is asked to make, in its order. */
+export type Plan = readonly (Series | Failure)[];
+
+export function isFailure<Other extends object>(item: Other | Failure): item is Failure {
+  return "error" in item;
 }
 
 /**
- * The `--count` pictures of `spec`; indices and seeds count up from those of the first one. Without `--output` they are
- * named after `template`.
+ * The pictures of `spec`, of which the first has this index and seed. Without `--output` they are named after `template`.
  *
  * @throws {UsageError} when a seed would not fit into 64 bits, or the template cannot be filled in.
  */
-export function createJobs(
+export function createSeries(
   spec: Spec,
-  { index, seed, line, template, replaces }: Omit<Job, "spec" | "name"> & { readonly template: string },
-): Job[] {
+  { template, ...first }: Omit<Series, "spec" | "pattern"> & { readonly template: string },
+): Series {
   const { count, output } = spec.values;
-  if (seed + BigInt(count - 1) > LAST_SEED) {
-    throw new UsageError(`--count ${count} from seed ${seed} exceeds the largest seed, ${LAST_SEED}`);
+  if (first.seed + BigInt(count - 1) > LAST_SEED) {
+    throw new UsageError(`--count ${count} from seed ${first.seed} exceeds the largest seed, ${LAST_SEED}`);
   }
-  return Array.from({ length: count }, (_, offset) => {
-    const place = { index: index + offset, line, seed: seed + BigInt(offset) };
-    const name = fillIn(output ?? template, { ...place, prompt: spec.prompt });
-    return { ...place, spec, name, replaces: replaces || output !== undefined };
-  });
+  const pattern = readTemplate(output ?? template, spec.prompt);
+  return { ...first, spec, pattern, replaces: first.replaces || output !== undefined };
 }
 
-/** Turns jobs for which `check` throws into failures. Without `--continue-on-error` the first failure is thrown. */
-export async function refuse(
-  jobs: readonly (Job | Failure)[],
-  { "continue-on-error": goesOn }: OptionValues,
-  check: (job: Job) => void | Promise<void>,
-): Promise<(Job | Failure)[]> {
-  const checked: (Job | Failure)[] = [];
-  for (const job of jobs) {
-    try {
-      if (isFailure(job)) throw job.error;
-      await check(job);
-      checked.push(job);
-    } catch (error) {
-      if (!goesOn) throw error;
-      checked.push({ index: job.index, line: job.line, status: "error", error: error as Error });
+/** The pictures of a series, or what keeps them from being made. */
+export function* jobsOf(item: Series | Failure): Generator<Job | Failure> {
+  if (isFailure(item)) return yield item;
+  const { spec, line, replaces } = item;
+  for (let offset = 0; offset < spec.values.count; offset++) {
+    const counters = { index: item.index + offset, seed: item.seed + BigInt(offset) };
+    yield { ...counters, spec, line, name: fillIn(item.pattern, counters), replaces };
+  }
+}
+
+/** How many pictures an item of a plan stands for. */
+export function countOf(item: Series | Failure): number {
+  return isFailure(item) ? 1 : item.spec.values.count;
+}
+
+/** Files that a run reads or writes, and who wants them, for messages. */
+interface Wanted extends NamedFiles {
+  readonly who: string | Place;
+  /** The pattern as it was written. */
+  readonly written: string;
+}
+
+/** Items of a plan that are checked before the work starts as far as it goes without a GPU; others, when their turn comes. */
+export const AHEAD = 100;
+
+/**
+ * Refuses a plan two of whose files would be the same: pictures, contact sheet, preview, and those that pictures start from.
+ *
+ * @throws {UsageError} saying which.
+ */
+export function checkNames(plan: Plan, values: OptionValues, folder: string): void {
+  const wanted: Wanted[] = [];
+  const folders = new Map<string, string>();
+  const want = (written: string, of: Omit<Wanted, "pattern" | "written">) => {
+    const path = resolve(folder, written);
+    // Asking for links takes 20 µs a name.
+    const pattern = realFolder(wanted.length <= AHEAD && of.count === 1 ? withoutLinks(path) : path, folders);
+    wanted.push({ ...of, pattern, written });
+  };
+  const single = { index: 0, seed: 0n, count: 1 };
+  for (const name of ["grid", "preview"] as const) {
+    const file = values[name];
+    if (file === undefined) continue;
+    if (file === "-") throw new UsageError(`--${name} goes to a file, and - is standard output: name a file`);
+    checkFileName(file, name);
+    want(file, { ...single, isRead: false, who: `--${name}` });
+  }
+  const read = new Set<string>();
+  for (const item of plan) {
+    if (isFailure(item)) continue;
+    const { spec: { values }, pattern, index, seed, line } = item;
+    for (const name of ["init-image", "mask"] as const) {
+      const file = values[name];
+      if (file === undefined || read.has(file)) continue;
+      read.add(file);
+      want(file, { ...single, isRead: true, who: `--${name}` });
     }
+    if (pattern !== "-") want(pattern, { index, seed, count: values.count, isRead: false, who: { index, line } });
   }
-  return checked;
+  const clash = findClash(wanted);
+  if (clash !== undefined) throw new UsageError(describeClash(clash));
 }
 
-/** @throws {UsageError} when two pictures would take each other's place. */
-export function checkNames(jobs: readonly (Job | Failure)[]): void {
-  const writers = new Map<string, Job>();
-  for (const job of jobs) {
-    if (isFailure(job) || !job.replaces) continue;
-    const path = resolve(job.name);
-    const other = writers.get(path);
-    if (other !== undefined) {
-      const both = `${placeName(other)} and ${placeName(job)} would both go to ${job.name}`;
-      throw new UsageError(`${both}: put {index} or {seed} into --output`);
-    }
-    writers.set(path, job);
+/** The path with its folder as the system knows it, so that two spellings are the same. */
+function realFolder(path: string, known: Map<string, string>): string {
+  const folder = dirname(path);
+  if (!known.has(folder)) {
+    known.set(
+      folder,
+      known.size > AHEAD ? folder : orElse(() => Deno.realPathSync(folder), folder),
+    );
+  }
+  return join(known.get(folder)!, basename(path));
+}
+
+function withoutLinks(path: string): string {
+  return orElse(() => destinationOf(path), path);
+}
+
+/** What is wrong with a path is said where it is opened. */
+function orElse(find: () => string, otherwise: string): string {
+  try {
+    return find();
+  } catch {
+    return otherwise;
   }
 }
 
-function placeName({ index, line }: Place): string {
-  return line === undefined ? `Picture ${index}` : `Picture ${index} of line ${line}`;
+function describeClash({ one, other }: Clash<Wanted>): string {
+  const [[first, offset], [second, secondOffset]] = [one, other];
+  const name = fillIn(second.written, { index: second.index + secondOffset, seed: second.seed + BigInt(secondOffset) });
+  const [a, b] = [describeWho(first, offset), describeWho(second, secondOffset)];
+  if (typeof first.who === "string" || typeof second.who === "string") {
+    return `${a} and ${b} are the same file, ${name}: name another`;
+  }
+  return `${a} and ${b} would both go to ${name}: put {index} or {seed} into --output`;
+}
+
+function describeWho({ who }: Wanted, offset: number): string {
+  if (typeof who === "string") return who;
+  return `Picture ${who.index + offset}${who.line === undefined ? "" : ` of line ${who.line}`}`;
+}
+
+/** What places are checked with: the run's options, where names begin, and what is known of folders. */
+export interface Placing {
+  readonly values: OptionValues;
+  readonly folder: string;
+  readonly places: Places;
 }
 
 /**
- * Refuses jobs whose files cannot be written in `folder` or where their names lead from there.
+ * Refuses a plan with a failure, or of which a picture among the first {@link AHEAD}, the contact sheet or the preview
+ * cannot be written. Under `--continue-on-error` pictures wait for their turn.
  *
- * @throws {OutputError} when the run's contact sheet or preview cannot be written; as {@link refuse} otherwise.
+ * @throws {OutputError | UsageError} saying why.
  */
-export async function checkPlaces(
-  jobs: readonly (Job | Failure)[],
-  { values, folder }: { readonly values: OptionValues; readonly folder: string },
-): Promise<(Job | Failure)[]> {
-  // One check a folder, since it writes a file.
-  const checks = new Map<string, Promise<void>>();
-  const checked = await refuse(jobs, values, async ({ name }) => {
-    if (name === "-") return;
-    const path = resolve(folder, name);
-    const check = checks.get(dirname(path)) ?? Promise.try(checkWritable, path);
-    checks.set(dirname(path), check);
-    await check;
-  });
-  for (const path of [values.grid, values.preview]) if (path !== undefined) checkWritable(resolve(folder, path));
-  return checked;
-}
-
-/** Letters of a name, so that name, seed and ending stay below a file system's 255 bytes. */
-const LONGEST = 48;
-
-/** A prompt as part of a file name: `A slice of pizza!` becomes `a-slice-of-pizza`. */
-export function slug(prompt: string): string {
-  const words = prompt.normalize("NFC").toLowerCase().match(/[\p{L}\p{M}\p{N}]+/gu) ?? ["picture"];
-  return [...words.join("-")].slice(0, LONGEST).join("").replace(/-$/, "");
-}
-
-/** `name.png`, or the first of `name-2.png`, `name-3.png` ... that is not `taken`. */
-export function freeName(name: string, taken: (fileName: string) => boolean): string {
-  for (let number = 1;; number++) {
-    const fileName = `${name}${number === 1 ? "" : `-${number}`}.png`;
-    if (!taken(fileName)) return fileName;
+export function checkPlaces(plan: Plan, placing: Placing): void {
+  const { values, folder, places } = placing;
+  if (!values["continue-on-error"]) {
+    for (const item of plan) if (isFailure(item)) throw item.error;
+    for (const item of plan.slice(0, AHEAD)) {
+      const [first] = jobsOf(item);
+      if (first !== undefined && !isFailure(first)) checkPlace(first, placing);
+    }
+  }
+  for (const file of [values.grid, values.preview]) {
+    if (file !== undefined) places.check(resolve(folder, file), values["no-clobber"]);
   }
 }
 
-/**
- * Fills in a template: `{index}` becomes four digits or more, so that names sort and stay the same when a batch grows,
- * `{seed}` the seed, `{slug}` the {@link slug} of the prompt.
- *
- * @throws {UsageError} for braces around anything else.
- */
-function fillIn(template: string, { index, seed, prompt }: { index: number; seed: bigint; prompt: string }): string {
-  const known = new Map([["index", `${index}`.padStart(4, "0")], ["seed", `${seed}`], ["slug", slug(prompt)]]);
-  return template.replaceAll(/\{([^{}]*)\}/g, (written, name: string) => {
-    const value = known.get(name);
-    if (value !== undefined) return value;
-    const meant = suggest(name, [...known.keys()]);
-    const hint = meant === undefined ? "it knows {index}, {seed} and {slug}" : `did you mean {${meant}}?`;
-    throw new UsageError(`--output cannot fill in ${written}: ${hint}`);
-  });
+/** @throws {OutputError | UsageError} when a picture cannot be written. */
+export function checkPlace({ name, replaces }: Job, { values, folder, places }: Placing): void {
+  if (name === "-") return;
+  const path = resolve(folder, name);
+  if (!replaces) places.checkFolder(path);
+  else if (!(values["skip-existing"] && infoOf(path))) places.check(path, values["no-clobber"]);
 }

@@ -9,7 +9,7 @@ import type { AdapterInfo, KernelTimes, SelectionOptions, TimingStore } from "..
 import { readDriver, VERSION } from "./build.ts";
 import { type Environment, say } from "./environment.ts";
 import type { OptionValues } from "./options.ts";
-import { checkWritable, writeWhole } from "./files.ts";
+import { Places, writeWhole } from "./files.ts";
 
 /** Times by operation, by machine. */
 type Timings = Readonly<Record<string, Readonly<Record<string, KernelTimes>>>>;
@@ -81,7 +81,7 @@ function isTimes(value: unknown): boolean {
 function writeTimings(path: string, machines: Timings): void {
   try {
     Deno.mkdirSync(dirname(path), { recursive: true });
-    checkWritable(path);
+    new Places().check(path);
     writeWhole(path, new TextEncoder().encode(`${JSON.stringify({ schema: 1, machines }, undefined, 1)}\n`));
   } catch {
     // A folder that is read-only or full: the next run times again.

@@ -9,7 +9,7 @@ import type { Request } from "../pipeline/request.ts";
 import { nearestName } from "../pipeline/schedulers/mod.ts";
 import { LIMITS } from "../pipeline/limits.ts";
 import { UsageError } from "./errors.ts";
-import { readBytes, readingOf } from "./files.ts";
+import { readBytes, readingOf } from "./reading.ts";
 import { type ForeignPicture, formatInfotext, parseInfotext, readForeign, settingsOf } from "./infotext.ts";
 import { namesFile, optionEntry, type OptionName, optionNames } from "./options.ts";
 import type { OptionTexts } from "./parse.ts";

@@ -244,6 +244,7 @@ export const options = {
   },
   "show": { help: "show the picture in the terminal, if it can (kitty, Ghostty, iTerm2, WezTerm ...)" },
   "skip-existing": { help: "make only pictures whose files are not there yet" },
+  "no-clobber": { help: "replace no file that is there: exit with 2 before anything is drawn" },
   "shard": { value: "I/N", help: "batch: make only the I-th of every N lines", otherwise: "all lines", read: shard },
   "continue-on-error": {
     help:
@@ -294,8 +295,14 @@ export function namesFile(name: OptionName): boolean {
   return /FILE|DIR/.test(optionEntry(name).value ?? "");
 }
 
+const entries = new Map<OptionName, OptionEntry>(
+  Object.entries<OptionEntry>(options).map(([name, entry]) => {
+    const value = entry.choices && { value: entry.choices.join("|") };
+    return [name as OptionName, { ...value, ...entry }];
+  }),
+);
+
 /** The table row of an option, as its readers see it. */
 export function optionEntry(name: OptionName): OptionEntry {
-  const entry: OptionEntry = options[name];
-  return entry.choices === undefined ? entry : { value: entry.choices.join("|"), ...entry };
+  return entries.get(name)!;
 }

@@ -80,9 +80,17 @@ function unknownOption(arg: string, accepted: readonly OptionName[]): string {
   return `Unknown option ${arg}${meant === undefined ? "; --help lists them all" : `: did you mean --${meant}?`}`;
 }
 
-/** @throws {UsageError} for a value that is missing or not allowed. */
-export function readValues(options: OptionTexts): OptionValues {
-  return Object.fromEntries(optionNames.map((name) => [name, readValue(name, options[name])])) as OptionValues;
+/**
+ * The values of options, and for those that were not given what `others` say, or the defaults.
+ *
+ * @throws {UsageError} for a value that is missing or not allowed.
+ */
+export function readValues(options: OptionTexts, others?: OptionValues): OptionValues {
+  const names = others === undefined ? optionNames : Object.keys(options) as OptionName[];
+  return {
+    ...others,
+    ...Object.fromEntries(names.map((name) => [name, readValue(name, options[name])])),
+  } as OptionValues;
 }
 
 function readValue(name: OptionName, given: string | boolean | undefined): unknown {

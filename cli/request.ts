@@ -8,7 +8,7 @@ import { type Request, RequestError } from "../pipeline/request.ts";
 import type { Given } from "./commands.ts";
 import type { Environment, PipelineModule } from "./environment.ts";
 import { UsageError } from "./errors.ts";
-import { readTextFile } from "./files.ts";
+import { readTextFile } from "./reading.ts";
 import { type ImageFiles, initSize, readInit } from "./init_image.ts";
 import { optionEntry, optionNames, type OptionValues } from "./options.ts";
 import type { OptionTexts } from "./parse.ts";
@@ -85,11 +85,13 @@ function parseObject(json: string): Record<string, unknown> {
   throw new UsageError("it is not a JSON object");
 }
 
+/** Options that a line of a batch may have. */
+const PICTURE_OPTIONS = optionNames.filter((name) => optionEntry(name).scope !== undefined);
+
 function readOption([name, value]: readonly [string, unknown]): readonly [string, string | boolean] {
-  const allowed = optionNames.filter((known) => optionEntry(known).scope !== undefined);
-  const option = allowed.find((known) => known === name);
+  const option = PICTURE_OPTIONS.find((known) => known === name);
   if (option === undefined) {
-    const meant = suggest(name, allowed);
+    const meant = suggest(name, PICTURE_OPTIONS);
     throw new UsageError(
       `${name} is not an option of a picture${meant === undefined ? "" : `: did you mean ${meant}?`}`,
     );

@@ -3,26 +3,28 @@
  * first one and kept.
  * @module
  */
-import { join, resolve } from "@std/path";
+import { resolve } from "@std/path";
 import type { AdapterInfo, CompleteRequest, Model } from "../pipeline/mod.ts";
 import { LIMITS } from "../pipeline/limits.ts";
 import type { GenerateEvent, Image } from "../pipeline/request.ts";
 import { resize } from "../pipeline/resize.ts";
-import { checkSheet, composeSheet } from "./contact_sheet.ts";
+import { checkCount, checkSheet, composeSheet } from "./contact_sheet.ts";
 import { type Environment, type LoadedPipeline, type PipelineModule, say } from "./environment.ts";
 import { exitCodeOf, OutputError, UsageError } from "./errors.ts";
-import { exists, readBytes, writeWhole } from "./files.ts";
+import { infoOf, KEPT, type Places, writeNew, writeWhole } from "./files.ts";
 import { ImageFiles } from "./init_image.ts";
 import { findInlineEncoder, type InlineEncoder } from "./inline_picture.ts";
-import { type Failure, freeName, isFailure, type Job, refuse } from "./jobs.ts";
+import { AHEAD, checkPlace, countOf, type Failure, isFailure, type Job, jobsOf, type Plan } from "./jobs.ts";
 import { selectionOf } from "./kernel_timings.ts";
 import { writeMetadata } from "./metadata.ts";
 import type { OptionValues } from "./options.ts";
+import { numberedNames } from "./names.ts";
 import { decodePng, encodePng } from "./png.ts";
+import { readBytes } from "./reading.ts";
 import { createProgress, type Progress } from "./progress.ts";
 import { type Made, type Outcome, reportOutcome } from "./report.ts";
 import { completeRequest, createRequest, type Spec } from "./request.ts";
-import { block } from "./terminal.ts";
+import { block, inline } from "./terminal.ts";
 
 /** The GPU, and the model's weights on it. */
 interface Loaded {
@@ -35,6 +37,8 @@ interface Run {
   /** Its options, which lines of a batch cannot change. */
   readonly values: OptionValues;
   readonly environment: Environment;
+  /** What is known of the folders that it writes to. */
+  readonly places: Places;
   /** When it began, as `performance.now()` counts. */
   readonly start: number;
 }
@@ -47,8 +51,10 @@ export class Session implements AsyncDisposable {
   readonly #environment: Environment;
   readonly #initImages: ImageFiles;
   readonly #completed = new Map<Spec, Promise<CompleteRequest>>();
-  /** Notices that were given: pictures of one prompt have the same. */
+  /** The last notices that were given: pictures of one prompt have the same. */
   readonly #told = new Set<string>();
+  readonly #places: Places;
+  #previewFailed = false;
   /** The pictures of the contact sheet. */
   readonly #sheet: Image[] = [];
   /** How the terminal shows pictures, if it does. */
@@ -57,16 +63,16 @@ export class Session implements AsyncDisposable {
   /** When the picture before was ready. */
   #since: number;
 
-  private constructor(module: PipelineModule, { values, environment, start }: Run) {
+  private constructor(module: PipelineModule, { values, environment, places, start }: Run) {
     const { model: name = "emoji", tokenizer } = values;
     this.model = module.openModel(name, { tokenizer, variable: environment.variable });
     this.#module = module;
     this.#values = values;
     this.#environment = environment;
+    this.#places = places;
     this.#initImages = new ImageFiles(environment.folder);
     this.#inline = findInlineEncoder(environment);
     this.#since = start;
-    if (values.model === undefined) this.#say(introduce(this.model));
   }
 
   /**
@@ -83,7 +89,7 @@ export class Session implements AsyncDisposable {
    *
    * @throws {UsageError | ModelFileError} when an init image cannot be read, or the model cannot do what is asked for.
    */
-  async complete({ spec, seed }: Job): Promise<CompleteRequest> {
+  async complete({ spec, seed }: Pick<Job, "spec" | "seed">): Promise<CompleteRequest> {
     const model = this.model;
     const create = () => createRequest(spec, { seed, model, images: this.#initImages });
     const completed = this.#completed.get(spec) ??
@@ -98,48 +104,67 @@ export class Session implements AsyncDisposable {
   }
 
   /**
-   * Draws `jobs` in their order. What can be refused without the GPU is refused before it is opened. The first failure
-   * ends the run, unless `--continue-on-error` is given; what keeps GPU or model from loading always does.
+   * Draws the pictures of `plan` in their order. What can be refused of the first {@link AHEAD} items without the GPU is
+   * refused before it is opened. The first failure ends the run, unless `--continue-on-error` is given; what keeps GPU or
+   * model from loading always does.
    *
    * @returns the exit code: 0, or, after failures that were reported, the code they share, or 1.
    */
-  async draw(jobs: readonly (Job | Failure)[]): Promise<number> {
+  async draw(plan: Plan): Promise<number> {
     const { show, progress: mode, json: asJson } = this.#values;
-    const checked = await this.#check(jobs);
+    const pictures = plan.reduce((sum, item) => sum + countOf(item), 0);
+    await this.#check(plan, pictures);
+    if (this.#values.model === undefined) this.#say(introduce(this.model));
     if (show && this.#inline === undefined) this.#say("--show: this terminal has no known way to show pictures");
     const codes = new Set<number>();
-    for (const [position, job] of checked.entries()) {
-      const [picture, pictures] = [position + 1, checked.length];
-      const subject = isFailure(job) ? "" : `, seed ${job.seed}: ${JSON.stringify(job.spec.prompt)}`;
-      if (pictures > 1) this.#say(`Picture ${picture} of ${pictures}${subject}`);
-      const progress = createProgress(this.#environment, { mode, picture, pictures });
-      const outcome = await this.#attend(job, progress).finally(() => progress.breakLine());
-      await reportOutcome(outcome, { model: this.model, environment: this.#environment, asJson });
-      if (outcome.status === "error") codes.add(exitCodeOf(outcome.error));
+    let picture = 0;
+    for (const item of plan) {
+      for (const job of jobsOf(item)) {
+        picture++;
+        const subject = isFailure(job) ? "" : `, seed ${job.seed}: ${inline(JSON.stringify(job.spec.prompt), 200)}`;
+        if (pictures > 1) this.#say(`Picture ${picture} of ${pictures}${subject}`);
+        const progress = createProgress(this.#environment, { mode, picture, pictures });
+        const outcome = await this.#attend(job, progress).finally(() => progress.breakLine());
+        await reportOutcome(outcome, { model: this.model, environment: this.#environment, asJson });
+        if (outcome.status === "error") codes.add(exitCodeOf(outcome.error));
+      }
+      if (!isFailure(item)) this.#completed.delete(item.spec);
     }
     this.#writeSheet();
     return codes.size === 1 ? [...codes][0]! : Math.min(codes.size, 1);
   }
 
-  async #check(jobs: readonly (Job | Failure)[]): Promise<readonly (Job | Failure)[]> {
+  /** Completes the first requests; a contact sheet needs the sizes of all. */
+  async #check(plan: Plan, pictures: number): Promise<void> {
+    const { grid, "continue-on-error": goesOn } = this.#values;
+    if (grid !== undefined) checkCount(pictures);
     const sizes: Pick<Image, "width" | "height">[] = [];
-    const checked = await refuse(jobs, this.#values, async (job) => {
-      const { width, height } = await this.complete(job);
-      sizes.push({ width, height });
-    });
-    if (this.#values.grid !== undefined) checkSheet(sizes);
-    return checked;
+    for (const item of grid === undefined ? plan.slice(0, AHEAD) : plan) {
+      if (isFailure(item)) continue;
+      try {
+        const { width, height } = await this.complete(item);
+        for (let i = 0; i < countOf(item) && grid !== undefined; i++) sizes.push({ width, height });
+      } catch (error) {
+        if (!goesOn) throw error;
+      }
+      if (this.#completed.size > AHEAD) this.#completed.delete(item.spec);
+    }
+    if (grid !== undefined) checkSheet(sizes);
   }
 
   async #attend(job: Job | Failure, progress: Progress): Promise<Outcome> {
     if (isFailure(job)) return job;
-    const path = resolve(this.#environment.folder, job.name);
-    if (this.#values["skip-existing"] && exists(path)) return this.#skip(job, path);
-    const request = await this.complete(job);
-    for (const notice of request.notices) {
-      if (!this.#told.has(notice)) this.#say(notice);
-      this.#told.add(notice);
+    const { folder } = this.#environment;
+    const path = resolve(folder, job.name);
+    if (this.#values["skip-existing"] && infoOf(path)) return this.#skip(job, path);
+    let request: CompleteRequest;
+    try {
+      checkPlace(job, { values: this.#values, folder, places: this.#places });
+      request = await this.complete(job);
+    } catch (error) {
+      return this.#fail(job, error as Error);
     }
+    for (const notice of request.notices) this.#tell(notice);
     const loading = performance.now();
     const isLoaded = this.#loaded !== undefined;
     if (!isLoaded) progress.stage("load");
@@ -197,7 +222,7 @@ export class Session implements AsyncDisposable {
     for await (const event of pipeline.generate(request, { previews: preview === undefined ? 0 : every })) {
       if (event.type === "step") {
         progress.step(event);
-        if (event.preview) this.#writeImage(preview!, resize(event.preview, request.width, request.height));
+        if (event.preview) this.#writePreview(preview!, resize(event.preview, request.width, request.height), progress);
       } else if (event.type === "notice") {
         progress.breakLine();
         this.#say(event.message);
@@ -226,20 +251,52 @@ export class Session implements AsyncDisposable {
   #write({ name, replaces }: Job, png: Uint8Array): string {
     if (name === "-") return name;
     const { folder } = this.#environment;
-    const path = replaces ? name : freeName(name.replace(/\.png$/, ""), (candidate) => exists(join(folder, candidate)));
-    writeWhole(resolve(folder, path), png);
-    return path;
+    if (!replaces) return writeNew(folder, this.#freeNames(name), png)!;
+    this.#writeFile(name, png);
+    return name;
+  }
+
+  /** Names like `name`, those apart under which the run writes something else. */
+  *#freeNames(name: string): Generator<string> {
+    const { folder } = this.#environment;
+    const { grid = "", preview = "" } = this.#values;
+    const others = [grid, preview].map((file) => resolve(folder, file));
+    for (const free of numberedNames(name)) if (!others.includes(resolve(folder, free))) yield free;
   }
 
   #writeSheet(): void {
     const { grid } = this.#values;
     if (grid === undefined || this.#sheet.length === 0) return;
-    this.#writeImage(grid, composeSheet(this.#sheet));
-    this.#say(`Contact sheet of ${this.#sheet.length} pictures: ${grid}`);
+    this.#writeFile(grid, encodePng(composeSheet(this.#sheet)));
+    const { length } = this.#sheet;
+    this.#say(`Contact sheet of ${length} ${length === 1 ? "picture" : "pictures"}: ${grid}`);
   }
 
-  #writeImage(path: string, image: Image): void {
-    writeWhole(resolve(this.#environment.folder, path), encodePng(image));
+  /** A preview that cannot be written is no reason to lose the picture. */
+  #writePreview(path: string, image: Image, progress: Progress): void {
+    try {
+      writeWhole(resolve(this.#environment.folder, path), encodePng(image));
+    } catch (error) {
+      if (!(error instanceof OutputError)) throw error;
+      progress.breakLine();
+      if (!this.#previewFailed) this.#say(`There is no new preview: ${error.message}`);
+      this.#previewFailed = true;
+    }
+  }
+
+  /** Writes a file under this very name. */
+  #writeFile(name: string, png: Uint8Array): void {
+    const { folder } = this.#environment;
+    if (!this.#values["no-clobber"]) return writeWhole(resolve(folder, name), png);
+    if (writeNew(folder, [name], png) === undefined) throw new OutputError(`Cannot write ${name}: ${KEPT}`);
+  }
+
+  /** Tells what pictures of one prompt would tell again and again. */
+  #tell(notice: string): void {
+    if (this.#told.has(notice)) return;
+    this.#say(notice);
+    if (this.#told.size >= AHEAD) this.#told.clear();
+    this.#told.add(notice);
   }
 
   #say(text: string): void {

@@ -17,11 +17,11 @@ const STEERING = /[^\P{Cc}\t]|[\p{Zl}\p{Zp}\p{Bidi_Control}]/gu;
 const LONGEST = 2000;
 
 /** Any text as a part of one line: shortened in its middle, line breaks as spaces, what steers as `\x1b` or `\u202e`. */
-export function inline(text: string): string {
-  const half = LONGEST / 2;
-  const short = text.length <= LONGEST
+export function inline(text: string, most = LONGEST): string {
+  const half = most / 2;
+  const short = text.length <= most
     ? text
-    : `${text.slice(0, half)} ... ${text.length - LONGEST} letters ... ${text.slice(-half)}`;
+    : `${text.slice(0, half)} ... ${text.length - most} letters ... ${text.slice(-half)}`;
   return visible(short.split(/[\r\n]+/).map((part) => part.trim()).filter(Boolean).join(" "));
 }
 

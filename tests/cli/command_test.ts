@@ -95,7 +95,7 @@ Deno.test(
     }
     const model = await runDenoise([...SMALL, "--model", "emojy"], { folder, variables: NO_GPU });
     assertEquals([model.code, model.stdout], [4, ""]);
-    assertStringIncludes(model.stderr, "\ndenoise: There is no model, folder or file emojy");
+    assertStringIncludes(model.stderr, "denoise: There is no model, folder or file emojy");
     Deno.writeTextFileSync(`${folder}/model.ckpt`, "pickle");
     const damaged = await runDenoise(["tokens", "cat", "--model", "model.ckpt"], { folder });
     assertEquals([damaged.code, damaged.stdout], [5, ""], damaged.stderr);

@@ -13,6 +13,7 @@ const OF_A_RUN = [
   "show",
   "preview-every",
   "skip-existing",
+  "no-clobber",
   "progress",
   "json",
   "quiet",

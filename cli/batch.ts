@@ -4,7 +4,7 @@
  */
 import { LIMITS } from "../pipeline/limits.ts";
 import type { Given } from "./commands.ts";
-import type { Environment } from "./environment.ts";
+import { type Environment, say } from "./environment.ts";
 import { UsageError } from "./errors.ts";
 import { readTextFile } from "./reading.ts";
 import { Places } from "./files.ts";
@@ -37,13 +37,16 @@ export async function execute(given: Given, environment: Environment): Promise<n
 }
 
 /** The text of the file that the one argument names; `-` is standard input. */
-async function readSource({ positionals }: Given, { stdin, folder }: Environment): Promise<string> {
+async function readSource({ positionals }: Given, environment: Environment): Promise<string> {
+  const { stdin, folder } = environment;
   const [path, ...more] = positionals;
   if (path === undefined || more.length > 0) {
     throw new UsageError("A batch is read from one file: denoise batch FILE, or - for standard input");
   }
   const most = LIMITS.batchBytes;
-  return path === "-" ? await stdin.read(most) : readTextFile(path, { folder, what: "the batch", most });
+  if (path !== "-") return readTextFile(path, { folder, what: "the batch", most });
+  if (stdin.isTerminal()) say(environment, "Reading lines from the terminal until Ctrl-D");
+  return await stdin.read(most);
 }
 
 /** A line that asks for pictures. */

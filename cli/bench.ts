@@ -41,7 +41,7 @@ export async function execute({ values, positionals }: Given, environment: Envir
   const { precision, kernels, steps = defaults.steps, width = defaults.width, height = defaults.height } = values;
   const { guidance } = defaults;
   const request = { prompt: "", negativePrompt: "", seed: 0n, guidance, steps, width, height, rng: "cpu" } as const;
-  await completeRequest(request, { model, module: { complete } });
+  await completeRequest(request, { model, module: { complete }, strength: undefined });
   say(environment, "Measuring what the machine reaches without a model");
   const before = await measureCeilings();
   await using gpu = await Gpu.open();

@@ -15,6 +15,7 @@ import type {
 import type { AdapterInfo, Deviation, Precision } from "../pipeline/mod.ts";
 import type { Optimizations } from "../pipeline/optimizations.ts";
 import type { Build } from "./build.ts";
+import { showCount } from "./byte_count.ts";
 import { inline } from "./terminal.ts";
 
 /** The document of `bench --json`; times are milliseconds. */
@@ -69,9 +70,13 @@ function describe(report: BenchReport): string {
   return [
     `${adapter.description}${driver ? `, driver ${driver}` : ""}`,
     `denoise ${version}${commit ? ` at ${commit}` : ""}, Deno ${report.deno}`,
-    `${report.model}, ${report.width}x${report.height}, ${report.steps} steps, guidance ${report.guidance}`,
+    `${report.model}, ${report.width}x${report.height}, ${
+      showCount(report.steps, "step")
+    }, guidance ${report.guidance}`,
     `Reached ${before} before, ${after} after`,
-    `Loaded in ${seconds(report.load)}; ${pipelines.count} pipelines made in ${seconds(pipelines.milliseconds)}; ` +
+    `Loaded in ${seconds(report.load)}; ${showCount(pipelines.count, "pipeline")} made in ${
+      seconds(pipelines.milliseconds)
+    }; ` +
     `at most ${Math.ceil(report.peakBytes / 2 ** 20)} MiB of GPU memory`,
   ].map((text) => `${inline(text)}\n`).join("");
 }
@@ -214,7 +219,7 @@ export function drawChart(report: BenchReport): string {
     `<svg xmlns="http://www.w3.org/2000/svg" width="${WIDTH}" height="${bottom}" viewBox="0 0 ${WIDTH} ${bottom}" ` +
     `font-family="sans-serif" font-size="14">`,
     `<rect width="100%" height="100%" fill="#ffffff"/>`,
-    text(16, 28, `${model}, ${width}x${height}, ${steps} steps`, `font-size="17" font-weight="bold"`),
+    text(16, 28, `${model}, ${width}x${height}, ${showCount(steps, "step")}`, `font-size="17" font-weight="bold"`),
     text(16, 50, adapter.description),
     ...PARTS.flatMap(({ name, colour }, i) => [
       rectangle(NAMES + 150 * i, TOP - 24, 12, 12, colour),

@@ -33,7 +33,8 @@ export interface Command<Name extends string = string> {
 export const SHELLS = ["bash", "zsh", "fish"] as const;
 
 const benchOptions: readonly OptionName[] = ["random-weights", "check", "ablation", "list-kernels"];
-const batchOptions: readonly OptionName[] = ["shard", "continue-on-error"];
+const batchOptions: readonly OptionName[] = ["shard", "continue-on-error", "dry-run"];
+const promptOptions: readonly OptionName[] = ["prompt-file", "from", "trust-paths"];
 const pullOptions: readonly OptionName[] = ["revision", "offline"];
 
 const table = [
@@ -49,7 +50,7 @@ const table = [
     completes: "files",
     summary: "makes a picture of each line, a prompt or a JSON object such as " +
       '{"prompt": "a cat", "seed": 7, "steps": 10}; empty lines and those that begin with # are left out',
-    options: optionNames.filter((name) => ![...benchOptions, ...pullOptions, "prompt-file", "from"].includes(name)),
+    options: optionNames.filter((name) => ![...benchOptions, ...pullOptions, ...promptOptions].includes(name)),
   },
   {
     name: "show",
@@ -112,7 +113,16 @@ const table = [
   },
 ] as const satisfies readonly [Command, ...Command[]];
 
-export type CommandName = (typeof table)[number]["name"];
+export type CommandName = (typeof table)[number]["name"] | "help";
 
 /** Every command; the first one is meant when none is named. */
-export const commands: readonly [Command<CommandName>, ...Command<CommandName>[]] = table;
+export const commands: readonly [Command<CommandName>, ...Command<CommandName>[]] = [
+  ...table,
+  {
+    name: "help",
+    usage: "denoise help [COMMAND]",
+    completes: table.map(({ name }) => name),
+    summary: "prints what a command does and takes",
+    options: ["help", "version"],
+  },
+];

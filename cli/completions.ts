@@ -46,7 +46,8 @@ function bash(): string {
   const completions = [...new Set(commands.flatMap(({ options }) => options))].map(completionOf);
   const flags = ({ options }: Command) => options.map((name) => `--${name}`).join(" ");
   const words = (value: string) => `COMPREPLY=($(compgen -W "${value}" -- "$current"))`;
-  const ofKind = (kind: string) => completions.filter(({ value }) => value === kind).map(({ name }) => `--${name}`);
+  const spellings = ({ name, letter }: Completion) => [...(letter === undefined ? [] : [`-${letter}`]), `--${name}`];
+  const ofKind = (kind: string) => completions.filter(({ value }) => value === kind).flatMap(spellings);
   return `# bash completions of denoise, from its tables of commands and options.
 _denoise() {
   local current=\${COMP_WORDS[COMP_CWORD]} previous=\${COMP_WORDS[COMP_CWORD-1]}
@@ -95,10 +96,11 @@ function zsh(): string {
   const quoted = (text: string) => `'${text.replaceAll("'", "'\\''")}'`;
   const specOf = ({ name, letter, help, value }: Completion) => {
     const text = `[${help.replaceAll(/[\[\]:\\]/g, "\\$&")}]`;
-    if (letter !== undefined) return `${quoted(`(-${letter} --${name})`)}{-${letter},--${name}}${quoted(text)}`;
-    if (value === "none") return quoted(`--${name}${text}`);
-    const action = value === "file" ? "_files" : value === "other" ? " " : `(${value.join(" ")})`;
-    return quoted(`--${name}=${text}:value:${action}`);
+    const action = value === "file" ? "_files" : value === "other" ? " " : `(${Array.from(value).join(" ")})`;
+    const rest = value === "none" ? text : `${text}:value:${action}`;
+    const equals = value === "none" ? "" : "=";
+    if (letter === undefined) return quoted(`--${name}${equals}${rest}`);
+    return `${quoted(`(-${letter} --${name})`)}{-${letter},--${name}${equals}}${quoted(rest)}`;
   };
   // The first argument of all, the command's name, has been typed by now.
   const argumentsOf = ({ options, completes }: Command) => {

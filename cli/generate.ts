@@ -3,23 +3,23 @@
  * @module
  */
 import type { CompleteRequest } from "../pipeline/mod.ts";
-import type { Given } from "./commands.ts";
+import { commands, type Given } from "./commands.ts";
 import { type Environment, say } from "./environment.ts";
 import { UsageError } from "./errors.ts";
 import { Places } from "./files.ts";
 import { checkNames, checkPlaces, createSeries } from "./jobs.ts";
 import { filesOf, optionsOf, readMetadata, type Recipe } from "./metadata.ts";
-import type { OptionValues } from "./options.ts";
 import { readValues } from "./parse.ts";
 import { drawSeed, readPrompt, type Spec } from "./request.ts";
 import { Session } from "./session.ts";
+import { suggest } from "./suggestion.ts";
 
 /** Makes the pictures, writes each and prints where it is. What can be refused without the GPU is refused first. */
 export async function execute(given: Given, environment: Environment): Promise<number> {
   const start = performance.now();
   const { folder } = environment;
   const { from } = given.values;
-  checkUsage(given.values);
+  checkUsage(given);
   const recipe = from === undefined ? undefined : readMetadata(from, folder);
   const { lost, ...spec } = await readSpec(given, environment, recipe);
   const { values } = spec;
@@ -75,7 +75,10 @@ function changedFiles(recipe: Recipe | undefined, request: CompleteRequest): str
   );
 }
 
-function checkUsage({ output, json, count }: OptionValues): void {
+function checkUsage({ positionals: [first = "", ...more], values: { output, json, count } }: Given): void {
+  // A word of its own before a file, as commands are.
+  const meant = more.length > 0 && suggest(first, commands.map(({ name }) => name));
+  if (meant) throw new UsageError(`There is no command ${first}: did you mean ${meant}? A prompt needs quotes`);
   if (output !== "-") return;
   if (json) throw new UsageError("--json and --output - both use standard output: choose one");
   if (count > 1) throw new UsageError(`--output - takes one picture, and --count asks for ${count}`);

@@ -2,10 +2,13 @@
  * Help, written from the command and option tables.
  * @module
  */
-import { type Command, commands } from "./commands.ts";
 import { evaluationsPerStep, schedulerAliases, schedulerNames, schedulerSummary } from "../pipeline/schedulers/mod.ts";
-import { exitCodes } from "./errors.ts";
+import { type Command, commands, type Given } from "./commands.ts";
+import type { Environment } from "./environment.ts";
+import { exitCodes, UsageError } from "./errors.ts";
 import { optionEntry, type OptionName } from "./options.ts";
+import { suggest } from "./suggestion.ts";
+import { block } from "./terminal.ts";
 
 const COLUMNS = 80;
 const EXAMPLES = `Makes pictures from text with Stable Diffusion, on the GPU.
@@ -19,8 +22,23 @@ export function shortHelp(): string {
   return `\n${EXAMPLES}\ndenoise --help lists the options.\n`;
 }
 
+/** `denoise help`: what `--help` prints, of the command that the one argument names. */
+export function execute({ positionals }: Given, { stdout }: Pick<Environment, "stdout">): Promise<void> {
+  const [name, ...more] = positionals;
+  if (more.length > 0) throw new UsageError("Help is for one command: denoise help COMMAND");
+  const command = name === undefined ? commands[0] : commands.find((command) => command.name === name);
+  if (command === undefined) {
+    const meant = suggest(name!, commands.map(({ name }) => name));
+    throw new UsageError(`There is no command ${name}${meant === undefined ? "" : `: did you mean ${meant}?`}`);
+  }
+  stdout.write(block(fullHelp(command)));
+  return Promise.resolve();
+}
+
+/** What a command does and takes; of the first one, also the other commands and the exit codes. */
 export function fullHelp(command: Command): string {
-  const listed = command === commands[0] ? commands : [command];
+  const isFirst = command === commands[0];
+  const listed = isFirst ? commands : [command];
   const usage = listed.map(({ usage, summary }) => [usage, summary] as const);
   const flags = command.options.map((name) => [optionFlag(name), optionHelp(name)] as const);
   const codes = exitCodes.map(({ code, meaning }) => [`${code}`, meaning] as const);
@@ -28,7 +46,7 @@ export function fullHelp(command: Command): string {
     EXAMPLES,
     `Usage:\n${writeColumns(usage)}`,
     `Options:\n${writeColumns(flags)}`,
-    `Exit codes:\n${writeColumns(codes)}`,
+    isFirst ? `Exit codes:\n${writeColumns(codes)}` : "denoise --help lists the commands and the exit codes.\n",
   ].join("\n");
 }
 

@@ -67,6 +67,7 @@ export const options = {
     scope: "model",
   },
   "negative-prompt": {
+    letter: "n",
     value: "TEXT",
     help: "what to steer away from",
     default: "",
@@ -107,6 +108,7 @@ export const options = {
     scope: "picture",
   },
   "steps": {
+    letter: "s",
     value: "NUMBER",
     help: "denoising steps, 1 to 1000",
     otherwise: "the model's",
@@ -193,15 +195,15 @@ export const options = {
   },
   "kernels": {
     value: "NAMES",
-    help:
-      "optimizations that run: auto, paper or baseline, then any of softmax, normalization, gelu, flash, winograd " +
-      "after commas",
+    help: "which of the paper's optimizations run: auto those that pay, paper all, baseline none; after commas those " +
+      "that run besides, of softmax, normalization, gelu, flash and winograd: baseline,flash,winograd",
     default: "auto",
     read: readOptimizations,
     scope: "model",
   },
   "tune": { help: "time kernels for 2 s and keep the fastest, even on GPUs with built-in choices" },
   "output": {
+    letter: "o",
     value: "FILE",
     help: "where the PNG goes, or bench's chart; a file that is there is replaced; {index}, {seed} and {slug} of the " +
       "prompt are filled in; - is stdout",
@@ -246,6 +248,7 @@ export const options = {
   "skip-existing": { help: "make only pictures whose files are not there yet" },
   "no-clobber": { help: "replace no file that is there: exit with 2 before anything is drawn" },
   "shard": { value: "I/N", help: "batch: make only the I-th of every N lines", otherwise: "all lines", read: shard },
+  "dry-run": { help: "batch: say which pictures would be made, without making them; no GPU is opened" },
   "continue-on-error": {
     help:
       "batch: report a picture that fails as a line of JSON and go on; the exit code is that of the failures, or 1 " +
@@ -272,8 +275,8 @@ export const options = {
     ...oneOf("auto", "json", "none"),
   },
   "json": { help: "print the result, or the error, as JSON" },
-  "quiet": { help: "print nothing but the result and errors" },
-  "help": { help: "print this help", letter: "h" },
+  "quiet": { letter: "q", help: "print nothing but the result and errors" },
+  "help": { letter: "h", help: "print this help" },
   "version": { help: "print the version" },
 } as const satisfies Record<string, OptionEntry>;
 

@@ -13,71 +13,97 @@ export type OptionTexts = Readonly<Partial<Record<OptionName, string | boolean>>
 /** Arguments sorted into options and the rest. */
 export interface SortedArguments {
   readonly options: OptionTexts;
-  /** What belongs to no option, in order; empty texts are dropped. */
+  /** What belongs to no option, in order; texts that are empty, or white space alone, are dropped. */
   readonly positionals: readonly string[];
 }
 
+/** A command, as far as its arguments are concerned. */
+interface Accepting {
+  readonly name: string;
+  readonly options: readonly OptionName[];
+}
+
 /**
- * Sorts `args` by the options that a command accepts: `--name value`, `--name=value`, `--switch` and `-s`; after `--`
- * nothing is an option. An option without its value has the text "".
+ * Sorts `args` by the options that `command` accepts: `--name value`, `--name=value`, `--switch` and a letter after one
+ * dash; after `--` nothing is an option.
  *
- * @throws {UsageError} for an option that is not `accepted` or is given twice, or a switch with a value.
+ * @throws {UsageError} for an option that is not accepted, is given twice or lacks its value, or a switch with one.
  */
-export function sortArguments(args: readonly string[], accepted: readonly OptionName[]): SortedArguments {
-  const takesValue = (name: OptionName) => optionEntry(name).read !== undefined;
-  const letters = accepted.flatMap((name) => {
-    const { letter } = optionEntry(name);
-    return letter === undefined ? [] : [[name, letter]];
-  });
-  const { _: positionals, ...collected } = parseArgs(normalise(args, accepted), {
+export function sortArguments(
+  args: readonly string[],
+  command: Accepting,
+  commands: readonly Accepting[] = [],
+): SortedArguments {
+  const { options: accepted } = command;
+  const { _: positionals, ...collected } = parseArgs(normalise(args, command, commands), {
     string: [...accepted.filter(takesValue), "_"],
     boolean: accepted.filter((name) => !takesValue(name)),
     collect: accepted,
-    alias: Object.fromEntries(letters),
-    unknown: (arg, key) => {
-      if (key !== undefined) throw new UsageError(unknownOption(arg, accepted));
-    },
   });
   const options = accepted.flatMap((name): (readonly [OptionName, string | boolean])[] => {
     const [value, ...more] = [collected[name] ?? []].flat() as (string | boolean)[];
     if (more.length > 0) throw new UsageError(`--${name} is given ${more.length + 1} times: give it once`);
     return value === undefined ? [] : [[name, value]];
   });
-  return { options: Object.fromEntries(options), positionals: positionals.map(String).filter(Boolean) };
+  return {
+    options: Object.fromEntries(options),
+    positionals: positionals.map(String).filter((text) => text.trim() !== ""),
+  };
 }
 
-/**
- * Arguments as parseArgs takes them: a negative number is joined to its option, so that it reaches its check. What it
- * would misread is refused: a value after a switch, and several letters after one dash.
- */
-function normalise(args: readonly string[], accepted: readonly OptionName[]): string[] {
+/** Arguments as parseArgs cannot misread them: every option by its whole name, and joined to its value. */
+function normalise(args: readonly string[], command: Accepting, commands: readonly Accepting[]): string[] {
   const end = args.includes("--") ? args.indexOf("--") : args.length;
   const done: string[] = [];
-  for (const arg of args.slice(0, end)) {
-    const before = done.at(-1) ?? "";
-    const [, name, value] = /^--([^=]+)=(.*)$/s.exec(arg) ?? [];
-    const known = accepted.find((option) => option === name);
-    if (known !== undefined && optionEntry(known).read === undefined) {
-      throw new UsageError(`--${name} takes no value, got ${JSON.stringify(value)}`);
-    }
-    if (/^-\.?\d/.test(arg)) {
-      if (!/^--[^=]+$/.test(before)) {
-        throw new UsageError(`${arg} begins with a dash: put -- before a prompt that does`);
-      }
-      done.splice(-1, 1, `${before}=${arg}`);
-    } else if (/^-[^-]./s.test(arg)) {
-      throw new UsageError(unknownOption(arg, accepted));
-    } else {
+  for (let i = 0; i < end; i++) {
+    const arg = args[i]!;
+    if (!/^-./s.test(arg)) {
       done.push(arg);
+      continue;
+    }
+    if (NUMBER.test(arg)) throw new UsageError(`${arg} begins with a dash: put -- before a prompt that does`);
+    const [, dashes, name = "", value] = /^(--?)([^=]*)(?:=(.*))?$/s.exec(arg)!;
+    const option = command.options.find((known) => name === (dashes === "--" ? known : optionEntry(known).letter));
+    if (option === undefined) throw new UsageError(describeUnknown(arg, command, commands));
+    if (!takesValue(option)) {
+      if (value !== undefined) throw new UsageError(`--${option} takes no value, got ${JSON.stringify(value)}`);
+      done.push(`--${option}`);
+    } else {
+      done.push(`--${option}=${value ?? valueAfter(option, i + 1 < end ? args[++i] : undefined)}`);
     }
   }
   return [...done, ...args.slice(end)];
 }
 
-function unknownOption(arg: string, accepted: readonly OptionName[]): string {
+/** A negative number, or a prompt like one. */
+const NUMBER = /^-\.?\d/;
+
+/** @throws {UsageError} when nothing follows an option, or what looks like another. */
+function valueAfter(option: OptionName, next: string | undefined): string {
+  if (next !== undefined && (!/^-./s.test(next) || NUMBER.test(next))) return next;
+  const hint = next === undefined ? "" : `; if ${next} is meant, write --${option}=${next}`;
+  throw new UsageError(`--${option} needs a value: --${option} ${optionEntry(option).value}${hint}`);
+}
+
+function takesValue(name: OptionName): boolean {
+  return optionEntry(name).read !== undefined;
+}
+
+function describeUnknown(arg: string, command: Accepting, commands: readonly Accepting[]): string {
+  // The first needs no name.
+  const callOf = (named: Accepting) => named === commands[0] ? "denoise" : `denoise ${named.name}`;
   const name = arg.replace(/^-+/, "").replace(/=.*$/s, "");
-  const meant = suggest(name, accepted);
-  return `Unknown option ${arg}${meant === undefined ? "; --help lists them all" : `: did you mean --${meant}?`}`;
+  const owners = commands.filter(({ options }) => arg.startsWith("--") && options.some((option) => option === name));
+  if (owners.length > 0) {
+    const names = new Intl.ListFormat("en-GB").format(owners.map(callOf));
+    return `--${name} is not an option of ${callOf(command)}: it belongs to ${names}`;
+  }
+  const meant = suggest(name, command.options);
+  if (meant !== undefined) return `Unknown option ${arg}: did you mean --${meant}?`;
+  const elsewhere = suggest(name, optionNames);
+  const owner = commands.find(({ options }) => options.some((option) => option === elsewhere));
+  if (owner !== undefined) return `Unknown option ${arg}: did you mean --${elsewhere} of ${callOf(owner)}?`;
+  return `Unknown option ${arg}; --help lists them all`;
 }
 
 /**

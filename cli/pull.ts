@@ -13,7 +13,7 @@ import {
   type Repository,
   showRepository,
 } from "../pipeline/models.ts";
-import { showBytes } from "./byte_count.ts";
+import { showBytes, showCount } from "./byte_count.ts";
 import type { Given } from "./commands.ts";
 import { createDownloadProgress } from "./download_progress.ts";
 import { type Environment, say } from "./environment.ts";
@@ -104,5 +104,7 @@ function describeEvent(name: string, event: Exclude<PullEvent, { type: "progress
   const { commit, files, bytes, present, half } = event;
   const precision = half ? ", weights in half precision (fp16), half of the full size" : "";
   const rest = present === 0 ? "" : `; ${showBytes(present)} of them are here already`;
-  return `Downloading ${name} at ${commit.slice(0, 12)}: ${files} files, ${showBytes(bytes)}${precision}${rest}`;
+  return `Downloading ${name} at ${commit.slice(0, 12)}: ${showCount(files, "file")}, ${
+    showBytes(bytes)
+  }${precision}${rest}`;
 }

@@ -9,13 +9,18 @@ import { exitCodeOf } from "./errors.ts";
 import type { Failure, Job, Place } from "./jobs.ts";
 import { json, line, name } from "./terminal.ts";
 
-/** A picture that was made. */
-export interface Made {
-  readonly status: "ok";
+/** A picture that would be made. */
+interface Planned {
+  readonly status: "planned";
   readonly job: Job;
   readonly request: CompleteRequest;
   /** The file it is in; `-` is standard output. */
   readonly path: string;
+}
+
+/** A picture that was made. */
+export interface Made extends Omit<Planned, "status"> {
+  readonly status: "ok";
   readonly png: Uint8Array<ArrayBuffer>;
   /** Milliseconds: loading, the stages, and all since the picture before. */
   readonly timings: Timings & { readonly load: number; readonly total: number };
@@ -31,7 +36,7 @@ interface Skipped extends Place {
 }
 
 /** What became of a picture. */
-export type Outcome = Made | Skipped | Failure;
+export type Outcome = Planned | Made | Skipped | Failure;
 
 /**
  * Writes a line for a picture: its path, or JSON; failures are always JSON. The path `-` stands for the picture's bytes.
@@ -51,36 +56,35 @@ export async function reportOutcome(
     const { message } = error;
     stderr.write(line(`denoise: ${message}`));
     write({ status, index, line: number, error: { code: exitCodeOf(error), name: error.name, message } });
-  } else if (outcome.status === "ok") {
-    if (asJson) write(await describeMade(outcome, model));
-    else stdout.write(outcome.path === "-" ? outcome.png : name(outcome.path, stdout));
+  } else if (outcome.status === "skipped") {
+    if (asJson) write(outcome);
+    else say(environment, `${outcome.path} is there already`);
   } else if (asJson) {
-    write(outcome);
+    write(await describePicture(outcome, model));
   } else {
-    say(environment, `${outcome.path} is there already`);
+    stdout.write(outcome.status === "ok" && outcome.path === "-" ? outcome.png : name(outcome.path, stdout));
   }
 }
 
-async function describeMade({ status, job, request, path, png, ...measured }: Made, model: Model): Promise<object> {
+async function describePicture(outcome: Planned | Made, model: Model): Promise<object> {
+  const { status, path, job: { index, line, spec }, request } = outcome;
   const { schedule: _schedule, prompts: _prompts, notices: _notices, ...asked } = request;
-  const { index, line, spec: { values: { precision, kernels } } } = job;
+  const made = outcome.status === "ok" ? outcome : undefined;
   return {
     status,
     index,
     line,
     path,
-    sha256: new Uint8Array(await crypto.subtle.digest("SHA-256", png)).toHex(),
+    ...(made && { sha256: new Uint8Array(await crypto.subtle.digest("SHA-256", made.png)).toHex() }),
     model: model.name,
     ...asked,
     ...(request.init && { init: describeInit(request.init) }),
     scheduler: request.scheduler ?? model.config.scheduler._class_name,
     // A string: most readers of JSON round numbers above 2^53.
     seed: `${request.seed}`,
-    precision,
-    kernels,
-    adapter: measured.adapter,
-    timings: measured.timings,
-    peakBytes: measured.peakBytes,
+    precision: spec.values.precision,
+    kernels: spec.values.kernels,
+    ...(made && { adapter: made.adapter, timings: made.timings, peakBytes: made.peakBytes }),
   };
 }
 

@@ -5,6 +5,7 @@
 import type { CompleteRequest, Model } from "../pipeline/mod.ts";
 import { LIMITS } from "../pipeline/limits.ts";
 import { type Request, RequestError } from "../pipeline/request.ts";
+import { showCount } from "./byte_count.ts";
 import type { Given } from "./commands.ts";
 import type { Environment, PipelineModule } from "./environment.ts";
 import { UsageError } from "./errors.ts";
@@ -30,9 +31,13 @@ export interface Spec extends PictureLine {
  * The one positional argument, the file that `--prompt-file` names, which may be empty, or all of standard input when
  * that is not a terminal.
  *
- * @throws {UsageError} when there is no prompt, or more than one, or the file cannot be read.
+ * @throws {UsageError} `nothing` when there is no prompt; otherwise when there are several, or the file cannot be read.
  */
-export async function readPrompt({ positionals, values }: Given, { stdin, folder }: Environment): Promise<string> {
+export async function readPrompt(
+  { positionals, values }: Given,
+  { stdin, folder }: Environment,
+  nothing = new UsageError("No prompt: what should the picture show?", { showHelp: true }),
+): Promise<string> {
   const file = values["prompt-file"];
   const most = LIMITS.promptBytes;
   if (positionals.length > 1) {
@@ -44,7 +49,7 @@ export async function readPrompt({ positionals, values }: Given, { stdin, folder
   }
   const prompt = positionals[0] ?? (stdin.isTerminal() ? "" : (await stdin.read(most)).trim());
   if (prompt !== "") return checkPrompt(prompt);
-  throw new UsageError("No prompt: what should the picture show?", { showHelp: true });
+  throw nothing;
 }
 
 /** @throws {UsageError} when a prompt is longer than any that makes sense. */
@@ -151,20 +156,31 @@ export function optionOf(field: string): string {
 /** @throws {UsageError} in the words of the command line, `--clip-skip 13: ...`, where the request is refused. */
 export async function completeRequest(
   request: Request,
-  { module, model }: { readonly module: Pick<PipelineModule, "complete">; readonly model: Model },
+  { module, model, strength }: {
+    readonly module: Pick<PipelineModule, "complete">;
+    readonly model: Model;
+    /** The strength that was asked for, if any. */
+    readonly strength: number | undefined;
+  },
 ): Promise<CompleteRequest> {
   try {
     return await module.complete(model, request);
   } catch (cause) {
     if (!(cause instanceof RequestError)) throw cause;
-    throw new UsageError(describeRefusal(cause, request), { cause });
+    throw new UsageError(describeRefusal(cause, request, strength), { cause });
   }
 }
 
-function describeRefusal({ setting, message }: RequestError, request: Request): string {
+function describeRefusal({ setting, message }: RequestError, request: Request, strength: number | undefined): string {
   if (setting === "prompt") return `The prompt: ${message}`;
   if (setting === "negativePrompt") return `--negative-prompt: ${message}`;
   if (setting !== "init") return `--${optionOf(setting)} ${request[setting]}: ${message}`;
-  if (message.startsWith("strength")) return `--${message}`;
+  if (message.startsWith("strength")) {
+    if (strength !== undefined) return `--${message}`;
+    const steps = showCount(request.steps, "step");
+    return `With ${steps} the default strength of ${
+      request.init!.strength
+    } leaves nothing to do: give --strength 1 or more steps`;
+  }
   return `--${request.init ? "mask" : "init-image"}: ${message}`;
 }

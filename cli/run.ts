@@ -5,7 +5,7 @@
 import project from "../deno.json" with { type: "json" };
 import { type CommandModule, type CommandName, commands } from "./commands.ts";
 import { type Environment, silenced, systemEnvironment } from "./environment.ts";
-import { exitCodeOf, UsageError } from "./errors.ts";
+import { exitCodeOf, PackageNotFoundError, UsageError } from "./errors.ts";
 import { fullHelp, schedulerHelp, shortHelp } from "./help.ts";
 import { readValues, sortArguments } from "./parse.ts";
 import { block, json, line, withoutPasswords } from "./terminal.ts";
@@ -21,6 +21,7 @@ const loaders: Readonly<Record<CommandName, () => Promise<CommandModule>>> = {
   doctor: () => import("./doctor.ts"),
   completions: () => import("./completions.ts"),
   bench: () => import("./bench.ts"),
+  help: () => import("./help.ts"),
 };
 
 /** Runs the command that `args` ask for and returns its exit code; nothing is thrown. */
@@ -28,7 +29,7 @@ export async function run(args: readonly string[], environment: Environment = sy
   try {
     return await runCommand(args, environment);
   } catch (thrown) {
-    const error = thrown instanceof Error ? thrown : new Error(String(thrown));
+    const error = explain(thrown instanceof Error ? thrown : new Error(String(thrown)));
     report(error, args.includes("--json"), environment);
     return exitCodeOf(error);
   }
@@ -37,7 +38,7 @@ export async function run(args: readonly string[], environment: Environment = sy
 async function runCommand(args: readonly string[], environment: Environment): Promise<number> {
   const named = commands.find(({ name }) => name === args[0]);
   const command = named ?? commands[0];
-  const { options, positionals } = sortArguments(named ? args.slice(1) : args, command.options);
+  const { options, positionals } = sortArguments(named ? args.slice(1) : args, command, commands);
   const { stdout } = environment;
   if (options.help) {
     stdout.write(block(fullHelp(command)));
@@ -51,6 +52,16 @@ async function runCommand(args: readonly string[], environment: Environment): Pr
     return await execute({ values, options, positionals }, values.quiet ? silenced(environment) : environment) ?? 0;
   }
   return 0;
+}
+
+/** Deno's own error, when it cannot get a package of npm, is of no class, and says how the network failed. */
+function explain(error: Error): Error {
+  const [, name] = /^Failed caching npm package '([^']+)'/.exec(error.message) ?? [];
+  if (name === undefined) return error;
+  const words =
+    `The npm package ${name}, which this program needs, is not on this machine and cannot be downloaded: run ` +
+    '"deno cache main.ts" once in the program\'s folder with a network';
+  return new PackageNotFoundError(words, { cause: error });
 }
 
 function report(error: Error, asJson: boolean, { stdout, stderr, variable }: Environment): void {

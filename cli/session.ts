@@ -8,6 +8,7 @@ import type { AdapterInfo, CompleteRequest, Model } from "../pipeline/mod.ts";
 import { LIMITS } from "../pipeline/limits.ts";
 import type { GenerateEvent, Image } from "../pipeline/request.ts";
 import { resize } from "../pipeline/resize.ts";
+import { showCount } from "./byte_count.ts";
 import { checkCount, checkSheet, composeSheet } from "./contact_sheet.ts";
 import { type Environment, type LoadedPipeline, type PipelineModule, say } from "./environment.ts";
 import { exitCodeOf, OutputError, UsageError } from "./errors.ts";
@@ -93,7 +94,7 @@ export class Session implements AsyncDisposable {
     const model = this.model;
     const create = () => createRequest(spec, { seed, model, images: this.#initImages });
     const completed = this.#completed.get(spec) ??
-      Promise.try(() => completeRequest(create(), { model, module: this.#module }));
+      Promise.try(() => completeRequest(create(), { model, module: this.#module, strength: spec.values.strength }));
     this.#completed.set(spec, completed);
     return { ...await completed, seed };
   }
@@ -111,7 +112,7 @@ export class Session implements AsyncDisposable {
    * @returns the exit code: 0, or, after failures that were reported, the code they share, or 1.
    */
   async draw(plan: Plan): Promise<number> {
-    const { show, progress: mode, json: asJson } = this.#values;
+    const { show, progress: mode, json: asJson, "dry-run": dryRun } = this.#values;
     const pictures = plan.reduce((sum, item) => sum + countOf(item), 0);
     await this.#check(plan, pictures);
     if (this.#values.model === undefined) this.#say(introduce(this.model));
@@ -122,7 +123,7 @@ export class Session implements AsyncDisposable {
       for (const job of jobsOf(item)) {
         picture++;
         const subject = isFailure(job) ? "" : `, seed ${job.seed}: ${inline(JSON.stringify(job.spec.prompt), 200)}`;
-        if (pictures > 1) this.#say(`Picture ${picture} of ${pictures}${subject}`);
+        if (pictures > 1 && !dryRun) this.#say(`Picture ${picture} of ${pictures}${subject}`);
         const progress = createProgress(this.#environment, { mode, picture, pictures });
         const outcome = await this.#attend(job, progress).finally(() => progress.breakLine());
         await reportOutcome(outcome, { model: this.model, environment: this.#environment, asJson });
@@ -165,6 +166,7 @@ export class Session implements AsyncDisposable {
       return this.#fail(job, error as Error);
     }
     for (const notice of request.notices) this.#tell(notice);
+    if (this.#values["dry-run"]) return { status: "planned", job, request, path: job.name };
     const loading = performance.now();
     const isLoaded = this.#loaded !== undefined;
     if (!isLoaded) progress.stage("load");
@@ -268,8 +270,7 @@ export class Session implements AsyncDisposable {
     const { grid } = this.#values;
     if (grid === undefined || this.#sheet.length === 0) return;
     this.#writeFile(grid, encodePng(composeSheet(this.#sheet)));
-    const { length } = this.#sheet;
-    this.#say(`Contact sheet of ${length} ${length === 1 ? "picture" : "pictures"}: ${grid}`);
+    this.#say(`Contact sheet of ${showCount(this.#sheet.length, "picture")}: ${grid}`);
   }
 
   /** A preview that cannot be written is no reason to lose the picture. */

@@ -13,10 +13,6 @@ export interface ParseOptions {
   string?: readonly string[];
   /** Names of options whose values are lists of all that were given. */
   collect?: readonly string[];
-  /** The letter of an option. */
-  alias?: Record<string, string>;
-  /** Called with an option that has none of these names. */
-  unknown?: (arg: string, key?: string, value?: unknown) => unknown;
 }
 
 /** Values by option name; `_` holds the positionals. */
@@ -25,26 +21,17 @@ export interface Args {
   [name: string]: unknown;
 }
 
-/** Reads `--name value`, `--name=value`, `--switch` and `-s`; after `--` all is positional. A missing value is "". */
-export function parseArgs(args: string[], { boolean = [], string = [], alias = {}, unknown }: ParseOptions): Args {
-  const letter = (name: string) => alias[name] === undefined ? {} : { short: alias[name] };
-  const named = string.filter((name) => name !== "_");
+/** Reads `--name=value` and `--switch`; after `--` all is positional. */
+export function parseArgs(args: string[], { boolean = [], string = [] }: ParseOptions): Args {
   const types = Object.fromEntries([
-    ...boolean.map((name) => [name, { type: "boolean" as const, ...letter(name) }]),
-    ...named.map((name) => [name, { type: "string" as const, ...letter(name) }]),
+    ...boolean.map((name) => [name, { type: "boolean" as const }]),
+    ...string.filter((name) => name !== "_").map((name) => [name, { type: "string" as const }]),
   ]);
-  const takesNext = new Set(named.flatMap((name) => [`--${name}`, ...(alias[name] ? [`-${alias[name]}`] : [])]));
-  const end = args.includes("--") ? args.indexOf("--") : args.length;
-  // Node would take the option that follows for the value.
-  const read = args.map((arg, i) => i < end && takesNext.has(arg) && /^-./.test(args[i + 1] ?? "-x") ? `${arg}=` : arg);
   const result: Args = { _: [] };
-  for (
-    const token of parse({ args: read, options: types, strict: false, allowPositionals: true, tokens: true }).tokens
-  ) {
+  for (const token of parse({ args, options: types, allowPositionals: true, tokens: true }).tokens) {
     if (token.kind === "positional") result._.push(token.value);
     if (token.kind !== "option") continue;
-    if (!Object.hasOwn(types, token.name)) unknown?.(token.rawName, token.name, token.value);
-    else result[token.name] = [...(result[token.name] as unknown[] ?? []), token.value ?? true];
+    result[token.name] = [...(result[token.name] as unknown[] ?? []), token.value ?? true];
   }
   return result;
 }

@@ -12,7 +12,8 @@ import { block, inline, json } from "./terminal.ts";
 /** Prints what the text encoder gets, chunk by chunk, how many tokens there are and what is cut off. */
 export async function execute(given: Given, environment: Environment): Promise<void> {
   const { values } = given;
-  const prompt = await readPrompt(given, environment);
+  const nothing = new UsageError("No prompt: which text should be read? denoise tokens PROMPT");
+  const prompt = await readPrompt(given, environment, nothing);
   const { openModel } = await environment.loadPipeline();
   using model = openModel(values.model ?? "emoji", { tokenizer: values.tokenizer, variable: environment.variable });
   const tokenizer = await tokenizerOf(model);

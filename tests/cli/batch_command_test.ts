@@ -78,9 +78,10 @@ async function testBatch(t: Deno.TestContext, root: string): Promise<void> {
     assertEquals([code, bytes.toHex()], [0, pictures(whole)[name!]]);
   });
 
+  const hasParallel = await isGnuParallelHere();
   await t.step({
-    name: "GNU parallel",
-    ignore: !await isGnuParallelHere(),
+    name: hasParallel ? "GNU parallel" : "GNU parallel is not installed here",
+    ignore: !hasParallel,
     fn: async () => {
       const command = [Deno.execPath(), "run", "-A", MAIN, ...batch("--shard", "{}/2")];
       const { code, stderr } = await new Deno.Command("parallel", {

@@ -184,3 +184,54 @@ Deno.test(
     assertStringIncludes(damaged.stderr, "0001-0-a-cat.png cannot go on the contact sheet: ");
   }),
 );
+
+Deno.test(
+  "--dry-run says what would be made, as JSON with all that decides it, and opens no GPU",
+  withFolder(async (folder) => {
+    Deno.writeTextFileSync(join(folder, "0002-7-a-blue-fish.png"), "made before");
+    const dry = await runBatch(LINES, ["--dry-run", "--steps", "3"], { folder });
+    const names = ["0001-0-a-red-apple", "0002-7-a-blue-fish", "0003-2-a-tree", "0004-3-a-tree", "0005-4-a-dog"];
+    assertEquals([dry.code, dry.stdout], [0, names.map((name) => `${name}.png\n`).join("")]);
+    assert(!dry.stages.includes("openGpu"));
+    assertEquals(dry.names, ["0002-7-a-blue-fish.png"]);
+    const args = ["--dry-run", "--json", "--skip-existing", "--continue-on-error", "--steps", "3"];
+    const lines = [...LINES, '{"prompt": "x", "clip-skip": 9}', '{"prompt": "x", "steps": 0}'];
+    const json = await runBatch(lines, args, { folder });
+    const [first, second, ...rest] = documents(json.stdout);
+    const { seed, prompt, steps, width, guidance, scheduler, path, sha256, adapter } = first;
+    assertEquals([seed, prompt, steps, width, guidance, scheduler], [
+      "0",
+      "A red apple",
+      3,
+      64,
+      1.5,
+      "EulerDiscreteScheduler",
+    ]);
+    assertEquals([path, sha256, adapter], ["0001-0-a-red-apple.png", undefined, undefined]);
+    assertEquals([first, second, ...rest].map(({ status }) => status), [
+      "planned",
+      "skipped",
+      "planned",
+      "planned",
+      "planned",
+      "error",
+      "error",
+    ]);
+    assertEquals(json.code, 2);
+    const drawn = documents((await runBatch(LINES, ["--json", "--steps", "3"])).stdout);
+    const { timings: _, sha256: _hash, adapter: _adapter, peakBytes: _bytes, ...same } = drawn[0];
+    assertEquals({ ...same, status: "planned" }, first);
+  }),
+);
+
+Deno.test("errors are told under --quiet, and a terminal that is waited for is told so", async () => {
+  const { code, stderr } = await runBatch(WRONG, ["--continue-on-error", "--quiet"]);
+  assertEquals(code, 2);
+  assertEquals(stderr.split("\n").map((line) => line.slice(0, 16)), ["denoise: Line 2:", "denoise: Line 3:", ""]);
+  const waiting = fakeEnvironment();
+  assertEquals(await run(["batch", "-"], waiting), 2);
+  assertStringIncludes(
+    waiting.written.stderr,
+    "Reading lines from the terminal until Ctrl-D\ndenoise: The batch is empty",
+  );
+});

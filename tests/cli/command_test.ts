@@ -105,6 +105,64 @@ Deno.test(
   }),
 );
 
+const FAILING = new URL("failing_process.ts", import.meta.url).pathname;
+
+Deno.test(
+  "a surprise, too little GPU memory and a GPU that fails have their exit codes, and leave no picture",
+  withFolder(async (folder) => {
+    for (
+      const [stage, error, code, words] of [
+        ["step", "Error", 1, "denoise: Unexpected Error: It was asked to fail\n"],
+        ["loadPipeline", "GpuMemoryError", 6, "denoise: It was asked to fail\n"],
+        ["step", "GpuFailedError", 7, "denoise: It was asked to fail\n"],
+      ] as const
+    ) {
+      for (const more of [[], ["--json"]]) {
+        const failed = await runDenoise([stage, error, "cat", "--quiet", ...more], { folder, program: FAILING });
+        assertEquals([failed.code, failed.stderr], [code, words]);
+        const told = more.length === 0 ? "" : JSON.parse(failed.stdout).error.code;
+        assertEquals(told, more.length === 0 ? failed.stdout : code);
+      }
+    }
+    assertEquals([...Deno.readDirSync(folder)], []);
+  }),
+);
+
+Deno.test(
+  "a model that computes no numbers is a GPU that failed: exit code 7 and no picture",
+  withFolder(async (folder) => {
+    const emoji = new URL("../../weights/emoji", import.meta.url).pathname;
+    await new Deno.Command("cp", { args: ["-r", emoji, `${folder}/damaged`] }).output();
+    const path = `${folder}/damaged/vae/diffusion_pytorch_model.safetensors`;
+    const bytes = Deno.readFileSync(path);
+    const length = Number(new DataView(bytes.buffer).getBigUint64(0, true));
+    const header = JSON.parse(new TextDecoder().decode(bytes.subarray(8, 8 + length)));
+    const { data_offsets: [from, to] } = header["decoder.conv_out.bias"];
+    // Not a number, in float16 and float32.
+    bytes.fill(0xff, 8 + length + from, 8 + length + to);
+    Deno.writeFileSync(path, bytes);
+    const { code, stdout, stderr } = await runDenoise([...SMALL, "--model", "damaged", "--quiet"], { folder });
+    assertEquals([code, stdout], [7, ""], stderr);
+    assertEquals(Array.from(Deno.readDirSync(folder), ({ name }) => name), ["damaged"]);
+  }),
+);
+
+Deno.test(
+  "without a network the first run says which package is missing, and how to get it",
+  withFolder(async (folder) => {
+    const offline = { variables: { DENO_DIR: folder }, permissions: ["-A", "--cached-only"] };
+    for (const more of [[], ["--json"]]) {
+      const { code, stdout, stderr } = await runDenoise(["tokens", "a cat", ...more], offline);
+      assertEquals(code, 4, stderr);
+      const words =
+        /^denoise: The npm package [\w@.]+, which this program needs, is not on this machine and cannot be /;
+      assert(words.test(stderr) && stderr.includes('run "deno cache main.ts" once'), stderr);
+      if (more.length > 0) assertEquals(JSON.parse(stdout).error.name, "PackageNotFoundError");
+    }
+    assertEquals((await runDenoise(["--help"], offline)).code, 0);
+  }),
+);
+
 Deno.test(
   "a checkpoint needs a tokenizer, and one of another family is refused",
   withFolder(async (folder) => {

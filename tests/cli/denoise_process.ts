@@ -17,6 +17,8 @@ export interface ProcessOptions {
   readonly folder?: string;
   /** Flags of `deno run`. */
   readonly permissions?: readonly string[];
+  /** What runs in place of the program. */
+  readonly program?: string;
 }
 
 /** How the process ended. */
@@ -29,9 +31,9 @@ export interface Finished {
 
 /** Starts the command; nobody types into it. */
 export function startDenoise(args: readonly string[], options: ProcessOptions = {}): Deno.ChildProcess {
-  const { permissions = ["-A"], folder, variables } = options;
+  const { permissions = ["-A"], folder, variables, program = MAIN } = options;
   const command = new Deno.Command(Deno.execPath(), {
-    args: ["run", ...permissions, MAIN, ...args],
+    args: ["run", ...permissions, program, ...args],
     stdin: options.stdin === undefined ? "null" : "piped",
     stdout: "piped",
     stderr: "piped",

@@ -4,8 +4,8 @@ import { createDownloadProgress } from "../../cli/download_progress.ts";
 import { fakeEnvironment } from "./fake_environment.ts";
 
 Deno.test("bytes are shown with two or three digits", () => {
-  const shown = [0, 999, 1000, 45_400_000, 2_132_000_000, 9_960_000, 2e15].map(showBytes);
-  assertEquals(shown, ["0 bytes", "999 bytes", "1.0 kB", "45 MB", "2.1 GB", "10 MB", "2000 TB"]);
+  const shown = [0, 1, 999, 1000, 45_400_000, 2_132_000_000, 9_960_000, 2e15].map(showBytes);
+  assertEquals(shown, ["0 bytes", "1 byte", "999 bytes", "1.0 kB", "45 MB", "2.1 GB", "10 MB", "2000 TB"]);
 });
 
 Deno.test("a line per tenth where nobody looks; what was there does not count as fast", () => {

@@ -65,6 +65,11 @@ Deno.test("what is wrong with an init image is one sentence, before the GPU is o
         2,
         "--strength 0.3 runs no step of 3; use at least 0.334",
       ],
+      [
+        ["--init-image", "dog.png", "--steps", "1"],
+        2,
+        "With 1 step the default strength of 0.8 leaves nothing to do: give --strength 1 or more steps",
+      ],
     ];
     for (const [args, want, message] of cases) {
       const { code, stdout, stderr, stages } = await runFake(args, { folder });

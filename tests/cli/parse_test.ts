@@ -4,7 +4,7 @@ import { optionNames } from "../../cli/options.ts";
 import { readValues, sortArguments } from "../../cli/parse.ts";
 
 function parse(args: readonly string[]) {
-  const sorted = sortArguments(args, optionNames);
+  const sorted = sortArguments(args, { name: "all", options: optionNames });
   return { ...readValues(sorted.options), positionals: sorted.positionals };
 }
 
@@ -36,6 +36,10 @@ Deno.test("an empty value, a dash, numbers and -- keep their meaning", () => {
   assertEquals(parse(["007"]).positionals, ["007"]);
   assertEquals(parse(["--", "--seed", "-1", "--x="]).positionals, ["--seed", "-1", "--x="]);
   assertEquals(parse(["-h"]).help, true);
+  const { output, steps, quiet, ...letters } = parse(["-o", "x.png", "-s=3", "-q", "-n", "-5 dogs", "cat"]);
+  assertEquals([output, steps, quiet, letters["negative-prompt"]], ["x.png", 3, true, "-5 dogs"]);
+  assertEquals(parse(["--negative-prompt=--steps"])["negative-prompt"], "--steps");
+  assertEquals(parse(["cat", " ", "\t\n"]).positionals, ["cat"]);
   assertEquals(parse(["--from=a=b\nc"]).from, "a=b\nc");
   assertThrows(() => parse(["--json=no"]), UsageError, '--json takes no value, got "no"');
 });

@@ -79,7 +79,7 @@ Deno.test("each failure has its exit code and one sentence", async () => {
     [2, "Which model?", "org/a org/b", () => {}],
     [2, '"name" is not a repository', "name", () => {}],
     [2, '"org/name@v1" with --revision "v2"', "org/name@v1 --revision v2", () => {}],
-    [2, "Unknown option --steps", "org/name --steps 3", () => {}],
+    [2, "--steps is not an option of denoise pull", "org/name --steps 3", () => {}],
     [4, "does not give org/name (404)", "org/name", () => scene.hub.misbehave = () => ({ status: 404 })],
     [5, "gives it 3000 bytes, and it has 2", "org/name", () => scene.always(UNET, () => ({ body: "{}" }))],
     [8, "Cannot write", "org/name", () => Deno.writeTextFileSync(join(scene.home, "denoise"), "a file")],

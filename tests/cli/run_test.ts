@@ -228,7 +228,7 @@ Deno.test("each failure has its exit code, one sentence, no stack and no picture
       assertEquals(json.code, expected);
     }
     const tested = new Set(failures.map(([_error, _stage, code]) => code));
-    const thrown = exitCodes.filter(({ error }) => error !== undefined && error !== "UsageError");
+    const thrown = exitCodes.filter(({ errors }) => errors !== undefined && !errors.includes("UsageError"));
     assert(thrown.every(({ code }) => tested.has(code)));
   }));
 
@@ -287,15 +287,27 @@ Deno.test("tokens shows chunks and weights", async () => {
   assertEquals(plain.stdout.split("\n")[1], "count: 7 of 10");
 });
 
-Deno.test("help names every option and fits 80 columns", async () => {
-  for (const args of [["--help"], ["-h"], ["tokens", "--help", "--json"], ["--help", "--steps", "0"]]) {
+Deno.test("help names every option and fits 80 columns; exit codes are told once", async () => {
+  const all = [["--help"], ["-h"], ["help"], ["--help", "--steps", "0"], ["help", "generate"]];
+  for (const args of [...all, ["tokens", "--help", "--json"], ["help", "tokens"]]) {
     const { code, stdout, stderr, stages } = await runFake(args);
     assertEquals([code, stderr, stages], [0, "", ["stdout"]]);
     assertStringIncludes(stdout, 'denoise "a slice of pizza"');
     assert(stdout.split("\n").every((line) => line.length <= 80));
-    assertEquals(stdout.includes("--scheduler NAME"), args[0] !== "tokens");
+    assertEquals(stdout.includes("--scheduler NAME"), !args.includes("tokens"));
+    assertEquals(stdout.includes("Exit codes:"), !args.includes("tokens"));
   }
 });
+
+Deno.test("the seed is told when nothing can be refused any more", () =>
+  inFolder(async (folder) => {
+    for (
+      const args of [["--clip-skip", "3"], ["--init-image", "no.png"], ["--eta", "0.5"], ["--output", "no/cat.png"]]
+    ) {
+      const { code, stderr } = await runFake(["cat", ...args], { folder });
+      assertEquals([code > 0, stderr.split("\n").length], [true, 2], stderr);
+    }
+  }));
 
 Deno.test("--scheduler takes the names of other tools and help; ours is what is told", () =>
   inFolder(async (folder) => {

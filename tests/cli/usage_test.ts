@@ -37,7 +37,32 @@ const wrong: readonly (readonly [args: readonly string[], words: string])[] = [
   [["cat", "--prompt-syntax", "a1112"], "did you mean a1111?"],
   [["cat", "--clip-skip", "0"], '--clip-skip must be a whole number from 1 to 100, got "0"'],
   [["cat", "--output", "-", "--json"], "both use standard output"],
-  [["tokens", "cat", "--steps", "3"], "Unknown option --steps"],
+  [
+    ["tokens", "cat", "--steps", "3"],
+    "--steps is not an option of denoise tokens: it belongs to denoise, denoise batch",
+  ],
+  [["cat", "--shard", "1/2"], "--shard is not an option of denoise: it belongs to denoise batch"],
+  [["batch", "x", "--trust-paths"], "--trust-paths is not an option of denoise batch: it belongs to denoise"],
+  [["cat", "--shrad", "1/2"], "Unknown option --shrad: did you mean --shard of denoise batch?"],
+  [["cat", "--sede", "3"], "Unknown option --sede: did you mean --seed?"],
+  [["cat", "-x"], "Unknown option -x; --help lists them all"],
+  [["-_", "x"], "Unknown option -_; --help lists them all"],
+  [["cat", "-qh"], "Unknown option -qh"],
+  [["cat", "-s"], "--steps needs a value: --steps NUMBER"],
+  [["cat", "-s", "3", "--steps", "4"], "--steps is given 2 times: give it once"],
+  [
+    ["cat", "--negative-prompt", "--steps", "1"],
+    "--negative-prompt needs a value: --negative-prompt TEXT; if --steps is meant, write --negative-prompt=--steps",
+  ],
+  [["cat", "--negative-prompt"], "--negative-prompt needs a value"],
+  [["cat", "-n", "-q"], "if -q is meant, write --negative-prompt=-q"],
+  [["cat", "--output", "--", "x"], "--output needs a value"],
+  [["--quiet", "-5 degrees"], "-5 degrees begins with a dash: put -- before a prompt that does"],
+  [["   "], "No prompt: what should the picture show?"],
+  [["tokens"], "No prompt: which text should be read? denoise tokens PROMPT"],
+  [["shwo", "x.png"], "There is no command shwo: did you mean show? A prompt needs quotes"],
+  [["help", "shwo"], "There is no command shwo: did you mean show?"],
+  [["help", "show", "batch"], "Help is for one command"],
 ];
 
 Deno.test("wrong usage: exit code 2, the reason in one line of stderr, nothing on stdout", async () => {
@@ -48,7 +73,7 @@ Deno.test("wrong usage: exit code 2, the reason in one line of stderr, nothing o
     const [first, ...rest] = stderr.split("\n");
     assertEquals(first!.startsWith("denoise: "), true, stderr);
     // Only who gave no prompt gets the short help.
-    assertEquals(rest.length > 1, words.startsWith("No prompt"), stderr);
+    assertEquals(rest.length > 1, words.startsWith("No prompt: what") || words === "No prompt", stderr);
     assertEquals(stdout.includes('"schema"'), args.includes("--json"));
   }
 });

@@ -86,9 +86,22 @@ function parseObject(json: string): Record<string, unknown> {
   } catch (cause) {
     throw new UsageError(`it is not JSON: ${(cause as Error).message}`, { cause });
   }
-  if (typeof parsed === "object" && parsed !== null && !Array.isArray(parsed)) return { ...parsed };
-  throw new UsageError("it is not a JSON object");
+  if (typeof parsed !== "object" || parsed === null || Array.isArray(parsed)) {
+    throw new UsageError("it is not a JSON object");
+  }
+  // The last of equal names would win in silence. Names within other objects count, too: no value may be an object.
+  const names = new Set<string>();
+  for (const text of json.match(STRINGS) ?? []) {
+    if (!text.endsWith(":")) continue;
+    const name = JSON.parse(text.slice(0, text.lastIndexOf('"') + 1));
+    if (names.has(name)) throw new UsageError(`${name} is given twice: give it once`);
+    names.add(name);
+  }
+  return { ...parsed };
 }
+
+/** The strings of a JSON text; a colon follows those that are names. */
+const STRINGS = /"(?:[^"\\]|\\.)*"(?:\s*:)?/g;
 
 /** Options that a line of a batch may have. */
 const PICTURE_OPTIONS = optionNames.filter((name) => optionEntry(name).scope !== undefined);

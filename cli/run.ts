@@ -30,7 +30,8 @@ export async function run(args: readonly string[], environment: Environment = sy
     return await runCommand(args, environment);
   } catch (thrown) {
     const error = explain(thrown instanceof Error ? thrown : new Error(String(thrown)));
-    report(error, args.includes("--json"), environment);
+    const end = args.indexOf("--");
+    report(error, (end < 0 ? args : args.slice(0, end)).includes("--json"), environment);
     return exitCodeOf(error);
   }
 }

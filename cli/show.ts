@@ -4,22 +4,31 @@
  */
 import type { Given } from "./commands.ts";
 import type { Environment } from "./environment.ts";
-import { UsageError } from "./errors.ts";
+import { exitCodeOf, UsageError } from "./errors.ts";
 import { readMetadata, type Recipe } from "./metadata.ts";
 import { optionEntry, type OptionName } from "./options.ts";
-import { block, inline, json, visible } from "./terminal.ts";
+import { block, inline, json, line, visible } from "./terminal.ts";
 
-/** Prints what each file says: a line for each option, or a line of JSON. */
-export function execute({ values, positionals }: Given, { stdout, folder }: Environment): Promise<void> {
+/** Prints what each file says: a line for each option, or a line of JSON. One of several that says nothing is told. */
+export function execute({ values, positionals }: Given, { stdout, stderr, folder }: Environment): Promise<number> {
   if (positionals.length === 0) throw new UsageError("Which picture? denoise show FILE");
-  for (const [index, path] of positionals.entries()) {
-    const recipe = readMetadata(path, folder);
-    const { prompt, options, ...rest } = recipe;
-    const document = { schema: 1, path, picture: { prompt, ...asNumbers(options) }, ...rest };
-    const heading = positionals.length === 1 ? "" : `${index === 0 ? "" : "\n"}${inline(path)}\n`;
-    stdout.write(values.json ? json(document) : block(`${heading}${inWords(recipe)}`));
+  let [code, told] = [0, 0];
+  for (const path of positionals) {
+    try {
+      const recipe = readMetadata(path, folder);
+      const { prompt, options, ...rest } = recipe;
+      const document = { schema: 1, path, picture: { prompt, ...asNumbers(options) }, ...rest };
+      const heading = positionals.length === 1 ? "" : `${told++ === 0 ? "" : "\n"}${inline(path)}\n`;
+      stdout.write(values.json ? json(document) : block(`${heading}${inWords(recipe)}`));
+    } catch (error) {
+      if (!(error instanceof UsageError) || positionals.length === 1) throw error;
+      const { name, message } = error;
+      code = exitCodeOf(error);
+      stderr.write(line(`denoise: ${message}`));
+      if (values.json) stdout.write(json({ schema: 1, path, error: { code, name, message } }));
+    }
   }
-  return Promise.resolve();
+  return Promise.resolve(code);
 }
 
 /** The options, those that are numbers as numbers; a seed is more than a number holds. */
@@ -40,14 +49,14 @@ function readsNumber(name: OptionName, text: string): boolean {
 }
 
 function inWords({ prompt, options, software, adapter, lost }: Recipe): string {
-  const lines = [
+  const told = [
     ["prompt", prompt],
     ...Object.entries(options),
     ["made by", software],
     ["made on", adapter],
     ...lost.map((setting) => ["cannot be made again", setting]),
   ];
-  return lines.flatMap(([name, value]) => value === undefined ? [] : [`${name}: ${indented(`${value}`)}\n`]).join("");
+  return told.flatMap(([name, value]) => value === undefined ? [] : [`${name}: ${indented(`${value}`)}\n`]).join("");
 }
 
 /** All of a text; its other lines are indented, so that none is taken for another option. */

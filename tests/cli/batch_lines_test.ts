@@ -12,6 +12,8 @@ Deno.test("a line is a prompt or an object, empty lines and comments are neither
     { number: 5, prompt: "#1", options: { "negative-prompt": "", seed: "7", guidance: "1.50" } },
   ]);
   assertEquals(readLines("\n \t\n# nothing\n"), []);
+  const quoted = '{"prompt": "a \\"seed\\": \\\\", "seed": "\\"prompt\\":"}';
+  assertEquals(readLine({ text: quoted }), { prompt: 'a "seed": \\', options: { seed: '"prompt":' } });
   assertEquals(readLine({ text: '{"prompt": ""}' }), { prompt: "", options: {} });
 });
 
@@ -25,6 +27,8 @@ Deno.test("what is wrong with a line is said in words", () => {
       ['{"prompt": "cat", "negativePrompt": "dog"}', "did you mean negative-prompt?"],
       ['{"prompt": "cat", "json": true}', "json is not an option of a picture"],
       ['{"prompt": "cat", "__proto__": 1}', "__proto__ is not an option of a picture"],
+      ['{"prompt": "cat", "seed": 1, "se\\u0065d" : 2}', "seed is given twice: give it once"],
+      ['{"prompt": "cat", "prompt": "dog"}', "prompt is given twice: give it once"],
       ['{"prompt": "cat", "steps": null}', "steps must be a text or a number"],
       ['{"prompt": "cat", "steps": [3]}', "steps must be a text or a number"],
       ['{"prompt": "cat", "steps": {"source": "3"}}', "steps must be a text or a number"],

@@ -292,3 +292,20 @@ Deno.test(
     }
   }),
 );
+
+Deno.test(
+  "show goes on after a file that says nothing, and its exit code tells",
+  withFolder(async (folder) => {
+    writePicture(join(folder, "good.png"), {});
+    Deno.writeFileSync(join(folder, "mute.png"), encodePng(BLANK));
+    const words = await runFake(folder, ["show", "no.png", "good.png", "mute.png", "good.png"]);
+    const good = "good.png\nprompt: a cat\nseed: 1\nsteps: 1\n";
+    assertEquals([words.code, words.stdout], [2, `${good}\n${good}`]);
+    const [first, second] = words.stderr.split("\n");
+    assertEquals(first, "denoise: Cannot read no.png: there is no such file");
+    assertStringIncludes(second!, "denoise: mute.png does not say how it was made");
+    const json = await runFake(folder, ["show", "--json", "no.png", "good.png"]);
+    const [failed, shown] = json.stdout.trimEnd().split("\n").map((line) => JSON.parse(line));
+    assertEquals([json.code, failed.path, failed.error.code, shown.picture.seed], [2, "no.png", 2, "1"]);
+  }),
+);

@@ -83,6 +83,7 @@ Deno.test("an error under --json is JSON on stdout, too", async () => {
   const message = '--steps must be a whole number from 1 to 1000, got "0"';
   assertEquals(code, 2);
   assertEquals(JSON.parse(stdout), { schema: 1, error: { code: 2, name: "UsageError", message } });
+  assertEquals((await runDenoise(["--steps", "0", "--", "--json"])).stdout, "");
 });
 
 Deno.test("help and version go to stdout with exit code 0", async () => {

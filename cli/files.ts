@@ -58,9 +58,7 @@ export class Places {
 function failureOf(folder: string): Error | undefined {
   try {
     sweep(folder);
-    const { file, partial } = openPartial(folder);
-    file.close();
-    Deno.removeSync(partial);
+    withPartial(folder, new Uint8Array(), () => {});
     return undefined;
   } catch (error) {
     return error as Error;
@@ -147,11 +145,12 @@ export function destinationOf(path: string): string {
 /** Writes `bytes` to a file of its own and hands it to `publish`, which moves it; whatever is left of it is removed. */
 function withPartial<Result>(folder: string, bytes: Uint8Array, publish: (partial: string) => Result): Result {
   const { file, partial } = openPartial(folder);
+  // It is closed last: what is not locked may be swept.
+  using _open = file;
   try {
-    using open = file;
     let rest = bytes;
-    while (rest.length > 0) rest = rest.subarray(open.writeSync(rest));
-    open.syncDataSync();
+    while (rest.length > 0) rest = rest.subarray(file.writeSync(rest));
+    file.syncDataSync();
     return publish(partial);
   } finally {
     if (exists(partial)) Deno.removeSync(partial);
@@ -159,14 +158,18 @@ function withPartial<Result>(folder: string, bytes: Uint8Array, publish: (partia
 }
 
 /**
- * The lock tells {@link sweep} that the writer lives; it goes with the process. The name is short, so that the longest
- * possible one beside it can be written.
+ * The lock tells {@link sweep} that the writer lives; it goes with the process. A sweep in another process may lock the
+ * file first: then it is gone when the lock is here. The name is short, so that the longest possible one beside it can be
+ * written.
  */
 function openPartial(folder: string): { file: Deno.FsFile; partial: string } {
-  const partial = join(folder, `.${crypto.randomUUID().slice(0, 8)}${PARTIAL}`);
-  const file = Deno.openSync(partial, { createNew: true, write: true });
-  file.lockSync(true);
-  return { file, partial };
+  for (;;) {
+    const partial = join(folder, `.${crypto.randomUUID().slice(0, 8)}${PARTIAL}`);
+    const file = Deno.openSync(partial, { createNew: true, write: true });
+    file.lockSync(true);
+    if (exists(partial)) return { file, partial };
+    file.close();
+  }
 }
 
 function sweep(folder: string): void {

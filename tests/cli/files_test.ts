@@ -117,12 +117,17 @@ Deno.test(
   withFolder(async (folder) => {
     const module = new URL("../../cli/files.ts", import.meta.url);
     const script = `
-      import { writeNew } from "${module}";
+      import { Places, writeNew } from "${module}";
       function* numbered() { for (let number = 1;; number++) yield number + ".png"; }
       const [folder, letter] = Deno.args;
       const content = new TextEncoder().encode(letter.repeat(1000));
       Deno.stdin.readSync(new Uint8Array(1));
-      console.log(Array.from({ length: 25 }, () => writeNew(folder, numbered(), content)).join());`;
+      const names = Array.from({ length: 25 }, () => {
+        // It sweeps what others may be writing.
+        new Places().check(folder + "/other.png");
+        return writeNew(folder, numbered(), content);
+      });
+      console.log(names.join());`;
     const writers = ["a", "b", "c", "d"].map((letter) =>
       new Deno.Command(Deno.execPath(), {
         args: ["eval", script, folder, letter],
@@ -141,6 +146,26 @@ Deno.test(
     }));
     assertEquals(new Set(taken.flat()).size, 100);
     assertEquals(names(folder), Array.from({ length: 100 }, (_, i) => `${i + 1}.png`).sort());
+  }),
+);
+
+Deno.test(
+  "a file that another process sweeps before it is locked is begun anew",
+  withFolder((folder) => {
+    const { lockSync } = Deno.FsFile.prototype;
+    let locked = 0;
+    Deno.FsFile.prototype.lockSync = function (exclusive) {
+      if (locked++ % 2 === 0) names(folder).forEach((name) => Deno.removeSync(`${folder}/${name}`));
+      return lockSync.call(this, exclusive);
+    };
+    try {
+      checkWritable(`${folder}/a.png`);
+      writeWhole(`${folder}/a.png`, bytes);
+    } finally {
+      Deno.FsFile.prototype.lockSync = lockSync;
+    }
+    assertEquals([locked, names(folder)], [4, ["a.png"]]);
+    assertEquals(Deno.readFileSync(`${folder}/a.png`), bytes);
   }),
 );
 

@@ -8,6 +8,7 @@ import { describeBuild } from "./build.ts";
 import type { Given } from "./commands.ts";
 import { adviseOn, type DoctorReport, writeDoctorReport } from "./doctor_report.ts";
 import type { Environment } from "./environment.ts";
+import { selectionOf } from "./kernel_timings.ts";
 import { exitCodeOf, UsageError } from "./errors.ts";
 import { block, json } from "./terminal.ts";
 
@@ -28,11 +29,11 @@ export async function execute({ values, positionals }: Given, environment: Envir
   return code;
 }
 
-async function examineGpu({ loadPipeline }: Environment) {
-  const { examine, Gpu } = await loadPipeline();
+async function examineGpu(environment: Environment) {
+  const { examine, Gpu } = await environment.loadPipeline();
   try {
     await using gpu = await Gpu.open();
-    const examination = await examine(gpu);
+    const examination = await examine(gpu, selectionOf({ tune: false }, environment));
     const works = examination.tests.every(({ failure }) => failure === undefined);
     return { adapter: gpu.adapter, ...examination, code: works ? 0 : exitCodeOf({ name: "GpuFailedError" }) };
   } catch (error) {

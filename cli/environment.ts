@@ -3,7 +3,7 @@
  * @module
  */
 import { Buffer } from "node:buffer";
-import type { Examination, Gpu, Model, Pipeline, PipelineOptions } from "../pipeline/mod.ts";
+import type { Examination, Gpu, Model, Pipeline, PipelineOptions, SelectionOptions } from "../pipeline/mod.ts";
 import { OutputError, UsageError } from "./errors.ts";
 import { decodeText, readingOf, systemWords } from "./reading.ts";
 import { line, type Shown } from "./terminal.ts";
@@ -16,7 +16,7 @@ export interface PipelineModule
   extends Pick<typeof import("../pipeline/mod.ts"), "openModel" | "complete" | "listEmbedded"> {
   readonly Gpu: { open(): Promise<OpenGpu> };
   readonly Pipeline: { load(gpu: OpenGpu, model: Model, options: PipelineOptions): Promise<LoadedPipeline> };
-  examine(gpu: OpenGpu): Promise<Examination>;
+  examine(gpu: OpenGpu, options: SelectionOptions): Promise<Examination>;
 }
 
 export interface Input {

@@ -91,7 +91,6 @@ export function findClash<Files extends NamedFiles>(all: readonly Files[]): Clas
 }
 
 /** A run of digits in a name, and of counters in a pattern. */
-// deno-lint-ignore no-control-regex
 const DIGITS = /(?:\d|\0[is])+/g;
 
 /** Compares files by their run of digits number `position`, and those whose ranges overlap by the next one. */

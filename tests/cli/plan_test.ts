@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { assertEquals, assertStringIncludes } from "@std/assert";
 import { join } from "@std/path";
 import { GpuFailedError } from "../../kernels/errors.ts";
 import { encodePng } from "../../cli/png.ts";

@@ -93,7 +93,7 @@ interface Wanted extends NamedFiles {
   readonly written: string;
 }
 
-/** Items of a plan that are checked before the work starts as far as it goes without a GPU; others, when their turn comes. */
+/** Pictures that are checked before the work starts as far as it goes without a GPU; others, when their turn comes. */
 export const AHEAD = 100;
 
 /**
@@ -182,23 +182,20 @@ export interface Placing {
 }
 
 /**
- * Refuses a plan with a failure, or of which a picture among the first {@link AHEAD}, the contact sheet or the preview
+ * Refuses a plan with a failure, or of which one of the first {@link AHEAD} pictures, the contact sheet or the preview
  * cannot be written. Under `--continue-on-error` pictures wait for their turn.
  *
  * @throws {OutputError | UsageError} saying why.
  */
 export function checkPlaces(plan: Plan, placing: Placing): void {
   const { values, folder, places } = placing;
-  if (!values["continue-on-error"]) {
-    for (const item of plan) if (isFailure(item)) throw item.error;
-    for (const item of plan.slice(0, AHEAD)) {
-      const [first] = jobsOf(item);
-      if (first !== undefined && !isFailure(first)) checkPlace(first, placing);
-    }
-  }
   for (const file of [values.grid, values.preview]) {
     if (file !== undefined) places.check(resolve(folder, file), values["no-clobber"]);
   }
+  if (values["continue-on-error"]) return;
+  for (const item of plan) if (isFailure(item)) throw item.error;
+  const jobs = Iterator.from(plan.slice(0, AHEAD)).flatMap(jobsOf).take(AHEAD);
+  for (const job of jobs) if (!isFailure(job)) checkPlace(job, placing);
 }
 
 /** @throws {OutputError | UsageError} when a picture cannot be written. */

@@ -149,6 +149,11 @@ Deno.test(
     const fresh = ["--output", "d.png", "--preview", "p.png", "--preview-every", "1"];
     const drawn = await runFake(["cat", "--no-clobber", "--steps", "3", ...fresh], { folder });
     assertEquals(drawn.code, 0, drawn.stderr);
+    write("s2.png");
+    const second = await runFake(["cat", "--no-clobber", "--seed", "1", "--count", "2", "--output", "s{seed}.png"], {
+      folder,
+    });
+    assertEquals([second.code, second.stages], [2, []], second.stderr);
     // A new name gets a number as ever, and what is skipped is not in the way.
     write("cat-1.png");
     assertEquals((await runFake(keep, { folder })).stdout, "cat-1-2.png\n");

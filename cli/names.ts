@@ -123,14 +123,16 @@ function narrow<Files extends NamedFiles>(all: readonly Files[], position: numbe
  * @throws {UsageError} when the others are too many.
  */
 function compare<Files extends NamedFiles>(all: readonly Files[]): Clash<Files> | undefined {
-  const [longest, ...others] = all.toSorted((a, b) => b.count - a.count);
+  const [longest, ...others] = all.toSorted((a, b) => b.count - a.count) as [Files, ...Files[]];
+  if (longest.count > 1 && !longest.isRead && !longest.pattern.includes("\0")) {
+    return { name: longest.pattern, one: [longest, 0], other: [longest, 1] };
+  }
   const seen = new Map<string, readonly [Files, number]>();
-  if (longest!.count > 1 && !longest!.pattern.includes("\0")) others.unshift({ ...longest!, count: 2 });
   for (const files of others) {
     for (let offset = 0; offset < files.count; offset++) {
       const name = nameOf(files, offset);
-      const found = offsetOf(name, longest!);
-      const before = seen.get(name) ?? (found === undefined ? undefined : [longest!, found] as const);
+      const found = offsetOf(name, longest);
+      const before = seen.get(name) ?? (found === undefined ? undefined : [longest, found] as const);
       if (before !== undefined && !(before[0].isRead && files.isRead)) {
         return { name, one: before, other: [files, offset] };
       }

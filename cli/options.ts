@@ -8,13 +8,13 @@ import {
   finiteNumber,
   foundIn,
   fraction,
+  name,
   oneOf,
   promptText,
   seed,
   shard,
   share,
   size,
-  text,
   wholeNumber,
 } from "./values.ts";
 
@@ -56,14 +56,14 @@ export const options = {
     help: "an embedded model, a folder of a diffusers model, a checkpoint (.safetensors), or a downloaded " +
       "ORGANISATION/NAME or ORGANISATION/NAME@REVISION",
     otherwise: "emoji",
-    read: text,
+    read: name,
     scope: "model",
   },
   "tokenizer": {
     value: "DIR",
     help: "a folder with the tokenizer to use, for a checkpoint that has none",
     otherwise: "the model's",
-    read: text,
+    read: name,
     scope: "model",
   },
   "negative-prompt": {
@@ -78,7 +78,7 @@ export const options = {
     value: "FILE",
     help: "a text file that holds the prompt",
     otherwise: "the argument, or standard input",
-    read: text,
+    read: name,
   },
   "prompt-syntax": {
     help:
@@ -135,7 +135,7 @@ export const options = {
     value: "FILE",
     help: "a PNG to start from, resized (Lanczos) to width and height; its transparent parts become white",
     otherwise: "noise",
-    read: text,
+    read: name,
     scope: "picture",
   },
   "strength": {
@@ -149,7 +149,7 @@ export const options = {
     value: "FILE",
     help: "a PNG, white where the init image is painted over; its black or transparent parts keep the image",
     otherwise: "all is painted",
-    read: text,
+    read: name,
     scope: "picture",
   },
   "vae-tiling": {
@@ -208,7 +208,7 @@ export const options = {
     help: "where the PNG goes, or bench's chart; a file that is there is replaced; {index}, {seed} and {slug} of the " +
       "prompt are filled in; - is stdout",
     otherwise: "a new file named after prompt and seed; batch {index}-{seed}-{slug}.png",
-    read: text,
+    read: name,
     scope: "line",
   },
   "no-metadata": { help: "do not write into the PNG how it was made", scope: "line" },
@@ -216,7 +216,7 @@ export const options = {
     value: "FILE",
     help: "make a picture again: prompt and options are read from the PNG, except those that are given",
     otherwise: "none",
-    read: text,
+    read: name,
   },
   "trust-paths": { help: "with --from, open the model and the files that the PNG names; else they must be given" },
   "count": {
@@ -230,13 +230,13 @@ export const options = {
     value: "FILE",
     help: "a contact sheet of all pictures of the run, as PNG; a file that is there is replaced",
     otherwise: "none",
-    read: text,
+    read: name,
   },
   "preview": {
     value: "FILE",
     help: "a PNG of what the picture will look like, written again every few steps; the picture stays the same",
     otherwise: "none",
-    read: text,
+    read: name,
   },
   "preview-every": {
     value: "NUMBER",
@@ -266,7 +266,7 @@ export const options = {
     value: "NAME",
     help: "pull: the branch, tag or commit to download; --model ORGANISATION/NAME@NAME draws with it",
     otherwise: "main",
-    read: text,
+    read: name,
   },
   "offline": { help: "pull: do not use the network, only say where the model is" },
   "progress": {

@@ -10,9 +10,10 @@ type Reader<Value> = (value: string) => Value;
 const DIGITS = /^\d+$/;
 const DECIMAL = /^(?:\d+(?:\.\d+)?|\.\d+)$/;
 
-/** Any text, kept as it is. */
-export function text(value: string): string {
-  return value;
+/** The name of a file, a folder or a model. */
+export function name(value: string): string {
+  if (value.length <= LIMITS.nameLetters) return value;
+  throw new RangeError(`must have at most ${LIMITS.nameLetters} letters, got ${value.length}`);
 }
 
 export function promptText(value: string): string {

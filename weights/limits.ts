@@ -62,6 +62,8 @@ export const LIMITS = {
   pngTexts: 64,
   /** Bytes of a text of a PNG file, packed or not, and of a line of a batch. */
   textBytes: 2 ** 20,
+  /** Letters of the name of a file, a folder or a model: no system takes more. */
+  nameLetters: 4096,
   /** Settings in a text of another tool. */
   textSettings: 512,
   /** Bytes of a prompt, or of a negative one. */

@@ -86,6 +86,12 @@ Deno.test(
         [["batch", "huge"], "Cannot read the batch huge: it has 268435457 bytes; at most 67108864 are read"],
         [["show", "huge"], "Cannot read huge: it has 268435457 bytes; at most 268435456 are read"],
         [["cat", "--init-image", "huge"], "at most 268435456 are read"],
+        [
+          ["batch", "-"],
+          "Line 1: --output must have at most 4096 letters, got 4097",
+          line({ output: "x".repeat(4097) }),
+        ],
+        [["batch", "-"], "Line 1: --mask must have at most 4096 letters", line({ mask: "1a".repeat(2 ** 18) })],
         // A search that goes back from each digit would not end.
         [["batch", "-"], "Line 1: --strength must be", line({ strength: `${"1".repeat(2 ** 19)}x` })],
         [["batch", "-"], "Line 1: --seed must be", line({ seed: "1".repeat(2 ** 19) })],

@@ -53,6 +53,7 @@ Deno.test(
         "Picture 7 of line 1 and Picture 51 of line 2 would both go to ./0007-6-b.png",
         'b\n{"prompt": "b", "output": "./0007-6-b.png", "count": 1}',
       ],
+      [[...cat, "--count", "3", "--output", "a.png"], "Picture 1 and Picture 2 would both go to a.png: put {index} or"],
       [[...cat, "--grid", "-"], "denoise: --grid goes to a file, and - is standard output: name a file"],
       [[...cat, "--preview", "-"], "denoise: --preview goes to a file, and - is standard output: name a file"],
       [[...cat, "--output", "sub/"], "denoise: --output sub/ names a folder: put a file name after it"],

@@ -260,7 +260,8 @@ Deno.test("numbers that are none become an error, never a picture", async (t) =>
     if (backend === HALF_BACKEND && !gpu.device.features.has("shader-f16")) continue;
     const values = [NaN, Infinity, -Infinity];
     for (const [i, [part, tensor, { previews = 0, ...change }, message]] of failures.entries()) {
-      // All of them take minutes with the slower kernels.
+      // With the slower kernels all of them take minutes; tiles are blended on the host in any case.
+      if (backend !== BACKENDS[0] && change.vaeTiling) continue;
       for (const value of backend === BACKENDS[0] ? values : [values[i % 3]!]) {
         const told = [...Object.keys(change), ...(previews ? ["previews"] : [])].join(" and ") || "nothing else";
         await t.step(`${value} in ${tensor} with ${told}: ${backend.name}`, async () => {

@@ -67,7 +67,7 @@ export function isComplete(request: Request): request is CompleteRequest {
   return "schedule" in request;
 }
 
-/** Holds numbers against what the arithmetic can take: NaN would be a choice of nobody, 1e300 is infinite to a GPU. */
+/** Rejects what a library's caller may pass and the command line does not: NaN, or 1e300, which is infinite to a GPU. */
 function checkValues(request: Request): void {
   const { steps, seed, guidance, guidanceRescale = 0, eta = 0, init } = request;
   function refuse(setting: keyof Request, problem: string): never {

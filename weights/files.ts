@@ -52,14 +52,14 @@ export function inside(folder: string, ...names: readonly string[]): string {
   if (way !== ".." && !way.startsWith(`..${sep}`) && !isAbsolute(way)) return path;
   throw new ModelFileError(
     path,
-    `this is a link out of the folder ${folder}; such links are followed only into a Hugging Face cache, so copy the file`,
+    `this is a link out of the folder ${folder}; such links are followed only into a Hugging Face cache; copy what it leads to`,
   );
 }
 
 /**
  * Opens a file for reading.
  * @throws {ModelNotFoundError} there is no file, or this user may not read it
- * @throws {ModelFileError} it is a pipe or a device, of which nobody knows an end
+ * @throws {ModelFileError} it is a pipe or a device, which need not end
  */
 export function openFile(path: string): Deno.FsFile {
   // Asked first: opening a pipe would wait for its writer.

@@ -55,7 +55,7 @@ function readIndex(path: string): ReadonlyMap<string, string> {
   if (!isObject(weightMap)) throw new ModelFileError(path, "the index has no object weight_map");
   return new Map(
     Object.entries(weightMap).map(([name, shard]) => {
-      // A plain name: an index cannot reach out of its folder, nor be told apart by what no name has.
+      // A plain name: an index cannot reach out of its folder.
       if (typeof shard === "string" && /^\w[\w.-]{0,199}\.safetensors$/.test(shard)) return [name, shard];
       throw new ModelFileError(
         path,

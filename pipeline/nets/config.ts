@@ -154,7 +154,7 @@ class Reader {
   }
 }
 
-/** What is added to a variance before its root is divided by. */
+/** The range of what is added to a variance before its root is taken. */
 const EPSILONS = [0, 0.1] as const;
 
 /**

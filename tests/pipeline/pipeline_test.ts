@@ -189,8 +189,8 @@ Deno.test("what cannot be drawn is refused before the GPU works", () =>
       [{ steps: 0 }, "must be a whole number from 1 to 1000"],
       [{ guidance: 1e300 }, "must be a number from 0 to 1000"],
       [{ scheduler: "magic" }, "Scheduler magic is not known"],
-      [{ clipSkip: 0 }, "is 0, and the text encoder has layers 1 to"],
-      [{ clipSkip: 50 }, "is 50, and the text encoder has layers 1 to"],
+      [{ clipSkip: 0 }, "the text encoder has layers 1 to 3, not 0"],
+      [{ clipSkip: 50 }, "the text encoder has layers 1 to 3, not 50"],
     ];
     for (const [change, message] of refusals) await assertRejects(() => pixels(pipeline, change), RangeError, message);
     assertEquals(gpu.bytes, bytes);

@@ -33,7 +33,7 @@ const DEPTHS: Readonly<Record<number, readonly number[]>> = {
 
 /**
  * The PNG file of a picture: 8-bit RGB; the same bytes for the same pixels, and those that pngjs writes. Its streams
- * hold on to 0.25 MiB a picture of 256x256, zlib alone to nothing. `texts` stand before the pixels, where a reader finds
+ * hold on to 0.4 MiB a picture, zlib alone to nothing. `texts` stand before the pixels, where a reader finds
  * them without reading these. As Python's imaging library writes them: tEXt where Latin-1 suffices, iTXt, uncompressed,
  * otherwise.
  */

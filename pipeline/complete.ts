@@ -117,7 +117,7 @@ function createSchedule({ config, defaults }: Model, request: Request): Schedule
   const { steps, init, eta, prediction, scheduler: name } = request;
   const { num_train_timesteps: most = 1000 } = config.scheduler;
   if (!Number.isInteger(steps) || steps < 1 || steps > Number(most)) {
-    throw new RequestError("steps", `${steps} steps are not possible: use a whole number from 1 to ${most}`);
+    throw new RequestError("steps", `the number of steps must be a whole number from 1 to ${most}, not ${steps}`);
   }
   const start = stepsLeftOut(request);
   if (init && start >= steps) {

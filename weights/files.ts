@@ -85,7 +85,10 @@ export function readAt(file: Deno.FsFile, path: string, offset: number, into: Ui
     const read = file.readSync(into.subarray(done));
     if (read === null) {
       const missing = into.length - done;
-      throw new ModelFileError(path, `the file ends ${missing} bytes early: it became shorter while it was read`);
+      throw new ModelFileError(
+        path,
+        `the file became shorter while it was read, by this many bytes or more: ${missing}`,
+      );
     }
     done += read;
   }

@@ -152,7 +152,7 @@ function checkLayout(file: string, entries: readonly Entry[], dataBytes: number)
   }
   const end = previous?.end ?? 0;
   if (end > dataBytes) fail(`${end - dataBytes} of ${end} bytes of data are missing; the download may be incomplete`);
-  if (end < dataBytes) fail(`${dataBytes - end} bytes follow the last tensor`);
+  if (end < dataBytes) fail(`bytes that no tensor has follow the last one: ${dataBytes - end}`);
 }
 
 /**

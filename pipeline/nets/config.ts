@@ -120,7 +120,7 @@ class Reader {
     const value = this.value(key, []);
     if (!Array.isArray(value) || value.length === 0) this.fail(key, `is ${shown(value)}, not a list of whole numbers`);
     if (value.length > LIMITS.blocks) {
-      this.fail(key, `has ${value.length} entries; at most ${LIMITS.blocks} are supported`);
+      this.fail(key, `has a length of ${value.length}; at most ${LIMITS.blocks} is supported`);
     }
     return value.map((count) => this.#checked(key, most, count));
   }
@@ -141,7 +141,7 @@ class Reader {
   ): readonly number[] {
     const value = this.value(key, fallback);
     if (!Array.isArray(value)) return new Array<number>(length).fill(this.count(key, most, fallback));
-    if (value.length !== length) this.fail(key, `has ${value.length} entries for ${length} blocks`);
+    if (value.length !== length) this.fail(key, `has a length of ${value.length}, and there are ${length} blocks`);
     return this.counts(key, most);
   }
 
@@ -222,7 +222,9 @@ export function readUnetConfig(json: JsonObject): UnetConfig {
   for (const width of channels) read.divisor("norm_num_groups", width, groups);
   const blockTypes = (key: string, known: readonly string[]) => {
     const names = read.names(key);
-    if (names.length !== channels.length) read.fail(key, `has ${names.length} entries for ${channels.length} blocks`);
+    if (names.length !== channels.length) {
+      read.fail(key, `has a length of ${names.length}, and there are ${channels.length} blocks`);
+    }
     const unknown = names.find((name) => !known.includes(name));
     if (unknown !== undefined) read.fail(key, `names ${shown(unknown)}; supported are ${known.join(", ")}`);
     return names;

@@ -47,7 +47,7 @@ export function scheduleFor(config: SchedulerConfig, options: ScheduleOptions): 
   const shares = signalShares(settings);
   const { num_train_timesteps: most } = settings;
   if (!Number.isInteger(steps) || steps < 1 || steps > most) {
-    throw new RangeError(`${steps} steps are not possible: use a whole number from 1 to ${most}`);
+    throw new RangeError(`The number of steps must be a whole number from 1 to ${most}, not ${steps}`);
   }
   if (!Number.isInteger(start) || start < 0 || start >= steps) {
     throw new RangeError(`A run of ${steps} steps cannot start at step ${start}`);

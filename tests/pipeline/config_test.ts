@@ -46,7 +46,7 @@ Deno.test("heads and depths may differ from block to block, and the middle may b
 Deno.test("a UNet that is not supported is refused with the key and the value", () => {
   const up = ["UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "AttnUpBlock2D"];
   assertRefused(readUnetConfig, unet, [
-    [{ down_block_types: ["DownBlock2D"] }, "down_block_types has 1 entries for 4 blocks"],
+    [{ down_block_types: ["DownBlock2D"] }, "down_block_types has a length of 1, and there are 4 blocks"],
     [{ up_block_types: up }, 'up_block_types names "AttnUpBlock2D"; supported are UpBlock2D, CrossAttnUpBlock2D'],
     [{ down_block_types: [1, 2, 3, 4] }, "down_block_types is a list of 4, not a list of names"],
     [{ mid_block_type: "MidBlock" }, 'mid_block_type is "MidBlock"; supported is "UNetMidBlock2DCrossAttn"'],
@@ -54,7 +54,7 @@ Deno.test("a UNet that is not supported is refused with the key and the value", 
     [{ block_out_channels: [32, 64.5] }, "block_out_channels is 64.5, not a whole number above 0"],
     [{ layers_per_block: 0 }, "layers_per_block is 0, not a whole number above 0"],
     [{ norm_eps: "small" }, 'norm_eps is "small", not a number'],
-    [{ attention_head_dim: [1, 2] }, "attention_head_dim has 2 entries for 4 blocks"],
+    [{ attention_head_dim: [1, 2] }, "attention_head_dim has a length of 2, and there are 4 blocks"],
     [{ class_embed_type: "timestep" }, 'class_embed_type is "timestep"; supported is null'],
     [{ act_fn: "relu" }, 'act_fn is "relu"; supported is "silu", "swish"'],
     [{ up_block_types: ["", ...up.slice(1)] }, 'up_block_types names ""'],

@@ -64,8 +64,8 @@ const REJECTED: readonly (readonly [title: string, file: Uint8Array, words: stri
   ["a hole", safetensors({ a: A, b: entry([2], 12, 20) }, 20), '4 bytes before tensor "b" belong to no tensor'],
   ["not starting at 0", safetensors({ a: entry([2], 4, 12) }, 12), '4 bytes before tensor "a" belong to no tensor'],
   ["end before begin", safetensors({ a: entry([2], 8, 0) }, 8), "ends at byte 0, before it begins at 8"],
-  ["bytes after the last tensor", safetensors({ a: A }, 11), "3 bytes follow the last tensor"],
-  ["bytes after no tensor", safetensors({}, 1), "1 bytes follow the last tensor"],
+  ["bytes after the last tensor", safetensors({ a: A }, 11), "bytes that no tensor has follow the last one: 3"],
+  ["bytes after no tensor", safetensors({}, 1), "bytes that no tensor has follow the last one: 1"],
   ["bytes missing", safetensors({ a: A }, 5), "3 of 8 bytes of data are missing"],
   ["all bytes missing", safetensors({ a: A }), "8 of 8 bytes of data are missing"],
   ["shape larger than the bytes", tensor({ shape: [3] }), "a shape of 12 bytes, but 8 bytes of data"],
@@ -198,7 +198,11 @@ Deno.test("safetensors notices a file that shrinks while it is read", () => {
     using source = openSafetensors(path);
     Deno.truncateSync(path, Deno.statSync(path).size - 3);
     assertEquals(source.read("a").length, 8);
-    assertThrows(() => source.read("b"), ModelFileError, "the file ends 3 bytes early");
+    assertThrows(
+      () => source.read("b"),
+      ModelFileError,
+      "the file became shorter while it was read, by this many bytes or more: 3",
+    );
   });
 });
 

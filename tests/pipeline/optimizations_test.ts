@@ -5,10 +5,10 @@ import { AUTO, BASELINE, OPTIMIZATIONS, type Optimizations, PAPER } from "../../
 import { Ops } from "../../kernels/ops.ts";
 import { readUnetConfig } from "../../pipeline/nets/config.ts";
 import { Parameters } from "../../pipeline/nets/parameters.ts";
-import { embedTimesteps, prepareUnet, readUnet, unet } from "../../pipeline/nets/unet.ts";
+import { readUnet } from "../../pipeline/nets/unet.ts";
 import { BACKENDS } from "../kernels/harness.ts";
 import { openTinyModel } from "../tiny_model.ts";
-import { assertStage, channelMajor, readStages } from "./stages.ts";
+import { assertStage, readStages, recordTinyUnet } from "./stages.ts";
 
 /** Every preset; every optimization alone, on all shapes that it can run; and all of them so. */
 const CASES: readonly (readonly [name: string, on: Optimizations])[] = [
@@ -27,19 +27,7 @@ async function testBackend(t: Deno.TestContext, gpu: Gpu, backend: Backend): Pro
   for (const [name, on] of CASES) {
     await t.step(`${backend.name}: ${name}`, async () => {
       const ops = new Ops(gpu, backend, { optimizations: on });
-      const [context, timesteps, x] = [
-        ops.keep({ batch: 2, channels: 32, height: 77, width: 1 }, "context"),
-        ops.keep({ batch: 1, channels: 32, height: 1, width: 1 }, "timesteps"),
-        ops.keep({ batch: 2, channels: 4, height: 16, width: 16 }, "sample"),
-      ];
-      ops.write(context, channelMajor(golden.get("unet.context")!));
-      ops.write(timesteps, embedTimesteps(weights.config, [981]));
-      ops.write(x, golden.get("unet.sample")!.data);
-      const [step, out] = [ops.buffer(1, "step", "u32"), ops.keep(x, "output")];
-      const program = ops.record(() => {
-        const conditions = prepareUnet(ops, weights, { timesteps, step, context });
-        ops.copy(unet(ops, weights, x, conditions), out);
-      });
+      const { program, out } = recordTinyUnet(ops, weights, { golden, timestep: 981 });
       program.run();
       assertStage(name, await ops.read(out), golden.get("unet.out.t981")!.data);
       const kernels = (await program.profile()).flatMap(({ work }) => work?.kernels ?? []);

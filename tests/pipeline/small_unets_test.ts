@@ -4,14 +4,14 @@ import { Ops } from "../../kernels/ops.ts";
 import { checkModel } from "../../pipeline/check_model.ts";
 import { readUnetConfig } from "../../pipeline/nets/config.ts";
 import { Parameters } from "../../pipeline/nets/parameters.ts";
-import { embedTimesteps, prepareUnet, readUnet, unet } from "../../pipeline/nets/unet.ts";
+import { readUnet } from "../../pipeline/nets/unet.ts";
 import { openFiles } from "../../weights/mod.ts";
 import { readGolden } from "../golden.ts";
 import { BACKENDS } from "../kernels/harness.ts";
 import { openTinyModel, TOKENIZER } from "../tiny_model.ts";
 import { tinyCheckpoint } from "../weights/ldm_checkpoint.ts";
 import { withFile } from "../weights/safetensors_bytes.ts";
-import { ALLOWED, assertStage, channelMajor, readStages } from "./stages.ts";
+import { ALLOWED, assertStage, readStages, recordTinyUnet } from "./stages.ts";
 
 /** UNets with one residual block a level (BK-SDM, arXiv 2305.15798): as they are, without a middle, and of three levels. */
 const SMALL = ["tiny-bk-base", "tiny-bk-small", "tiny-bk-tiny"] as const;
@@ -24,19 +24,7 @@ for (const name of SMALL) {
       checkModel(model);
       const ops = new Ops(gpu, backend);
       const weights = readUnet(new Parameters(ops, model.parts.unet), readUnetConfig(model.config.unet));
-      const golden = readStages();
-      const [context, timesteps, x] = [
-        ops.keep({ batch: 2, channels: 32, height: 77, width: 1 }, "context"),
-        ops.keep({ batch: 1, channels: 32, height: 1, width: 1 }, "timesteps"),
-        ops.keep({ batch: 2, channels: 4, height: 16, width: 16 }, "sample"),
-      ];
-      ops.write(context, channelMajor(golden.get("unet.context")!));
-      ops.write(timesteps, embedTimesteps(weights.config, [481]));
-      ops.write(x, golden.get("unet.sample")!.data);
-      const [step, out] = [ops.buffer(1, "step", "u32"), ops.keep(x, "output")];
-      const program = ops.record(() => {
-        ops.copy(unet(ops, weights, x, prepareUnet(ops, weights, { timesteps, step, context })), out);
-      });
+      const { program, out } = recordTinyUnet(ops, weights, { golden: readStages(), timestep: 481 });
       program.run();
       const want = readGolden(`fixtures/${name}/cases.safetensors`).get("out.t481")!.data;
       assertStage(name, await ops.read(out), want, ALLOWED.unet);

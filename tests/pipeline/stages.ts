@@ -3,8 +3,9 @@
  * @module
  */
 import { assert, assertEquals } from "@std/assert";
-import { chooseBackends, Gpu } from "../../kernels/mod.ts";
+import { chooseBackends, Gpu, type Program, type Tensor } from "../../kernels/mod.ts";
 import { Ops } from "../../kernels/ops.ts";
+import { embedTimesteps, prepareUnet, unet, type UnetWeights } from "../../pipeline/nets/unet.ts";
 import { type Golden, readGolden } from "../golden.ts";
 
 /** Relative error that float32 kernels may have behind a block, and at the end of the UNet. */
@@ -20,6 +21,27 @@ export async function withOps(test: (ops: Ops) => Promise<void>): Promise<void> 
   await using gpu = await Gpu.open();
   await test(new Ops(gpu, (await chooseBackends(gpu)).exact));
   await gpu.finish();
+}
+
+/** Records the tiny UNet on the context and sample of `golden`, and where its output will be. */
+export function recordTinyUnet(
+  ops: Ops,
+  weights: UnetWeights,
+  { golden, timestep }: { readonly golden: ReadonlyMap<string, Golden>; readonly timestep: number },
+): { readonly program: Program; readonly out: Tensor } {
+  const [context, timesteps, x] = [
+    ops.keep({ batch: 2, channels: 32, height: 77, width: 1 }, "context"),
+    ops.keep({ batch: 1, channels: 32, height: 1, width: 1 }, "timesteps"),
+    ops.keep({ batch: 2, channels: 4, height: 16, width: 16 }, "sample"),
+  ];
+  ops.write(context, channelMajor(golden.get("unet.context")!));
+  ops.write(timesteps, embedTimesteps(weights.config, [timestep]));
+  ops.write(x, golden.get("unet.sample")!.data);
+  const [step, out] = [ops.buffer(1, "step", "u32"), ops.keep(x, "output")];
+  const program = ops.record(() => {
+    ops.copy(unet(ops, weights, x, prepareUnet(ops, weights, { timesteps, step, context })), out);
+  });
+  return { program, out };
 }
 
 /** Values as our tensors have them: `[batch, tokens, width]` becomes `[batch, width, tokens]`, images stay. */

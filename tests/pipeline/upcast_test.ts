@@ -4,12 +4,12 @@ import { Gpu } from "../../kernels/mod.ts";
 import { Ops } from "../../kernels/ops.ts";
 import { readUnetConfig } from "../../pipeline/nets/config.ts";
 import { Parameters } from "../../pipeline/nets/parameters.ts";
-import { embedTimesteps, prepareUnet, readUnet, unet } from "../../pipeline/nets/unet.ts";
+import { readUnet } from "../../pipeline/nets/unet.ts";
 import type { TensorSource } from "../../weights/mod.ts";
 import { readGolden } from "../golden.ts";
 import { HALF_BACKEND } from "../kernels/harness.ts";
 import { openTinyModel } from "../tiny_model.ts";
-import { assertStage, channelMajor } from "./stages.ts";
+import { assertStage, recordTinyUnet } from "./stages.ts";
 
 const golden = readGolden("fixtures/tiny-sd2/cases.safetensors");
 
@@ -38,18 +38,7 @@ async function predict(gpu: Gpu, backend: Backend, source: TensorSource, upcast:
     new Parameters(ops, source),
     readUnetConfig({ ...model.config.unet, upcast_attention: upcast }),
   );
-  const [context, timesteps, x] = [
-    ops.keep({ batch: 2, channels: 32, height: 77, width: 1 }, "context"),
-    ops.keep({ batch: 1, channels: 32, height: 1, width: 1 }, "timesteps"),
-    ops.keep({ batch: 2, channels: 4, height: 16, width: 16 }, "sample"),
-  ];
-  ops.write(context, channelMajor(golden.get("unet.context")!));
-  ops.write(timesteps, embedTimesteps(weights.config, [481]));
-  ops.write(x, golden.get("unet.sample")!.data);
-  const [step, out] = [ops.buffer(1, "step", "u32"), ops.keep(x, "output")];
-  const program = ops.record(() => {
-    ops.copy(unet(ops, weights, x, prepareUnet(ops, weights, { timesteps, step, context })), out);
-  });
+  const { program, out } = recordTinyUnet(ops, weights, { golden, timestep: 481 });
   program.run();
   const values = await ops.read(out);
   program.dispose();

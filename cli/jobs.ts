@@ -5,7 +5,7 @@
 import { basename, dirname, join, resolve } from "@std/path";
 import { UsageError } from "./errors.ts";
 import { destinationOf, infoOf, type Places } from "./files.ts";
-import { checkFileName, type Clash, fillIn, findClash, type NamedFiles, readTemplate } from "./names.ts";
+import { checkFileName, type Clash, countersOf, fillIn, findClash, type NamedFiles, readTemplate } from "./names.ts";
 import type { OptionValues } from "./options.ts";
 import type { Spec } from "./request.ts";
 import { LAST_SEED } from "./values.ts";
@@ -76,7 +76,7 @@ export function* jobsOf(item: Series | Failure): Generator<Job | Failure> {
   if (isFailure(item)) return yield item;
   const { spec, line, replaces } = item;
   for (let offset = 0; offset < spec.values.count; offset++) {
-    const counters = { index: item.index + offset, seed: item.seed + BigInt(offset) };
+    const counters = countersOf(item, offset);
     yield { ...counters, spec, line, name: fillIn(item.pattern, counters), replaces };
   }
 }
@@ -161,7 +161,7 @@ function orElse(find: () => string, otherwise: string): string {
 
 function describeClash({ one, other }: Clash<Wanted>): string {
   const [[first, offset], [second, secondOffset]] = [one, other];
-  const name = fillIn(second.written, { index: second.index + secondOffset, seed: second.seed + BigInt(secondOffset) });
+  const name = fillIn(second.written, countersOf(second, secondOffset));
   const [a, b] = [describeWho(first, offset), describeWho(second, secondOffset)];
   if (typeof first.who === "string" || typeof second.who === "string") {
     return `${a} and ${b} are the same file, ${name}: name another`;

@@ -163,6 +163,7 @@ function nameOf(files: NamedFiles, offset: number): string {
   return fillIn(files.pattern, countersOf(files, offset));
 }
 
-function countersOf({ index, seed }: Counters, offset: number): Counters {
+/** The counters of the picture that comes `offset` after the first. */
+export function countersOf({ index, seed }: Counters, offset: number): Counters {
   return { index: index + offset, seed: seed + BigInt(offset) };
 }

@@ -116,7 +116,7 @@ function checkEncoder({ parts: { vae } }: Model): void {
 function createSchedule({ config, defaults }: Model, request: Request): Schedule {
   const { steps, init, eta, prediction, scheduler: name } = request;
   const { num_train_timesteps: most = 1000 } = config.scheduler;
-  if (!Number.isInteger(steps) || steps < 1 || steps > Number(most)) {
+  if (steps > Number(most)) {
     throw new RequestError("steps", `the number of steps must be a whole number from 1 to ${most}, not ${steps}`);
   }
   const start = stepsLeftOut(request);

@@ -42,7 +42,8 @@ interface Half {
  * Records the decoder: latents divided by the scaling factor to pictures, values about -1 to 1. Without tiles it reads
  * `latent` itself and asks for no values.
  *
- * @throws {GpuMemoryError} when the GPU cannot bind what the whole picture needs, and `tiling` is off.
+ * @throws {GpuMemoryError} when the GPU cannot bind what the whole picture needs and `tiling` is off, or not even what
+ * the smallest tile needs.
  */
 export async function recordDecoder(
   ops: Ops,
@@ -59,7 +60,8 @@ export async function recordDecoder(
 /**
  * Records the encoder for latents of `size`: pictures, -1 to 1, to moments as {@link encode} gives them.
  *
- * @throws {GpuMemoryError} when the GPU cannot bind what the whole picture needs, and `tiling` is off.
+ * @throws {GpuMemoryError} when the GPU cannot bind what the whole picture needs and `tiling` is off, or not even what
+ * the smallest tile needs.
  */
 export async function recordEncoder(
   ops: Ops,

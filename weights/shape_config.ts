@@ -87,6 +87,7 @@ export function configOfShapes(parts: ByPart<{ readonly tensors: Tensors }>): Mo
     scheduler: base.scheduler,
   };
 }
+
 /** Without the sizes whose tensors are missing: with those of the version they can be asked for by name. */
 function found(sizes: JsonObject): JsonObject {
   return Object.fromEntries(Object.entries(sizes).filter(([, size]) => size !== undefined));

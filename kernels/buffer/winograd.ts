@@ -13,7 +13,7 @@ import { reading, readingScalars, singles, writing } from "./layout.ts";
 
 const THREADS = 128;
 
-/** See {@link Backend.winogradWeights}: a thread owns one filter. */
+/** See {@link Winograd.weights}: a thread owns one filter. */
 export function winogradWeights(weights: Tensor, points: Tensor, firstOutput: number): Launch {
   const channels = weights.channels / 9;
   const rows = points.channels / (PATCH * PATCH);
@@ -72,7 +72,7 @@ let d${i}_0 = left${i}; let d${i}_5 = right${i};
 ${unroll(4, (j) => `let d${i}_${j + 1} = middle${i}[${j}];`)}`);
 }
 
-/** See {@link Backend.winogradInput}. */
+/** See {@link Winograd.input}. */
 export function winogradInput(spec: WinogradInputSpec): Launch {
   const { x, points, window, firstRow } = spec;
   const quads = window.upsample === 1 && window.inputWidth % 4 === 0 && window.pad === 1;
@@ -113,7 +113,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
 }
 
 /**
- * See {@link Backend.winogradOutput}.
+ * See {@link Winograd.output}.
  *
  * @throws {RangeError} when the output's width is not a multiple of four: rows are stored four pixels at a time.
  */

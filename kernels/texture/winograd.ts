@@ -23,7 +23,7 @@ function storePoints(value: string, slice: string, column: string): string {
   );
 }
 
-/** See {@link Backend.winogradWeights}: a lane owns one output and four inputs. */
+/** See {@link Winograd.weights}: a lane owns one output and four inputs. */
 export function winogradWeights(weights: Tensor, points: Tensor, firstOutput: number): Launch {
   const slices = points.channels / 4 / (PATCH * PATCH);
   const body = `
@@ -51,7 +51,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   });
 }
 
-/** See {@link Backend.winogradInput}. */
+/** See {@link Winograd.input}. */
 export function winogradInput(spec: WinogradInputSpec): Launch {
   const { x, points, window, firstRow } = spec;
   const body = `
@@ -97,7 +97,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   });
 }
 
-/** See {@link Backend.winogradOutput}. */
+/** See {@link Winograd.output}. */
 export function winogradOutput(spec: WinogradOutputSpec): Launch {
   const { points, out, firstRow } = spec;
   const slices = Math.ceil(out.channels / 4);

@@ -40,13 +40,13 @@ export function openTimings(path: string, notice: (text: string) => void): Timin
 }
 
 /** All that decides how fast a kernel is, as far as a program can find it out. */
-function describeMachine({ description, vendor, architecture }: AdapterInfo): string {
+function describeMachine({ description, vendor, architecture, webgpu }: AdapterInfo): string {
   const driver = readDriver();
   return [
     `${description}, vendor ${vendor}`,
     ...(architecture ? [`architecture ${architecture}`] : []),
     ...(driver ? [`driver ${driver}`] : []),
-    `Deno ${Deno.version.deno}`,
+    webgpu,
     `denoise ${VERSION}`,
   ].join(", ");
 }

@@ -2,7 +2,9 @@
  * Opening a WebGPU device: which adapter, which limits and features, what to say when there is none.
  * @module
  */
+import { DAWN_VERSION, hold, openDawn } from "./dawn.ts";
 import { NoGpuError } from "./errors.ts";
+import { type Dialect, NAGA, TINT } from "./dialect.ts";
 
 /** What is known of the adapter. */
 export interface AdapterInfo {
@@ -14,7 +16,24 @@ export interface AdapterInfo {
   readonly architecture: string;
   /** Whether it runs on the CPU. */
   readonly software: boolean;
+  /** Which WebGPU runs it, with its version, such as `Dawn 0.6.2`. */
+  readonly webgpu: string;
 }
+
+/** A product of matrices that a subgroup computes at once: `[m, k]` times `[k, n]`. */
+export interface MatrixShape {
+  readonly m: number;
+  readonly n: number;
+  readonly k: number;
+}
+
+/** The implementations of WebGPU that there are. */
+export const PROVIDERS = ["deno", "dawn"] as const;
+
+/** One of {@link PROVIDERS}: Deno's own, or Dawn. */
+export type ProviderName = (typeof PROVIDERS)[number];
+
+const MATRICES = "chromium-experimental-subgroup-matrix";
 
 const INSTALL = "No usable GPU was found: Deno's WebGPU needs a Vulkan, Metal or Direct3D 12 driver. " +
   "Install one: Debian and Ubuntu `apt-get install mesa-vulkan-drivers libvulkan1`, " +
@@ -35,7 +54,7 @@ export const LIMITS = [
 ] as const;
 
 /** Features that kernels can use where they exist. `subgroups` is not listed by Deno 2.9, yet can be requested. */
-export const FEATURES = ["shader-f16", "timestamp-query", "subgroups"] as const;
+export const FEATURES = ["shader-f16", "timestamp-query", "subgroups", MATRICES] as const;
 
 /** What to ask an adapter for; by default all that it has. */
 export interface DeviceOptions {
@@ -43,28 +62,100 @@ export interface DeviceOptions {
   readonly features?: readonly (typeof FEATURES)[number][];
   /** Limits to ask for, by name; what is not named stays at WebGPU's default. By default the adapter's {@link LIMITS}. */
   readonly limits?: Readonly<Record<string, number>>;
+  /** Which WebGPU opens it; default what `DENOISE_WEBGPU` names, or `deno`. */
+  readonly webgpu?: ProviderName;
+  /** The folder with Dawn's package, see {@link openDawn}; default `DENOISE_DAWN`. */
+  readonly dawn?: string;
+}
+
+/** An open device, and how the WebGPU that it is of differs from others. */
+export interface OpenDevice {
+  readonly device: GPUDevice;
+  readonly adapter: AdapterInfo;
+  /** What a subgroup multiplies at once: float16 matrices summed in float32, the largest first; often none. */
+  readonly matrices: readonly MatrixShape[];
+  readonly dialect: Dialect;
+  /** Whether waiting for the GPU blocks inside the call, as Deno's own WebGPU does, and not in the promise. */
+  readonly blocks: boolean;
 }
 
 /**
  * Opens the fastest adapter.
  *
- * @throws {NoGpuError} when there is no adapter or it refuses a device.
+ * @throws {NoGpuError} when there is no such WebGPU, no adapter, or it refuses a device.
  */
-export async function openDevice(options: DeviceOptions = {}): Promise<{ device: GPUDevice; adapter: AdapterInfo }> {
+export async function openDevice(options: DeviceOptions = {}): Promise<OpenDevice> {
   if (Deno.build.os === "linux") prepareLinux();
-  const adapter = await navigator.gpu?.requestAdapter({ powerPreference: "high-performance" }) ?? null;
-  if (adapter === null) throw new NoGpuError(INSTALL);
+  const provider = await openProvider(options);
+  const adapter = await provider.gpu?.requestAdapter({ powerPreference: "high-performance" }) ?? null;
+  if (adapter === null) throw new NoGpuError(provider.none);
   const { features = FEATURES, limits = Object.fromEntries(LIMITS.map((name) => [name, adapter.limits[name]])) } =
     options;
-  const listed = features.filter((name) => adapter.features.has(name));
+  const listed = features.filter((name) => adapter.features.has(name as GPUFeatureName));
   const hoped = features.filter((name) => name === "subgroups" || listed.includes(name));
   const device = await requestDevice(adapter, hoped, limits)
     .catch(() => requestDevice(adapter, listed, limits))
     .catch((cause) => {
       throw new NoGpuError(`The GPU ${adapter.info.description} refused a device`, { cause });
     });
-  const { description, vendor, architecture, isFallbackAdapter } = adapter.info;
-  return { device, adapter: { description, vendor, architecture, software: isFallbackAdapter } };
+  if (provider.name === "dawn") [adapter, device].forEach(hold);
+  const { description, vendor, architecture, isFallbackAdapter: software } = adapter.info;
+  const matrices = device.features.has(MATRICES as GPUFeatureName) ? matricesOf(adapter.info) : [];
+  const { dialect, webgpu, name } = provider;
+  return {
+    device,
+    adapter: { description, vendor, architecture, software, webgpu },
+    matrices,
+    dialect,
+    blocks: name === "deno",
+  };
+}
+
+interface Provider {
+  readonly name: ProviderName;
+  readonly webgpu: string;
+  readonly gpu: GPU | undefined;
+  readonly dialect: Dialect;
+  /** What to say when it has no adapter. */
+  readonly none: string;
+}
+
+async function openProvider(options: DeviceOptions): Promise<Provider> {
+  const webgpu: string = options.webgpu ?? Deno.env.get("DENOISE_WEBGPU") ?? "deno";
+  if (webgpu === "deno") {
+    return { name: webgpu, webgpu: `Deno ${Deno.version.deno}`, gpu: navigator.gpu, dialect: NAGA, none: INSTALL };
+  }
+  if (webgpu !== "dawn") {
+    throw new NoGpuError(`DENOISE_WEBGPU names no WebGPU: it can be ${PROVIDERS.join(" or ")}`);
+  }
+  const folder = options.dawn ?? Deno.env.get("DENOISE_DAWN");
+  if (folder === undefined) throw new NoGpuError("Dawn is not there: DENOISE_DAWN names no folder with its package");
+  return {
+    name: webgpu,
+    webgpu: `Dawn ${DAWN_VERSION}`,
+    gpu: await openDawn(folder),
+    dialect: TINT,
+    none:
+      "Dawn found no usable GPU: it needs a Vulkan, Metal or Direct3D 12 driver that is newer than Deno's own WebGPU " +
+      "does (Mesa 25 or later); without `--webgpu dawn` the program uses Deno's own",
+  };
+}
+
+/** What of an adapter's configurations multiplies float16 and sums float32. */
+function matricesOf(info: GPUAdapterInfo): readonly MatrixShape[] {
+  const { subgroupMatrixConfigs: configs = [] } = info as { readonly subgroupMatrixConfigs?: readonly MatrixConfig[] };
+  return Array.from(configs)
+    .filter(({ componentType, resultComponentType }) => componentType === "f16" && resultComponentType === "f32")
+    .map(({ M: m, N: n, K: k }) => ({ m, n, k }))
+    .sort((a, b) => b.m * b.n * b.k - a.m * a.n * a.k);
+}
+
+interface MatrixConfig {
+  readonly M: number;
+  readonly N: number;
+  readonly K: number;
+  readonly componentType: string;
+  readonly resultComponentType: string;
 }
 
 function requestDevice(

@@ -2,7 +2,8 @@
  * The GPU: memory, pipelines, transfers and errors. Only this file and device.ts touch WebGPU.
  * @module
  */
-import { type AdapterInfo, type DeviceOptions, openDevice } from "./device.ts";
+import { type AdapterInfo, type DeviceOptions, type MatrixShape, type OpenDevice, openDevice } from "./device.ts";
+import type { Dialect } from "./dialect.ts";
 import { GpuFailedError, GpuMemoryError } from "./errors.ts";
 import type { Kernel } from "./kernel.ts";
 import { Scratch } from "./scratch.ts";
@@ -31,10 +32,14 @@ const LARGEST_SIDE = 16384;
 export class Gpu implements AsyncDisposable {
   /** What it runs on. */
   readonly adapter: AdapterInfo;
+  /** What a subgroup multiplies at once: float16 matrices summed in float32, the largest first; often none. */
+  readonly matrices: readonly MatrixShape[];
   /** @ignore */
   readonly device: GPUDevice;
   /** @ignore */
   readonly scratch: Scratch<Resource> = new Scratch<Resource>(this);
+  readonly #dialect: Dialect;
+  readonly #blocks: boolean;
   #resources = new Map<Memory, Resource>();
   #pipelines = new Map<string, GPUComputePipeline>();
   /** What the device still has to answer. */
@@ -46,9 +51,12 @@ export class Gpu implements AsyncDisposable {
   #failure: Error | undefined;
   #lost = false;
 
-  private constructor(device: GPUDevice, adapter: AdapterInfo) {
+  private constructor({ device, adapter, matrices, dialect, blocks }: OpenDevice) {
+    this.matrices = matrices;
     this.device = device;
     this.adapter = adapter;
+    this.#dialect = dialect;
+    this.#blocks = blocks;
     device.addEventListener("uncapturederror", (event) => {
       event.preventDefault();
       this.#fail((event as GPUUncapturedErrorEvent).error);
@@ -66,8 +74,7 @@ export class Gpu implements AsyncDisposable {
    * @throws {NoGpuError} when there is none.
    */
   static async open(options?: DeviceOptions): Promise<Gpu> {
-    const { device, adapter } = await openDevice(options);
-    return new Gpu(device, adapter);
+    return new Gpu(await openDevice(options));
   }
 
   /** Most bytes of GPU memory held at once. */
@@ -88,7 +95,7 @@ export class Gpu implements AsyncDisposable {
   }
 
   #fail(error: GPUError): void {
-    this.#failure ??= error instanceof GPUOutOfMemoryError
+    this.#failure ??= error.constructor.name === "GPUOutOfMemoryError"
       ? new GpuMemoryError(`Out of GPU memory with ${megabytes(this.#bytes)} in use: ${error.message}`)
       : new GpuFailedError(`The GPU refused a command: ${error.message}`);
   }
@@ -196,10 +203,12 @@ export class Gpu implements AsyncDisposable {
     if (data.byteLength > resource.bytes) {
       throw new RangeError(`${data.byteLength} bytes do not fit into the ${resource.bytes} of ${memory.label}`);
     }
-    if ("buffer" in resource) this.device.queue.writeBuffer(resource.buffer, 0, data);
+    // Dawn divides by zero when it is given an array of float16, so it is given bytes.
+    const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+    if ("buffer" in resource) this.device.queue.writeBuffer(resource.buffer, 0, bytes);
     else if (layout.kind === "texture") {
       const bytesPerRow = layout.width * texelBytes(layout.format);
-      this.device.queue.writeTexture({ texture: resource.texture }, data, { bytesPerRow }, [
+      this.device.queue.writeTexture({ texture: resource.texture }, bytes, { bytesPerRow }, [
         layout.width,
         layout.height,
       ]);
@@ -264,7 +273,7 @@ export class Gpu implements AsyncDisposable {
     if (!pipeline) {
       const started = performance.now();
       this.device.pushErrorScope("validation");
-      const module = this.device.createShaderModule({ label: kernel.name, code: kernel.wgsl });
+      const module = this.device.createShaderModule({ label: kernel.name, code: this.#dialect(kernel.wgsl) });
       pipeline = this.device.createComputePipeline({
         label: kernel.name,
         layout: "auto",
@@ -292,13 +301,19 @@ export class Gpu implements AsyncDisposable {
   }
 
   /**
-   * Waits until all submitted work is done. Costs at least 10 ms in Deno, however little the work.
+   * Waits until all work that was submitted before the call is done. Costs at least 10 ms with Deno's own WebGPU, however
+   * little the work.
    *
+   * @returns when it was done, as `performance.now()` counts.
    * @throws {GpuFailedError | GpuMemoryError} what the device reported meanwhile.
    */
-  async finish(): Promise<void> {
-    await this.device.queue.onSubmittedWorkDone();
+  async finish(): Promise<number> {
+    const finished = this.device.queue.onSubmittedWorkDone();
+    // Deno's own waits for the GPU inside the call and sleeps 10 ms inside the await.
+    const called = performance.now();
+    await finished;
     this.check();
+    return this.#blocks ? called : performance.now();
   }
 
   /** Gives all memory back and closes the device. */

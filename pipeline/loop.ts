@@ -215,14 +215,14 @@ export async function* runSteps(run: Steps): AsyncGenerator<StepEvent & { readon
 
   let state = isRead(0) ? await loop.state() : [];
   let previous = performance.now();
-  for (let running = submit(Infinity), done = 0; running > 0;) {
-    // Deno waits for the GPU inside the call and sleeps 10 ms inside the await: the next steps are submitted between.
+  let milliseconds = Infinity;
+  for (let running = submit(milliseconds), done = 0; running > 0;) {
+    // The next steps are submitted before these are waited for, so that the GPU always has some.
     const finished = gpu.finish();
-    const now = performance.now();
-    const milliseconds = (now - previous) / running;
     const shown = isRead(submitted);
     let next = shown ? 0 : submit(milliseconds);
-    await finished;
+    const now = await finished;
+    milliseconds = (now - previous) / running;
     done += running;
     const before = state;
     if (shown) state = await loop.state();

@@ -69,7 +69,7 @@ const REPORT: BenchReport = {
   version: "1.2.3",
   deno: "2.9.6",
   driver: "580.1",
-  adapter: { description: 'Card <"A&B">', vendor: "", architecture: "", software: false },
+  adapter: { description: 'Card <"A&B">', vendor: "", architecture: "", software: false, webgpu: "Deno 2.9.6" },
   model: "sd14",
   width: 512,
   height: 512,

@@ -65,7 +65,7 @@ Deno.test("caches are measured; a file that is linked to is counted once", () =>
   }));
 
 Deno.test("advice is given for what is wrong or slow, and only then", () => {
-  const adapter = { description: "Card", vendor: "", architecture: "", software: false };
+  const adapter = { description: "Card", vendor: "", architecture: "", software: false, webgpu: "Deno 2.9.6" };
   const caches = [{ owner: "denoise", folder: "/", bytes: 0 }] as const;
   const found = { schema: 1, version: "1", deno: "2.9.0", adapter, ...HEALTHY, models: [], caches } as const;
   assertEquals(adviseOn(found), []);

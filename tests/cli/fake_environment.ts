@@ -154,7 +154,13 @@ function fakePipeline(world: FakeWorld, reach: (stage: Stage) => void): Pipeline
     Gpu: {
       open() {
         reach("openGpu");
-        const adapter = { description: "Fake", vendor: "none", architecture: "none", software: true };
+        const adapter = {
+          description: "Fake",
+          vendor: "none",
+          architecture: "none",
+          software: true,
+          webgpu: "Deno 2.9.6",
+        };
         return Promise.resolve({ ...disposed, adapter });
       },
     },

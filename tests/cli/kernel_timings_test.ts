@@ -3,7 +3,7 @@ import { join } from "@std/path";
 import { openTimings, selectionOf } from "../../cli/kernel_timings.ts";
 import { fakeEnvironment } from "./fake_environment.ts";
 
-const RADEON = { description: "Radeon", vendor: "4098", architecture: "rdna-3", software: false };
+const RADEON = { description: "Radeon", vendor: "4098", architecture: "rdna-3", software: false, webgpu: "Deno 2.9.6" };
 const TIMES = new Map([["a", { direct: 1.5, Winograd: null }]]);
 
 /** Calls `test` with a file in a folder that does not exist yet, and what was said of it. */

@@ -78,7 +78,7 @@ Deno.test("--json prints one document about the picture", () =>
       rng: "cpu",
       precision: "auto",
       kernels: AUTO,
-      adapter: { description: "Fake", vendor: "none", architecture: "none", software: true },
+      adapter: { description: "Fake", vendor: "none", architecture: "none", software: true, webgpu: "Deno 2.9.6" },
       peakBytes: 4096,
     });
     assertEquals(Object.keys(timings), ["load", "text", "denoise", "decode", "total"]);

@@ -8,7 +8,7 @@ import { BACKENDS } from "./harness.ts";
 
 const OPERATION = { operation: "sum 4", elements: "f32", flops: 4, bytes: 16 };
 const FAST = kernel({ name: "fast", ports: [], sizes: {}, body: "", workgroups: [1, 1, 1] });
-const ADAPTER = { description: "Radeon", vendor: "4098", architecture: "", software: false };
+const ADAPTER = { description: "Radeon", vendor: "4098", architecture: "", software: false, webgpu: "Deno 2.9.6" };
 
 /** Keeps what it would have timed. */
 class FakeSelection extends Selection {

@@ -17,9 +17,27 @@ import {
 import type { Memory } from "../../kernels/tensor.ts";
 import { openFakeGpu } from "./fake_device.ts";
 
-const RADEON: AdapterInfo = { description: "Radeon", vendor: "4098", architecture: "rdna-3", software: false };
-const LLVMPIPE: AdapterInfo = { description: "llvmpipe (LLVM 15)", vendor: "65541", architecture: "", software: true };
-const H100: AdapterInfo = { description: "NVIDIA H100", vendor: "4318", architecture: "", software: false };
+const RADEON: AdapterInfo = {
+  description: "Radeon",
+  vendor: "4098",
+  architecture: "rdna-3",
+  software: false,
+  webgpu: "Deno 2.9.6",
+};
+const LLVMPIPE: AdapterInfo = {
+  description: "llvmpipe (LLVM 15)",
+  vendor: "65541",
+  architecture: "",
+  software: true,
+  webgpu: "Deno 2.9.6",
+};
+const H100: AdapterInfo = {
+  description: "NVIDIA H100",
+  vendor: "4318",
+  architecture: "",
+  software: false,
+  webgpu: "Deno 2.9.6",
+};
 
 function way(kernels: string, bytes = 16): Way {
   const memory: Memory = { layout: { kind: "buffer", element: "f32", stride: 4, bytes }, label: "x", kept: true };

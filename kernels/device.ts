@@ -74,6 +74,8 @@ export interface OpenDevice {
   readonly adapter: AdapterInfo;
   /** What a subgroup multiplies at once: float16 matrices summed in float32, the largest first; often none. */
   readonly matrices: readonly MatrixShape[];
+  /** Lanes of every subgroup; undefined where they differ. */
+  readonly subgroupSize: number | undefined;
   readonly dialect: Dialect;
   /** Whether waiting for the GPU blocks inside the call, as Deno's own WebGPU does, and not in the promise. */
   readonly blocks: boolean;
@@ -101,11 +103,13 @@ export async function openDevice(options: DeviceOptions = {}): Promise<OpenDevic
   if (provider.name === "dawn") [adapter, device].forEach(hold);
   const { description, vendor, architecture, isFallbackAdapter: software } = adapter.info;
   const matrices = device.features.has(MATRICES as GPUFeatureName) ? matricesOf(adapter.info) : [];
+  const { subgroupMinSize: least, subgroupMaxSize: most } = adapter.info as SubgroupSizes;
   const { dialect, webgpu, name } = provider;
   return {
     device,
     adapter: { description, vendor, architecture, software, webgpu },
     matrices,
+    subgroupSize: least === most ? most : undefined,
     dialect,
     blocks: name === "deno",
   };
@@ -148,6 +152,11 @@ function matricesOf(info: GPUAdapterInfo): readonly MatrixShape[] {
     .filter(({ componentType, resultComponentType }) => componentType === "f16" && resultComponentType === "f32")
     .map(({ M: m, N: n, K: k }) => ({ m, n, k }))
     .sort((a, b) => b.m * b.n * b.k - a.m * a.n * a.k);
+}
+
+interface SubgroupSizes {
+  readonly subgroupMinSize?: number;
+  readonly subgroupMaxSize?: number;
 }
 
 interface MatrixConfig {

@@ -34,6 +34,8 @@ export class Gpu implements AsyncDisposable {
   readonly adapter: AdapterInfo;
   /** What a subgroup multiplies at once: float16 matrices summed in float32, the largest first; often none. */
   readonly matrices: readonly MatrixShape[];
+  /** Lanes of every subgroup; undefined where they differ, or nobody tells. */
+  readonly subgroupSize: number | undefined;
   /** @ignore */
   readonly device: GPUDevice;
   /** @ignore */
@@ -51,8 +53,9 @@ export class Gpu implements AsyncDisposable {
   #failure: Error | undefined;
   #lost = false;
 
-  private constructor({ device, adapter, matrices, dialect, blocks }: OpenDevice) {
+  private constructor({ device, adapter, matrices, subgroupSize, dialect, blocks }: OpenDevice) {
     this.matrices = matrices;
+    this.subgroupSize = subgroupSize;
     this.device = device;
     this.adapter = adapter;
     this.#dialect = dialect;
@@ -281,7 +284,10 @@ export class Gpu implements AsyncDisposable {
       });
       this.#pend(
         this.device.popErrorScope().then((error) => {
-          if (error) this.#failure ??= new GpuFailedError(`Kernel ${kernel.name} was refused: ${error.message}`);
+          // It says more than what followed from it.
+          if (error && !this.#lost) {
+            this.#failure = new GpuFailedError(`Kernel ${kernel.name} was refused: ${error.message}`);
+          }
         }),
       );
       this.#pipelines.set(kernel.wgsl, pipeline);

@@ -28,11 +28,13 @@ export async function chooseBackends(gpu: Gpu, selection?: Selection): Promise<B
 }
 
 /** The kernels that read buffers, as far as the device's features and limits allow them. */
-export function bufferBackends({ device: { features, limits } }: Gpu): Pick<Backends, "exact" | "half"> {
+export function bufferBackends(gpu: Gpu): Pick<Backends, "exact" | "half"> {
+  const { device: { features, limits }, matrices: [shape], subgroupSize: lanes } = gpu;
   const capabilities = {
     subgroups: features.has("subgroups" as GPUFeatureName),
     threads: limits.maxComputeInvocationsPerWorkgroup,
     workgroupBytes: limits.maxComputeWorkgroupStorageSize,
+    matrices: shape && lanes ? { shape, lanes } : undefined,
   };
   const half = features.has("shader-f16");
   const exact = bufferBackend({ ...capabilities, float16: half ? "storage" : "pairs" });

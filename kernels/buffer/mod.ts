@@ -2,12 +2,14 @@
  * The kernels for real GPUs: storage buffers and workgroup memory.
  * @module
  */
-import { type AttentionSpec, type Backend, productName } from "../backend.ts";
+import { type AttentionSpec, type Backend, productName, type ProductSpec } from "../backend.ts";
 import type { Way } from "../launch.ts";
 import { chooseFlashTile, flashAttention } from "./flash_attention.ts";
 import { groupNorm, groupNormSplit, splitPays } from "./group_norm.ts";
 import { layerNorm } from "./layer_norm.ts";
 import { bufferLayout, decode, encode, layoutOf, pack, quads, sampleColumns } from "./layout.ts";
+import { chooseMatrixCut } from "./matrix_cut.ts";
+import { matrixProduct, type MatrixUnit } from "./matrix_product.ts";
 import { product } from "./product.ts";
 import { softmax, softmaxRows } from "./softmax.ts";
 import { winogradInput, winogradOutput, winogradWeights } from "./winograd.ts";
@@ -25,6 +27,8 @@ export interface Capabilities {
    * own type. `arithmetic`: activations, and products where their error is small against that of float16 weights.
    */
   readonly float16: "pairs" | "storage" | "arithmetic";
+  /** What multiplies matrices of float16, if anything does. */
+  readonly matrices?: MatrixUnit | undefined;
 }
 
 /** What every WebGPU adapter offers. */
@@ -42,7 +46,10 @@ export function bufferBackend(capabilities: Capabilities = LEAST): Backend {
     encode,
     decode,
     pack: (weights) => pack(weights, float16 === "pairs" ? "f16 pair" : "f16"),
-    product: (spec) => [{ kernels: productName(spec), launches: () => product(spec, { half, workgroupBytes }) }],
+    product: (spec) => [
+      ...matrixWays(spec, capabilities),
+      { kernels: productName(spec), launches: () => product(spec, { half, workgroupBytes }) },
+    ],
     flashAttention: (spec) => flashWays(spec, capabilities),
     groupNorm: (spec) => [
       splitPays(spec)
@@ -56,13 +63,35 @@ export function bufferBackend(capabilities: Capabilities = LEAST): Backend {
     winograd: {
       // Rows of pixels are stored four at a time.
       fits: ({ outputWidth }) => outputWidth % 4 === 0,
-      // Measured on an H100.
-      pays: { channels: 128, tiles: 64 },
+      // Measured on an H100. Matrices are faster without it (H200), and what is not float16 is not worth a rule.
+      pays: { channels: capabilities.matrices ? Infinity : 128, tiles: 64 },
       weights: winogradWeights,
       input: winogradInput,
       output: winogradOutput,
     },
   };
+}
+
+/** Channels below which most of a tile would multiply zeros. */
+const LEAST_MATRIX_CHANNELS = 16;
+
+/** Products on matrices, where both operands are float16 and enough of each matrix is filled. */
+function matrixWays(spec: ProductSpec, { matrices: unit, float16, workgroupBytes }: Capabilities): readonly Way[] {
+  const { a, b, out, m, k, window, batch, activation, softmax } = spec;
+  if (!unit || softmax || k < LEAST_MATRIX_CHANNELS) return [];
+  if (float16 !== "arithmetic" || [a, b].some((x) => layoutOf(x).element !== "f16")) return [];
+  const geglu = activation === "geglu";
+  const cut = chooseMatrixCut({
+    m: geglu ? 2 * m : m,
+    n: batch ? spec.n : layoutOf(out).stride,
+    k: k * (window ? window.size ** 2 : 1),
+    batches: batch ? batch.outer * batch.inner : 1,
+    splittable: !batch && !geglu,
+    geglu,
+    unit,
+    workgroupBytes,
+  });
+  return cut ? [{ kernels: `${productName(spec)} on matrices`, launches: () => matrixProduct(spec, cut) }] : [];
 }
 
 /** Flash attention where the head's width and the workgroup's memory allow it; in float16 where all operands are. */

@@ -26,7 +26,18 @@ import {
   WINDOW_TEXT,
 } from "./product_tiles.ts";
 
-function batchSizes(batch: ProductBatch): Record<string, number> {
+/** WGSL of where product `z` of a batch begins in each operand. */
+export const OFFSETS_TEXT = `
+struct Offsets { a_row: i32, a_quad: i32, b_row: i32, b_quad: i32, out_row: i32, out_quad: i32 }
+fn offsets(z: i32) -> Offsets {
+  let o = z / size.inner; let i = z % size.inner;
+  return Offsets(
+    o * size.a_outer_rows + i * size.a_inner_rows, o * size.a_outer_quads + i * size.a_inner_quads,
+    o * size.b_outer_rows + i * size.b_inner_rows, o * size.b_outer_quads + i * size.b_inner_quads,
+    o * size.out_outer_rows + i * size.out_inner_rows, o * size.out_outer_quads + i * size.out_inner_quads);
+}`;
+
+export function batchSizes(batch: ProductBatch): Record<string, number> {
   const sizes: Record<string, number> = { inner: batch.inner };
   for (const operand of ["a", "b", "out"] as const) {
     const [outer, inner] = batch[operand];
@@ -41,7 +52,7 @@ function batchSizes(batch: ProductBatch): Record<string, number> {
   return sizes;
 }
 
-function windowSizes(window: Window, input: Tensor, out: Tensor): Record<string, number> {
+export function windowSizes(window: Window, input: Tensor, out: Tensor): Record<string, number> {
   return {
     window: window.size,
     stride: window.stride,
@@ -124,11 +135,7 @@ function cutProduct(spec: ProductSpec, { tile, splits }: Cut): readonly Launch[]
   const quads = Math.ceil(n / 4);
   // A split product leaves its epilogue to the addition.
   const epilogue = split ? undefined : epilogueOf(spec);
-  const partial: Memory = {
-    layout: { kind: "buffer", element: "f32", stride: quads * 4, bytes: splits * spec.m * quads * 16 },
-    label: "partial sums",
-    kept: false,
-  };
+  const partial = partialSums(spec, splits, quads);
   const ragged = spec.k % tile.depth !== 0;
   const type = tile.half ? "f16" : "f32";
   const loaders = [
@@ -137,14 +144,7 @@ function cutProduct(spec: ProductSpec, { tile, splits }: Cut): readonly Launch[]
   ];
   const each = (part: keyof Loader) => loaders.map((loader) => loader[part]).join("\n");
   const body = `
-struct Offsets { a_row: i32, a_quad: i32, b_row: i32, b_quad: i32, out_row: i32, out_quad: i32 }
-fn offsets(z: i32) -> Offsets {
-  let o = z / size.inner; let i = z % size.inner;
-  return Offsets(
-    o * size.a_outer_rows + i * size.a_inner_rows, o * size.a_outer_quads + i * size.a_inner_quads,
-    o * size.b_outer_rows + i * size.b_inner_rows, o * size.b_outer_quads + i * size.b_inner_quads,
-    o * size.out_outer_rows + i * size.out_inner_rows, o * size.out_outer_quads + i * size.out_inner_quads);
-}
+${OFFSETS_TEXT}
 ${tileText(tile)}
 ${window ? WINDOW_TEXT : ""}
 @compute @workgroup_size(${32 * tile.rows * tile.columns})
@@ -220,8 +220,17 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   return split ? [main, addParts(spec, partial, splits, quads)] : [main];
 }
 
+/** Memory of a split product's parts, `[splits, m, quads]` of four sums each. */
+export function partialSums({ m }: ProductSpec, splits: number, quads: number): Memory {
+  return {
+    layout: { kind: "buffer", element: "f32", stride: quads * 4, bytes: splits * m * quads * 16 },
+    label: "partial sums",
+    kept: false,
+  };
+}
+
 /** Adds up the parts of a split product and does what its epilogue would have done. */
-function addParts(spec: ProductSpec, partial: Memory, splits: number, quads: number): Launch {
+export function addParts(spec: ProductSpec, partial: Memory, splits: number, quads: number): Launch {
   const { out, m } = spec;
   const epilogue = epilogueOf(spec);
   const sum = spec.bias ? `sum + ${epilogue.bias("row", "quad")}` : "sum";

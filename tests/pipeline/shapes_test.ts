@@ -3,6 +3,7 @@ import { GpuMemoryError } from "../../kernels/errors.ts";
 import type { Backend } from "../../kernels/backend.ts";
 import { Gpu } from "../../kernels/gpu.ts";
 import type { Operation, Way } from "../../kernels/launch.ts";
+import { bufferBackends } from "../../kernels/mod.ts";
 import { openRandomModel } from "../../pipeline/bench/sd14.ts";
 import { openModel } from "../../pipeline/model.ts";
 import { BACKENDS, type Bench, createBench, HALF_BACKEND, TakenOps } from "../kernels/harness.ts";
@@ -148,6 +149,7 @@ function unlessTooLarge(error: unknown): undefined {
 
 async function testCalls(backend: Backend, t: Deno.TestContext, { most, half }: { most: number; half: boolean }) {
   await using gpu = await Gpu.open();
+  if (half && gpu.matrices.length > 0) backend = bufferBackends(gpu).half;
   if (half && !gpu.device.features.has("shader-f16")) return;
   const ops = new WayOps(gpu, backend);
   const bench = createBench(ops);

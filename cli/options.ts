@@ -196,7 +196,7 @@ export const options = {
   "kernels": {
     value: "NAMES",
     help: "which of the paper's optimizations run: auto those that pay, paper all, baseline none; after commas those " +
-      "that run besides, of softmax, normalization, gelu, flash and winograd: baseline,flash,winograd",
+      "that run besides, of softmax, normalization, gelu, flash, winograd and matrices: baseline,flash,winograd",
     default: "auto",
     read: readOptimizations,
     scope: "model",

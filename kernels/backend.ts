@@ -235,6 +235,8 @@ export interface Backend {
   /** The widest head for which {@link ProductSpec.softmax} is faster than stored probabilities. */
   readonly widestFusedSoftmax: number;
   readonly winograd: Winograd;
+  /** The same for the same tensors without matrices of subgroups; absent where it has none. */
+  readonly withoutMatrices?: Backend;
 }
 
 /** The transforms of Winograd's convolutions. */

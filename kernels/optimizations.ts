@@ -16,6 +16,8 @@ export interface Optimizations {
   readonly flash: boolean;
   /** Section 3.3: 3x3 convolutions by Winograd's F(4x4, 3x3). */
   readonly winograd: boolean;
+  /** Not the paper's: products, convolutions and attention on a subgroup's matrices, where the adapter has them. */
+  readonly matrices: boolean;
   /** Shapes of those that are on: where they were measured to pay, where the paper runs them, or all that they can. */
   readonly shapes: "measured" | "paper" | "all";
 }
@@ -27,21 +29,22 @@ export const BASELINE: Optimizations = {
   gelu: false,
   flash: false,
   winograd: false,
+  matrices: false,
   shapes: "measured",
 };
 
 const ALL = { softmax: true, normalization: true, gelu: true, flash: true, winograd: true } as const;
 
 /** What is fastest by measurement. */
-export const AUTO: Optimizations = { ...ALL, shapes: "measured" };
+export const AUTO: Optimizations = { ...ALL, matrices: true, shapes: "measured" };
 
 /** What the paper runs. */
-export const PAPER: Optimizations = { ...ALL, shapes: "paper" };
+export const PAPER: Optimizations = { ...ALL, matrices: false, shapes: "paper" };
 
 const PRESETS = new Map([["auto", AUTO], ["paper", PAPER], ["baseline", BASELINE]]);
 
 /** Names of the optimizations, in the order of the paper's table. */
-export const OPTIMIZATIONS = ["softmax", "normalization", "gelu", "flash", "winograd"] as const;
+export const OPTIMIZATIONS = ["softmax", "normalization", "gelu", "flash", "winograd", "matrices"] as const;
 
 /**
  * Optimizations as text: a preset, `auto`, `paper` or `baseline`, and what is on in addition, separated by commas.

@@ -44,7 +44,7 @@ export class Recorder {
     { optimizations = AUTO, selection, transformedBytes = TRANSFORMED_BYTES }: RecorderOptions = {},
   ) {
     this.gpu = gpu;
-    this.backend = backend;
+    this.backend = optimizations.matrices ? backend : backend.withoutMatrices ?? backend;
     this.optimizations = optimizations;
     if (selection) this.selection = selection;
     this.transformedBytes = transformedBytes;

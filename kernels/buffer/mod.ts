@@ -36,7 +36,7 @@ const LEAST: Capabilities = { subgroups: false, threads: 256, workgroupBytes: 16
 
 /** Storage buffers and workgroup memory. */
 export function bufferBackend(capabilities: Capabilities = LEAST): Backend {
-  const { threads, workgroupBytes, float16 } = capabilities;
+  const { threads, workgroupBytes, float16, matrices } = capabilities;
   const half = float16 === "arithmetic";
   return {
     name: "buffer",
@@ -59,16 +59,18 @@ export function bufferBackend(capabilities: Capabilities = LEAST): Backend {
     layerNorm,
     softmax,
     softmaxRows,
-    widestFusedSoftmax: Infinity,
+    // Stored probabilities are an operand of matrices, exponentials on their way are none.
+    widestFusedSoftmax: matrices ? 0 : Infinity,
     winograd: {
       // Rows of pixels are stored four at a time.
       fits: ({ outputWidth }) => outputWidth % 4 === 0,
       // Measured on an H100. Matrices are faster without it (H200), and what is not float16 is not worth a rule.
-      pays: { channels: capabilities.matrices ? Infinity : 128, tiles: 64 },
+      pays: { channels: matrices ? Infinity : 128, tiles: 64 },
       weights: winogradWeights,
       input: winogradInput,
       output: winogradOutput,
     },
+    ...(matrices && { withoutMatrices: bufferBackend({ ...capabilities, matrices: undefined }) }),
   };
 }
 

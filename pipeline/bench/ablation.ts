@@ -21,7 +21,8 @@ const ADDITIONS: readonly (readonly [name: string, added: Partial<Optimizations>
   ["+ group norm and GELU kernels", { normalization: true, gelu: true }],
   ["+ FlashAttention", { flash: true }],
   ["+ Winograd", { winograd: true }],
-  ["where measured to pay", AUTO],
+  ["where measured to pay", { ...AUTO, matrices: false }],
+  ["+ matrices", AUTO],
 ];
 
 /** The rows are measured in turn, several times over, so that what disturbs the machine for a while disturbs all. */
@@ -37,7 +38,8 @@ export interface AblationOptions {
 
 /**
  * Measures `request` with nothing, then with one more of the paper's optimizations at a time, for the shapes that the
- * paper runs them for; last with all of them for the shapes that they pay for by measurement.
+ * paper runs them for; then with all of them for the shapes that they pay for by measurement, and last on a subgroup's
+ * matrices where the adapter has them.
  *
  * @throws {NoGpuError} when the GPU has no timestamps.
  */
@@ -48,7 +50,7 @@ export async function measureAblation(
 ): Promise<readonly AblationRow[]> {
   const { rounds, budget, onRow } = { ...DEFAULTS, ...options };
   let kernels = BASELINE;
-  const rows = ADDITIONS.map(([name, added]) => ({
+  const rows = ADDITIONS.filter(([, { matrices }]) => !matrices || pipeline.hasMatrices).map(([name, added]) => ({
     name,
     kernels: kernels = { ...kernels, ...added },
     times: [] as Times[],

@@ -5,7 +5,7 @@
 import { type Backends, chooseBackends, type Gpu, Ops, type Program } from "../kernels/mod.ts";
 import { AUTO, type Optimizations } from "../kernels/optimizations.ts";
 import { Selection, type SelectionOptions } from "../kernels/selection.ts";
-import { byPart } from "../weights/mod.ts";
+import { byPart, PART_NAMES } from "../weights/mod.ts";
 import { compareStages, type Deviation, type Reference } from "./compare.ts";
 import { complete, type CompleteRequest, isComplete } from "./complete.ts";
 import { Decoder } from "./decoder.ts";
@@ -70,7 +70,7 @@ interface Loaded {
   /** Operations of the VAE in float32. */
   readonly exactVaeOps: Ops;
   /** The VAE's encoder, read when it is first asked for; the model must still be open then. */
-  readonly encoder: () => VaeWeights;
+  readonly encoder: () => Promise<VaeWeights>;
 }
 
 /** A model on a GPU. What it records for one size it keeps for the next request of that size. */
@@ -102,18 +102,26 @@ export class Pipeline implements AsyncDisposable {
     const vaeOps = backend === backends.exact ? exactVaeOps : new Ops(gpu, backend, once);
 
     const { config, parts } = model;
-    const net = model.family.read(byPart((part) => new Parameters(ops, parts[part], precision)), config);
+    const parameters = byPart((part) => new Parameters(part === "vae" ? vaeOps : ops, parts[part], precision));
+    const net = model.family.read(parameters, config);
     const vae = readVaeConfig(config.vae);
-    const weights = readDecoder(new Parameters(vaeOps, parts.vae, precision), vae);
-    let encoder: VaeWeights | undefined;
+    const weights = readDecoder(parameters.vae, vae);
+    for (const part of PART_NAMES) await parameters[part].load();
     gpu.check();
+    let encoder: VaeWeights | undefined;
+    const loadEncoder = async () => {
+      const parameters = new Parameters(exactVaeOps, parts.vae, precision);
+      const weights = readEncoder(parameters, vae);
+      await parameters.load();
+      return weights;
+    };
     return new Pipeline({
       model,
       net,
       ops,
       decoder: new Decoder({ ops: vaeOps, exactOps: exactVaeOps, weights }),
       exactVaeOps,
-      encoder: () => encoder ??= readEncoder(new Parameters(exactVaeOps, parts.vae, precision), vae),
+      encoder: async () => encoder ??= await loadEncoder(),
     });
   }
 

@@ -7,7 +7,8 @@ import type { Way } from "../launch.ts";
 import { chooseFlashTile, flashAttention } from "./flash_attention.ts";
 import { groupNorm, groupNormSplit, splitPays } from "./group_norm.ts";
 import { layerNorm } from "./layer_norm.ts";
-import { bufferLayout, decode, encode, layoutOf, pack, quads, sampleColumns } from "./layout.ts";
+import { bufferLayout, decode, encode, layoutOf, pack, quads, sampleColumns, weightLayout } from "./layout.ts";
+import { packRows } from "./pack_rows.ts";
 import { product } from "./product.ts";
 import { softmax, softmaxRows } from "./softmax.ts";
 import { winogradInput, winogradOutput, winogradWeights } from "./winograd.ts";
@@ -34,6 +35,7 @@ const LEAST: Capabilities = { subgroups: false, threads: 256, workgroupBytes: 16
 export function bufferBackend(capabilities: Capabilities = LEAST): Backend {
   const { threads, workgroupBytes, float16 } = capabilities;
   const half = float16 === "arithmetic";
+  const stored = float16 === "pairs" ? "f16 pair" : "f16";
   return {
     name: "buffer",
     vectors: quads,
@@ -41,7 +43,9 @@ export function bufferBackend(capabilities: Capabilities = LEAST): Backend {
     sampleColumns,
     encode,
     decode,
-    pack: (weights) => pack(weights, float16 === "pairs" ? "f16 pair" : "f16"),
+    weightLayout: (shape) => weightLayout(shape, stored),
+    pack: (weights) => pack(weights, stored),
+    packRows,
     product: (spec) => [{ kernels: productName(spec), launches: () => product(spec, { half, workgroupBytes }) }],
     flashAttention: (spec) => flashWays(spec, capabilities),
     groupNorm: (spec) => [

@@ -37,6 +37,8 @@ export class Gpu implements AsyncDisposable {
   readonly scratch: Scratch<Resource> = new Scratch<Resource>(this);
   #resources = new Map<Memory, Resource>();
   #pipelines = new Map<string, GPUComputePipeline>();
+  /** Those that {@link prepare} asked for. */
+  readonly #coming = new Map<string, Promise<void>>();
   /** What the device still has to answer. */
   readonly #pending = new Set<Promise<void>>();
   #pipelineMilliseconds = 0;
@@ -279,6 +281,39 @@ export class Gpu implements AsyncDisposable {
       this.#pipelineMilliseconds += performance.now() - started;
     }
     return pipeline;
+  }
+
+  /**
+   * Makes the pipelines of kernels that have none. All are asked for before the first is waited for; Deno 2.9 makes each
+   * within the call, on the same thread.
+   * @ignore
+   * @throws {GpuFailedError} when a shader does not compile, with the compiler's message.
+   */
+  async prepare(kernels: readonly Kernel[]): Promise<void> {
+    const started = performance.now();
+    for (const kernel of kernels) {
+      const { wgsl } = kernel;
+      if (this.#pipelines.has(wgsl) || this.#coming.has(wgsl)) continue;
+      this.#coming.set(wgsl, this.#make(kernel).finally(() => this.#coming.delete(wgsl)));
+    }
+    const coming = kernels.flatMap(({ wgsl }) => this.#coming.get(wgsl) ?? []);
+    await Promise.all(coming);
+    if (coming.length > 0) this.#pipelineMilliseconds += performance.now() - started;
+    this.check();
+  }
+
+  async #make({ name, wgsl }: Kernel): Promise<void> {
+    this.device.pushErrorScope("validation");
+    const module = this.device.createShaderModule({ label: name, code: wgsl });
+    const refused = this.device.popErrorScope();
+    const compute = { module, entryPoint: "main" };
+    const made = this.device.createComputePipelineAsync({ label: name, layout: "auto", compute });
+    this.#pend(made);
+    // The compiler's message says more than that of the pipeline, which fails with it.
+    const [error, pipeline] = await Promise.all([refused, made.catch((cause: Error) => cause)]);
+    const cause = error ?? (pipeline instanceof Error ? pipeline : undefined);
+    if (cause) this.#failure ??= new GpuFailedError(`Kernel ${name} was refused: ${cause.message}`, { cause });
+    else this.#pipelines.set(wgsl, pipeline as GPUComputePipeline);
   }
 
   /** Pipelines made so far. */

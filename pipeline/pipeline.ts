@@ -159,7 +159,9 @@ export class Pipeline implements AsyncDisposable {
 
     const { latents = 0, previews: previewEvery = 0 } = options;
     const rgb = model.settings.latentToRgb ?? model.family.latent.rgb;
-    yield* runSteps({ gpu, loop, schedule, noise, latentEvery: Number(latents), previewEvery, rgb });
+    const { program } = await decoder.record(loop.latent, request.vaeTiling);
+    const meanwhile = () => gpu.prepare(program.kernels);
+    yield* runSteps({ gpu, loop, schedule, noise, latentEvery: Number(latents), previewEvery, rgb, meanwhile });
 
     const decoding = performance.now();
     const { values, fellBack } = await decoder.decode(loop.latent, request.vaeTiling, () => loop.sample());
@@ -244,7 +246,9 @@ export class Pipeline implements AsyncDisposable {
       decoder.release();
       this.#loop = await recordLoop(ops, net, shape);
     }
-    await decoder.record(this.#loop!.latent, vaeTiling);
+    const { conditions, stepping, latent } = this.#loop!;
+    await decoder.record(latent, vaeTiling);
+    await ops.gpu.prepare([...conditions.programs, stepping].flatMap(({ kernels }) => kernels));
     return this.#loop!;
   }
 

@@ -247,8 +247,8 @@ export class Pipeline implements AsyncDisposable {
       this.#loop = await recordLoop(ops, net, shape);
     }
     const { conditions, stepping, latent } = this.#loop!;
-    await decoder.record(latent, vaeTiling);
-    await ops.gpu.prepare([...conditions.programs, stepping].flatMap(({ kernels }) => kernels));
+    const { program } = await decoder.record(latent, vaeTiling);
+    await ops.gpu.prepare([...conditions.programs, stepping].flatMap(({ kernels }) => kernels), program.kernels);
     return this.#loop!;
   }
 

@@ -8,10 +8,17 @@
 /** Of 57 pipelines on an H200, 8.3 s long on one thread, twelve threads compile no faster than four: one is the longest. */
 const MOST_THREADS = 4;
 
+const WORKER = new URL("./compile_worker.ts", import.meta.url);
+
 /**
- * Compiles shaders on other threads. What fails there is left to whoever makes the pipeline; returns how many did not.
+ * Compiles shaders on other threads. What fails there is left to whoever makes the pipeline; returns how many shaders the
+ * threads went through: none where this program may not start them.
  */
 export async function fillShaderCache(texts: readonly string[]): Promise<number> {
+  // Otherwise Deno would ask the user.
+  const isAllowed = WORKER.protocol !== "file:" ||
+    (await Deno.permissions.query({ name: "read", path: WORKER })).state === "granted";
+  if (!isAllowed) return 0;
   const threads = Math.min(MOST_THREADS, texts.length, navigator.hardwareConcurrency);
   const shares = Array.from({ length: threads }, (_, thread) => texts.filter((_, i) => i % threads === thread));
   const done = await Promise.all(shares.map(compileAside));
@@ -19,7 +26,7 @@ export async function fillShaderCache(texts: readonly string[]): Promise<number>
 }
 
 async function compileAside(texts: readonly string[]): Promise<number> {
-  const worker = new Worker(new URL("./compile_worker.ts", import.meta.url), { type: "module" });
+  const worker = new Worker(WORKER, { type: "module" });
   const { promise, resolve } = Promise.withResolvers<number>();
   worker.onmessage = ({ data }) => resolve(data);
   worker.onerror = (event) => {

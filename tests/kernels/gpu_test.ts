@@ -130,6 +130,55 @@ Deno.test("a shader that does not compile before it is needed is reported the sa
   await assertRejects(() => second.prepare([nameless]), GpuFailedError, "Kernel doubling was refused: ");
 });
 
+Deno.test("where pipelines take long, other threads are given all that are still to be made, once", async () => {
+  const { now } = performance;
+  const { Worker } = globalThis;
+  const scaled = (factor: number) =>
+    doubling(`@compute @workgroup_size(1) fn main() { x[0] *= f32(size.two) * ${factor}.0; }`);
+  const kernels = Array.from({ length: 8 }, (_, i) => scaled(i));
+  const given: string[] = [];
+  class Thread {
+    onmessage?: (message: { readonly data: number }) => void;
+    postMessage(texts: readonly string[]) {
+      given.push(...texts);
+      this.onmessage!({ data: texts.length });
+    }
+    terminate() {}
+  }
+  /** How many were given away while each pipeline took this long. */
+  const givenAt = async (milliseconds: number, software: boolean) => {
+    await using gpu = await Gpu.open();
+    Object.assign(gpu, { adapter: { ...gpu.adapter, software } });
+    const { device } = gpu;
+    const make = device.createComputePipelineAsync.bind(device);
+    let clock = 0;
+    performance.now = () => clock;
+    device.createComputePipelineAsync = (descriptor) => {
+      clock += milliseconds;
+      return make(descriptor);
+    };
+    given.length = 0;
+    await gpu.prepare([...kernels.slice(0, 6), kernels[5]!], kernels.slice(4));
+    assertEquals(gpu.pipelines, 6);
+    const first = given.toSorted();
+    await gpu.prepare(kernels);
+    assertEquals(gpu.pipelines, 8);
+    assertEquals(given.toSorted(), first);
+    return first;
+  };
+  Object.assign(globalThis, { Worker: Thread });
+  try {
+    const texts = (from: number) => kernels.slice(from).map(({ wgsl }) => wgsl).toSorted();
+    assertEquals(await givenAt(300, false), texts(1));
+    assertEquals(await givenAt(130, false), texts(2));
+    assertEquals(await givenAt(30, false), []);
+    assertEquals(await givenAt(300, true), []);
+  } finally {
+    performance.now = now;
+    Object.assign(globalThis, { Worker });
+  }
+});
+
 Deno.test("a command that breaks WebGPU's rules is reported", async () => {
   await using gpu = await Gpu.open();
   // A texture cannot be bound where a buffer is declared.

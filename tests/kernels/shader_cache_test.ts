@@ -19,6 +19,17 @@ Deno.test("other threads compile every shader once, and go on where one does not
   assertEquals(await fillShaderCache(texts), 9);
 });
 
+Deno.test("a program that may not start threads goes on without them", async () => {
+  const state = "prompt" as const;
+  const { query } = Deno.permissions;
+  Deno.permissions.query = () => Promise.resolve({ state } as Deno.PermissionStatus);
+  try {
+    assertEquals(await fillShaderCache([text(1)]), 0);
+  } finally {
+    Deno.permissions.query = query;
+  }
+});
+
 Deno.test("threads that find no GPU compile nothing and are given up", async () => {
   const before = Deno.env.get("DENO_WEBGPU_BACKEND");
   Deno.env.set("DENO_WEBGPU_BACKEND", "none of these");

@@ -8,7 +8,7 @@ import type { StoredWeights } from "../../kernels/upload.ts";
 import type { TensorInfo } from "../../weights/mod.ts";
 import { BYTES_PER_ELEMENT } from "../../weights/tensor_source.ts";
 import { readValues, type Values } from "../../weights/values.ts";
-import { BACKENDS, uniform } from "./harness.ts";
+import { BACKENDS, uniform } from "../kernels/harness.ts";
 
 /** Textures, packed on the host; buffers with float16 as a type of its own, and in pairs. */
 const ALL: Readonly<Record<string, Backend>> = {

@@ -175,6 +175,31 @@ export interface RawWeights {
   readonly room?: (bytes: number) => ArrayBuffer;
 }
 
+/** What a layer's weights are kept as. */
+export interface WeightShape extends Pick<RawWeights, "out" | "in" | "taps"> {
+  /** Whether in float16 instead of float32. */
+  readonly half: boolean;
+}
+
+/** An element type that files store weights in: IEEE half, bfloat16, IEEE single. */
+export type StoredType = "F16" | "BF16" | "F32";
+
+/** Weights `[count, inputs, taps]` row-major of some outputs of a layer, as they are stored, and where they belong. */
+export interface RowsSpec {
+  /** Their bytes, as `u32`. */
+  readonly raw: Memory;
+  /** The first word of `raw`. */
+  readonly start: number;
+  readonly type: StoredType;
+  /** The layer's weights, packed; zeros where nothing was written yet. */
+  readonly weights: Memory;
+  readonly inputs: number;
+  readonly taps: number;
+  /** The first output. */
+  readonly first: number;
+  readonly count: number;
+}
+
 /** What the host needs to know of a tensor to fill it or to read it. */
 export interface MatrixShape {
   readonly layout: Layout;
@@ -218,8 +243,12 @@ export interface Backend {
   encode(shape: MatrixShape, values: Float32Array): Float32Array<ArrayBuffer>;
   /** The reverse of {@link encode}. */
   decode(shape: MatrixShape, data: Float32Array): Float32Array;
-  /** Packs weights as operand `a` of {@link product}: `[taps x in, out]`. */
+  /** The layout of weights as operand `a` of {@link product}: `[taps x in, out]`. */
+  weightLayout(shape: WeightShape): Layout;
+  /** Packs weights into {@link weightLayout}. */
   pack(weights: RawWeights): Packed;
+  /** The same on the GPU, some outputs at a time; absent where the host is faster. */
+  readonly packRows?: (spec: RowsSpec) => Launch;
 
   /** The ways to compute a product, the preferred one first. */
   product(spec: ProductSpec): readonly Way[];

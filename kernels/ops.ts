@@ -3,7 +3,15 @@
  * @module
  */
 import { attentionWays } from "./attention.ts";
-import { type MatrixShape, planTensor, type RawWeights, type Shape, type Use, type Window } from "./backend.ts";
+import {
+  type MatrixShape,
+  planTensor,
+  type RawWeights,
+  type Shape,
+  type Use,
+  type WeightShape,
+  type Window,
+} from "./backend.ts";
 import { separateGroupNorm } from "./baseline.ts";
 import { concat, copy } from "./elementwise.ts";
 import type { Launch, Way } from "./launch.ts";
@@ -19,6 +27,7 @@ import {
 import { Recorder } from "./recorder.ts";
 import { Program } from "./program.ts";
 import { bytesOf, columns, type Memory, pixels, shapeText, type Tensor } from "./tensor.ts";
+import { type Filling, upload } from "./upload.ts";
 import { attentionWork, layerWork, memoryWork } from "./work.ts";
 
 export type { Affine, ConvolutionOptions, Layer, ProductOptions, Shape, StepBias };
@@ -60,17 +69,27 @@ export class Ops extends Recorder {
 
   /** Packs and uploads a layer; `weights` keep the element type they come in. */
   layer(weights: RawWeights, bias?: Float32Array): Layer {
-    const { layout, data } = this.backend.pack(weights);
-    const memory: Memory = { layout, label: "weights", kept: true };
-    this.gpu.write(memory, data);
-    const shape = { batch: 1, channels: weights.taps * weights.in, height: weights.out, width: 1 };
+    const layer = this.emptyLayer({ ...weights, half: weights.data instanceof Uint16Array }, bias);
+    this.gpu.write(layer.weights.memory, this.backend.pack(weights).data);
+    return layer;
+  }
+
+  /** A layer that can be recorded with; {@link fill} brings its weights. */
+  emptyLayer(shape: WeightShape, bias?: Float32Array): Layer {
+    const { out, in: inputs, taps } = shape;
+    const memory: Memory = { layout: this.backend.weightLayout(shape), label: "weights", kept: true };
     return {
-      weights: { ...shape, memory, firstRow: 0 },
-      ...(bias && { bias: this.#upload(bias, weights.out, 1) }),
-      in: weights.in,
-      out: weights.out,
-      window: Math.sqrt(weights.taps),
+      weights: { batch: 1, channels: taps * inputs, height: out, width: 1, memory, firstRow: 0 },
+      ...(bias && { bias: this.#upload(bias, out, 1) }),
+      in: inputs,
+      out,
+      window: Math.sqrt(taps),
     };
+  }
+
+  /** Reads, packs and uploads the weights of layers. */
+  fill(fillings: readonly Filling[]): Promise<void> {
+    return upload(this.gpu, this.backend, fillings);
   }
 
   affine(weight: Float32Array, bias: Float32Array): Affine {

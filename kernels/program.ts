@@ -3,6 +3,7 @@
  * @module
  */
 import { NoGpuError } from "./errors.ts";
+import type { Kernel } from "./kernel.ts";
 import type { Launch, Work } from "./launch.ts";
 import { bindingOf, type Gpu, type Resource } from "./gpu.ts";
 import { Scratch } from "./scratch.ts";
@@ -32,18 +33,18 @@ const MEASURED_AT_ONCE = 1024;
 
 interface Bound {
   readonly commands: readonly Command[];
-  readonly memory: ReadonlyMap<Memory, Resource>;
   readonly uniforms: GPUBuffer;
 }
 
 /**
- * Launches, and the memory they pass values through: it is planned, and kernels are compiled, when one of the GPU's
- * programs first runs.
+ * Launches, and the memory they pass values through: it is planned when one of the GPU's programs first runs; kernels
+ * are compiled when this one does, or before by {@link Gpu.prepare}.
  */
 export class Program {
   readonly #gpu: Gpu;
   readonly #launches: readonly Launch[];
   readonly #withdraw: () => void;
+  #memory: ReadonlyMap<Memory, Resource> | undefined;
   #bound: Bound | undefined;
 
   /**
@@ -55,21 +56,30 @@ export class Program {
     for (const { layout, label } of launches.flatMap(({ memory }) => memory)) gpu.measure(layout, label);
     this.#gpu = gpu;
     this.#launches = launches;
-    this.#withdraw = gpu.scratch.claim(launches, (memory) => this.#bound = bind(gpu, launches, memory));
+    this.#withdraw = gpu.scratch.claim(launches, (memory) => this.#memory = memory);
+  }
+
+  #plan(): ReadonlyMap<Memory, Resource> {
+    if (!this.#memory) this.#gpu.scratch.settle();
+    return this.#memory!;
   }
 
   #bind(): Bound {
-    if (!this.#bound) this.#gpu.scratch.settle();
-    return this.#bound!;
+    return this.#bound ??= bind(this.#gpu, this.#launches, this.#plan());
   }
 
   get names(): readonly string[] {
-    return this.#launches.map(({ kernel }) => kernel.name);
+    return this.kernels.map(({ name }) => name);
+  }
+
+  /** What it runs, in order. */
+  get kernels(): readonly Kernel[] {
+    return this.#launches.map(({ kernel }) => kernel);
   }
 
   /** Bytes of the memory that launches pass values through, shared with other programs of the GPU. */
   get bytes(): number {
-    return sumOfBytes(this.#bind().memory);
+    return sumOfBytes(this.#plan());
   }
 
   /** Submits all launches, in order, in one pass; does not wait. */
@@ -153,9 +163,8 @@ export class Program {
 
   dispose(): void {
     this.#withdraw();
-    if (!this.#bound) return;
-    this.#gpu.scratch.give(this.#bound.memory);
-    this.#bound.uniforms.destroy();
+    if (this.#memory) this.#gpu.scratch.give(this.#memory);
+    this.#bound?.uniforms.destroy();
   }
 }
 
@@ -187,7 +196,7 @@ function bind(gpu: Gpu, launches: readonly Launch[], memory: ReadonlyMap<Memory,
     return { name: kernel.name, work, pipeline, bindings, workgroups: kernel.workgroups };
   });
   gpu.device.queue.writeBuffer(uniforms, 0, sizes);
-  return { commands, memory, uniforms };
+  return { commands, uniforms };
 }
 
 function encode(pass: GPUComputePassEncoder, { pipeline, bindings, workgroups }: Command): void {

@@ -29,6 +29,8 @@ const TRANSFORMED_BYTES = 160 << 20;
 
 export class Recorder {
   readonly gpu: Gpu;
+  /** The backend that it was given, and the one that records: without matrices where they are off. */
+  readonly given: Backend;
   readonly backend: Backend;
   readonly optimizations: Optimizations;
   readonly selection?: Selection;
@@ -44,6 +46,7 @@ export class Recorder {
     { optimizations = AUTO, selection, transformedBytes = TRANSFORMED_BYTES }: RecorderOptions = {},
   ) {
     this.gpu = gpu;
+    this.given = backend;
     this.backend = optimizations.matrices ? backend : backend.withoutMatrices ?? backend;
     this.optimizations = optimizations;
     if (selection) this.selection = selection;

@@ -12,11 +12,11 @@ import { recordEncoder } from "./vae_program.ts";
 /** Encodes init images; the last moments are kept, for more requests that start from the same objects. */
 export class Encoder {
   readonly #ops: Ops;
-  readonly #weights: () => VaeWeights;
+  readonly #weights: () => Promise<VaeWeights>;
   #last: { readonly key: readonly unknown[]; readonly moments: Moments } | undefined;
 
   /** Reads no weights before the first picture. */
-  constructor(ops: Ops, weights: () => VaeWeights) {
+  constructor(ops: Ops, weights: () => Promise<VaeWeights>) {
     this.#ops = ops;
     this.#weights = weights;
   }
@@ -44,7 +44,7 @@ export class Encoder {
   }
 
   async #run(image: Float32Array, { width, height, vaeTiling = "auto" }: Request): Promise<Float32Array> {
-    const weights = this.#weights();
+    const weights = await this.#weights();
     const { factor } = weights.config;
     const size = { height: height / factor, width: width / factor };
     const recorded = await recordEncoder(this.#ops, weights, size, vaeTiling);

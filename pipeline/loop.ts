@@ -174,6 +174,8 @@ export interface Steps {
   readonly previewEvery: number;
   /** Colours of previews, see {@link drawLatent}. */
   readonly rgb: readonly (readonly number[])[];
+  /** Called once, while the GPU has steps to run. */
+  readonly meanwhile?: () => Promise<void>;
 }
 
 /**
@@ -189,7 +191,7 @@ const UNSEEN_MILLISECONDS = 200;
  * @throws {GpuFailedError | GpuMemoryError} when the GPU fails.
  */
 export async function* runSteps(run: Steps): AsyncGenerator<StepEvent & { readonly latent?: Float32Array }> {
-  const { gpu, loop, schedule, noise, latentEvery, previewEvery, rgb } = run;
+  const { gpu, loop, schedule, noise, latentEvery, previewEvery, rgb, meanwhile } = run;
   const steps = schedule.steps.length;
   const isDue = (done: number, every: number) => every > 0 && done > 0 && (done % every === 0 || done === steps);
   // A preview is made of the states before and after its step.
@@ -221,7 +223,7 @@ export async function* runSteps(run: Steps): AsyncGenerator<StepEvent & { readon
     const finished = gpu.finish();
     const shown = isRead(submitted);
     let next = shown ? 0 : submit(milliseconds);
-    const now = await finished;
+    const [now] = await Promise.all([finished, done === 0 && meanwhile?.()]);
     milliseconds = (now - previous) / running;
     done += running;
     const before = state;

@@ -5,7 +5,7 @@
 import { type Backends, chooseBackends, type Gpu, Ops, type Program } from "../kernels/mod.ts";
 import { AUTO, type Optimizations } from "../kernels/optimizations.ts";
 import { Selection, type SelectionOptions } from "../kernels/selection.ts";
-import { byPart } from "../weights/mod.ts";
+import { byPart, PART_NAMES } from "../weights/mod.ts";
 import { compareStages, type Deviation, type Reference } from "./compare.ts";
 import { complete, type CompleteRequest, isComplete } from "./complete.ts";
 import { Decoder } from "./decoder.ts";
@@ -70,7 +70,7 @@ interface Loaded {
   /** Operations of the VAE in float32. */
   readonly exactVaeOps: Ops;
   /** The VAE's encoder, read when it is first asked for; the model must still be open then. */
-  readonly encoder: () => VaeWeights;
+  readonly encoder: () => Promise<VaeWeights>;
 }
 
 /** A model on a GPU. What it records for one size it keeps for the next request of that size. */
@@ -102,24 +102,37 @@ export class Pipeline implements AsyncDisposable {
     const vaeOps = backend === backends.exact ? exactVaeOps : new Ops(gpu, backend, once);
 
     const { config, parts } = model;
-    const net = model.family.read(byPart((part) => new Parameters(ops, parts[part], precision)), config);
+    const parameters = byPart((part) => new Parameters(part === "vae" ? vaeOps : ops, parts[part], precision));
+    const net = model.family.read(parameters, config);
     const vae = readVaeConfig(config.vae);
-    const weights = readDecoder(new Parameters(vaeOps, parts.vae, precision), vae);
-    let encoder: VaeWeights | undefined;
+    const weights = readDecoder(parameters.vae, vae);
+    for (const part of PART_NAMES) await parameters[part].load();
     gpu.check();
+    let encoder: VaeWeights | undefined;
+    const loadEncoder = async () => {
+      const parameters = new Parameters(exactVaeOps, parts.vae, precision);
+      const weights = readEncoder(parameters, vae);
+      await parameters.load();
+      return weights;
+    };
     return new Pipeline({
       model,
       net,
       ops,
       decoder: new Decoder({ ops: vaeOps, exactOps: exactVaeOps, weights }),
       exactVaeOps,
-      encoder: () => encoder ??= readEncoder(new Parameters(exactVaeOps, parts.vae, precision), vae),
+      encoder: async () => encoder ??= await loadEncoder(),
     });
+  }
+
+  /** Whether {@link Optimizations.matrices} can be on. */
+  get hasMatrices(): boolean {
+    return this.#loaded.ops.given.withoutMatrices !== undefined;
   }
 
   /** The same model with other kernels: the weights are shared. */
   with(kernels: Optimizations): Pipeline {
-    const again = ({ gpu, backend, ...rest }: Ops) => new Ops(gpu, backend, { ...rest, optimizations: kernels });
+    const again = ({ gpu, given, ...rest }: Ops) => new Ops(gpu, given, { ...rest, optimizations: kernels });
     const { ops, decoder } = this.#loaded;
     const exactVaeOps = again(this.#loaded.exactVaeOps);
     const vaeOps = decoder.exact ? exactVaeOps : again(decoder.ops);
@@ -151,7 +164,9 @@ export class Pipeline implements AsyncDisposable {
 
     const { latents = 0, previews: previewEvery = 0 } = options;
     const rgb = model.settings.latentToRgb ?? model.family.latent.rgb;
-    yield* runSteps({ gpu, loop, schedule, noise, latentEvery: Number(latents), previewEvery, rgb });
+    const { program } = await decoder.record(loop.latent, request.vaeTiling);
+    const meanwhile = () => gpu.prepare(program.kernels);
+    yield* runSteps({ gpu, loop, schedule, noise, latentEvery: Number(latents), previewEvery, rgb, meanwhile });
 
     const decoding = performance.now();
     const { values, fellBack } = await decoder.decode(loop.latent, request.vaeTiling, () => loop.sample());
@@ -236,7 +251,9 @@ export class Pipeline implements AsyncDisposable {
       decoder.release();
       this.#loop = await recordLoop(ops, net, shape);
     }
-    await decoder.record(this.#loop!.latent, vaeTiling);
+    const { conditions, stepping, latent } = this.#loop!;
+    const { program } = await decoder.record(latent, vaeTiling);
+    await ops.gpu.prepare([...conditions.programs, stepping].flatMap(({ kernels }) => kernels), program.kernels);
     return this.#loop!;
   }
 

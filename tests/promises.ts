@@ -15,6 +15,7 @@ const PROMISES: readonly Promised[] = [
     "weights/safetensors": ALL,
     "weights/safetensors_header": ALL,
     "weights/shards": ALL,
+    "weights/read_async": /shrinks/,
     "weights/model": ALL,
     "pipeline/config": ALL,
     "pipeline/tokenizer": /unusable|own rules|inherits/,
@@ -41,7 +42,7 @@ const PROMISES: readonly Promised[] = [
   ["Each kernel equals its reference at every shape the models use", {
     "kernels/(attention|baseline|convolve|elementwise|epilogue|normalization|recurrence|softmax|texture_product|winograd)":
       ALL,
-    "pipeline/shapes": ALL,
+    "pipeline/(shapes|upload)": ALL,
   }],
   ["Each stage equals PyTorch; the first that differs is named", {
     "pipeline/(compare|emoji|families|optimizations|pipeline|small_unets|text_encoder|unet|vae)": /PyTorch|diffusers/,
@@ -78,6 +79,7 @@ const PROMISES: readonly Promised[] = [
     "pipeline/parameters": /one layer at a time/,
     "pipeline/prompt": /half a megabyte|hundred|more chunks/,
     "kernels/gpu": /memory is counted|4 MiB/,
+    "pipeline/upload": /larger than a piece|left behind/,
     "kernels/scratch": ALL,
     "weights/values": /chunks/,
     "cli/hostile_files": ALL,

@@ -80,19 +80,31 @@ export function openFile(path: string): Deno.FsFile {
  */
 export function readAt(file: Deno.FsFile, path: string, offset: number, into: Uint8Array<ArrayBuffer>): typeof into {
   file.seekSync(offset, Deno.SeekMode.Start);
-  let done = 0;
-  while (done < into.length) {
-    const read = file.readSync(into.subarray(done));
-    if (read === null) {
-      const missing = into.length - done;
-      throw new ModelFileError(
-        path,
-        `the file became shorter while it was read, by this many bytes or more: ${missing}`,
-      );
-    }
-    done += read;
+  for (let done = 0; done < into.length;) {
+    done += file.readSync(into.subarray(done)) ?? failShort(path, into.length - done);
   }
   return into;
+}
+
+/**
+ * {@link readAt} while the program goes on; nothing else may be read from the file meanwhile.
+ * @throws {ModelFileError} the file has not as many
+ */
+export async function readAtAsync(
+  file: Deno.FsFile,
+  path: string,
+  offset: number,
+  into: Uint8Array<ArrayBuffer>,
+): Promise<typeof into> {
+  file.seekSync(offset, Deno.SeekMode.Start);
+  for (let done = 0; done < into.length;) {
+    done += await file.read(into.subarray(done)) ?? failShort(path, into.length - done);
+  }
+  return into;
+}
+
+function failShort(path: string, missing: number): never {
+  throw new ModelFileError(path, `the file became shorter while it was read, by this many bytes or more: ${missing}`);
 }
 
 /**

@@ -21,17 +21,19 @@ export function openFormula(
     tensors.set(name, { name, dtype, shape, bytes });
   }
   const label = `computed weights ${prefix}`;
+  const read: TensorSource["read"] = (name, options) => {
+    const info = lookUp(label, tensors, name);
+    const { begin, into } = readTarget(info, options);
+    const [first, count] = [begin, into.length].map((bytes) => bytes / BYTES_PER_ELEMENT[dtype]) as [number, number];
+    const values = compute(fnv1a(`${prefix}.${name}`), { first, count, ...range(info) });
+    into.set(new Uint8Array(dtype === "F16" ? values.buffer : new Float32Array(values).buffer));
+    return into;
+  };
   return {
     label,
     tensors,
-    read(name, options) {
-      const info = lookUp(label, tensors, name);
-      const { begin, into } = readTarget(info, options);
-      const [first, count] = [begin, into.length].map((bytes) => bytes / BYTES_PER_ELEMENT[dtype]) as [number, number];
-      const values = compute(fnv1a(`${prefix}.${name}`), { first, count, ...range(info) });
-      into.set(new Uint8Array(dtype === "F16" ? values.buffer : new Float32Array(values).buffer));
-      return into;
-    },
+    read,
+    readAsync: (name, options) => Promise.try(read, name, options),
     [Symbol.dispose]() {},
   };
 }

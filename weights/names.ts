@@ -96,7 +96,16 @@ export function renameTensors(source: TensorSource, rename: Rename): TensorSourc
   return {
     label,
     tensors,
-    read: (name, options) => readPieces(source, lookUp(label, tensors, name), lookUp(label, pieces, name), options),
+    read(name, options) {
+      const { into, parts } = piecesWithin(lookUp(label, tensors, name), lookUp(label, pieces, name), options);
+      for (const { old, ...part } of parts) source.read(old, part);
+      return into;
+    },
+    async readAsync(name, options) {
+      const { into, parts } = piecesWithin(lookUp(label, tensors, name), lookUp(label, pieces, name), options);
+      for (const { old, ...part } of parts) await source.readAsync(old, part);
+      return into;
+    },
     [Symbol.dispose]: () => source[Symbol.dispose](),
   };
 }
@@ -117,18 +126,18 @@ function canonicalInfo(label: string, name: string, pieces: readonly Piece[], of
   return { name, dtype: old.dtype, shape: canonicalShape(name, stored), bytes };
 }
 
-function readPieces(source: TensorSource, info: TensorInfo, pieces: readonly Piece[], options?: ReadOptions) {
+/** What is to be read of a tensor, and from which of the file's. */
+function piecesWithin(info: TensorInfo, pieces: readonly Piece[], options?: ReadOptions) {
   const { begin, into } = readTarget(info, options);
   let start = 0;
-  for (const { old, begin: offset, bytes } of pieces) {
+  const parts = pieces.flatMap(({ old, begin: offset, bytes }) => {
     const from = Math.max(begin, start);
     const to = Math.min(begin + into.length, start + bytes);
-    if (from < to) {
-      source.read(old.name, { begin: offset + from - start, into: into.subarray(from - begin, to - begin) });
-    }
+    const part = { old: old.name, begin: offset + from - start, into: into.subarray(from - begin, to - begin) };
     start += bytes;
-  }
-  return into;
+    return from < to ? [part] : [];
+  });
+  return { into, parts };
 }
 
 function canonicalShape(name: string, shape: readonly number[]): readonly number[] {

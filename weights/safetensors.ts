@@ -3,7 +3,7 @@
  * @module
  */
 import { ModelFileError } from "./errors.ts";
-import { openFile, readAt } from "./files.ts";
+import { openFile, readAt, readAtAsync } from "./files.ts";
 import { shown } from "./json.ts";
 import { LIMITS } from "./limits.ts";
 import { otherFormat } from "./pickle.ts";
@@ -12,6 +12,7 @@ import {
   BYTES_PER_ELEMENT,
   type DType,
   lookUp,
+  type ReadOptions,
   readTarget,
   type TensorInfo,
   type TensorSource,
@@ -47,6 +48,11 @@ export function openSafetensors(path: string, options: SafetensorsOptions = {}):
   const tensors = new Map(
     entries.filter(({ name }) => !ignore(name)).map((entry) => [entry.name, usable(path, entry)]),
   );
+  const target = (name: string, options?: ReadOptions) => {
+    const tensor = lookUp(path, tensors, name);
+    const { begin, into } = readTarget(tensor, options);
+    return { offset: data + tensor.begin + begin, into };
+  };
   const opened = stack.move();
   return {
     label: path,
@@ -54,9 +60,12 @@ export function openSafetensors(path: string, options: SafetensorsOptions = {}):
     ignored: entries.flatMap(({ name }) => tensors.has(name) ? [] : [name]),
     metadata,
     read(name, options) {
-      const tensor = lookUp(path, tensors, name);
-      const { begin, into } = readTarget(tensor, options);
-      return readAt(file, path, data + tensor.begin + begin, into);
+      const { offset, into } = target(name, options);
+      return readAt(file, path, offset, into);
+    },
+    async readAsync(name, options) {
+      const { offset, into } = target(name, options);
+      return await readAtAsync(file, path, offset, into);
     },
     [Symbol.dispose]: () => opened.dispose(),
   };

@@ -45,6 +45,7 @@ export function openShards(indexPath: string, options: SafetensorsOptions = {}):
     label: indexPath,
     tensors,
     read: (name, options) => lookUp(indexPath, sources, name).read(name, options),
+    readAsync: async (name, options) => await lookUp(indexPath, sources, name).readAsync(name, options),
     [Symbol.dispose]: () => opened.dispose(),
   };
 }

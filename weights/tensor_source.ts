@@ -38,6 +38,12 @@ export interface TensorSource extends Disposable {
    * @throws {RangeError} the tensor has fewer bytes than are asked for
    */
   read(name: string, options?: ReadOptions): Uint8Array<ArrayBuffer>;
+  /**
+   * {@link read} while the program goes on; nothing else may be read meanwhile from any part of the same file.
+   * @throws {ModelFileError} the source has no tensor of this name, or its file can no longer be read whole
+   * @throws {RangeError} the tensor has fewer bytes than are asked for
+   */
+  readAsync(name: string, options?: ReadOptions): Promise<Uint8Array<ArrayBuffer>>;
 }
 
 /**

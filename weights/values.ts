@@ -16,7 +16,7 @@ const CHUNK_BYTES = 4 * 2 ** 20;
  * @throws {ModelFileError} the source has no tensor of this name, or its file can no longer be read whole
  * @throws {RangeError} `into` is not as long as the tensor
  */
-export function readValues(source: TensorSource, name: string, into: Values): void {
+export function readValues(source: Pick<TensorSource, "label" | "tensors" | "read">, name: string, into: Values): void {
   const { dtype, bytes } = lookUp(source.label, source.tensors, name);
   const size = BYTES_PER_ELEMENT[dtype];
   if (into.length * size !== bytes) {

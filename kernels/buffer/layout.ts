@@ -3,7 +3,7 @@
  * Samples start at multiples of four columns; pads between them hold anything and reach no result.
  * @module
  */
-import type { MatrixShape, Packed, RawWeights, Vectors } from "../backend.ts";
+import type { MatrixShape, Packed, RawWeights, Vectors, WeightShape } from "../backend.ts";
 import { joinOperands, type Operands } from "../launch.ts";
 import { packValues } from "../pack.ts";
 import { type BufferLayout, pixels, type Tensor } from "../tensor.ts";
@@ -58,15 +58,19 @@ function eachRun({ rows, batch, pixels }: MatrixShape, visit: (host: number, mem
 }
 
 /**
- * Packs `[out, in, taps]` as rows of `taps x in`, columns of `out`, in the element type it came in: as operand `a` of
- * a product both operands then have the summed index outermost, and tiles are plain copies.
+ * Weights as rows of `taps x in`, columns of `out`: as operand `a` of a product both operands then have the summed index
+ * outermost, and tiles are plain copies.
  */
+export function weightLayout(shape: WeightShape, float16: "f16" | "f16 pair"): BufferLayout {
+  return bufferLayout(shape.taps * shape.in, 1, shape.out, shape.half ? float16 : "f32");
+}
+
+/** Packs `[out, in, taps]`, in the element type it came in. */
 export function pack(weights: RawWeights, float16: "f16" | "f16 pair"): Packed {
-  const rows = weights.taps * weights.in;
-  const layout = bufferLayout(rows, 1, weights.out, weights.data instanceof Uint16Array ? float16 : "f32");
+  const layout = weightLayout({ ...weights, half: weights.data instanceof Uint16Array }, float16);
   const { stride } = layout;
   const start = (tap: number, channel: number) => (tap * weights.in + channel) * stride;
-  return { layout, data: packValues(weights, { elements: rows * stride, start, step: 1 }) };
+  return { layout, data: packValues(weights, { elements: weights.taps * weights.in * stride, start, step: 1 }) };
 }
 
 function addressSizes(name: string, x: Tensor): Record<string, number> {

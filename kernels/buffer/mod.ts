@@ -7,9 +7,10 @@ import type { Way } from "../launch.ts";
 import { chooseFlashTile, flashAttention } from "./flash_attention.ts";
 import { groupNorm, groupNormSplit, splitPays } from "./group_norm.ts";
 import { layerNorm } from "./layer_norm.ts";
-import { bufferLayout, decode, encode, layoutOf, pack, quads, sampleColumns } from "./layout.ts";
+import { bufferLayout, decode, encode, layoutOf, pack, quads, sampleColumns, weightLayout } from "./layout.ts";
 import { chooseMatrixCut } from "./matrix_cut.ts";
 import { matrixProduct, type MatrixUnit } from "./matrix_product.ts";
+import { packRows } from "./pack_rows.ts";
 import { product } from "./product.ts";
 import { softmax, softmaxRows } from "./softmax.ts";
 import { winogradInput, winogradOutput, winogradWeights } from "./winograd.ts";
@@ -38,6 +39,7 @@ const LEAST: Capabilities = { subgroups: false, threads: 256, workgroupBytes: 16
 export function bufferBackend(capabilities: Capabilities = LEAST): Backend {
   const { threads, workgroupBytes, float16, matrices } = capabilities;
   const half = float16 === "arithmetic";
+  const stored = float16 === "pairs" ? "f16 pair" : "f16";
   return {
     name: "buffer",
     vectors: quads,
@@ -45,7 +47,9 @@ export function bufferBackend(capabilities: Capabilities = LEAST): Backend {
     sampleColumns,
     encode,
     decode,
-    pack: (weights) => pack(weights, float16 === "pairs" ? "f16 pair" : "f16"),
+    weightLayout: (shape) => weightLayout(shape, stored),
+    pack: (weights) => pack(weights, stored),
+    packRows,
     product: (spec) => [
       ...matrixWays(spec, capabilities),
       { kernels: productName(spec), launches: () => product(spec, { half, workgroupBytes }) },

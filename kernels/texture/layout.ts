@@ -3,7 +3,7 @@
  * @module
  */
 import { GpuMemoryError } from "../errors.ts";
-import type { MatrixShape, Packed, RawWeights, Vectors } from "../backend.ts";
+import type { MatrixShape, Packed, RawWeights, Vectors, WeightShape } from "../backend.ts";
 import type { TextureFormat, TexturePort } from "../kernel.ts";
 import { joinOperands, type Operands } from "../launch.ts";
 import { packValues } from "../pack.ts";
@@ -70,12 +70,16 @@ export function decode(shape: MatrixShape, data: Float32Array): Float32Array {
   return values;
 }
 
-/** Packs `[out, in, taps]` as `[taps][in / 4][out]` texels of four inputs, in the element type it came in. */
+/** Weights as `[taps][in / 4][out]` texels of four inputs. */
+export function weightLayout({ out, in: inputs, taps, half }: WeightShape): TextureLayout {
+  const format = half ? "rgba16float" : "rgba32float";
+  return textureLayout(taps * Math.ceil(inputs / 4) * 4, Math.ceil(out / 4) * 4, format);
+}
+
+/** Packs `[out, in, taps]`, in the element type it came in. */
 export function pack(weights: RawWeights): Packed {
-  const { out, taps, data } = weights;
   const slices = Math.ceil(weights.in / 4);
-  const format = data instanceof Uint16Array ? "rgba16float" : "rgba32float";
-  const layout = textureLayout(taps * slices * 4, Math.ceil(out / 4) * 4, format);
+  const layout = weightLayout({ ...weights, half: weights.data instanceof Uint16Array });
   const pitch = layout.width * layout.fold;
   const start = (tap: number, channel: number) => (tap * slices + (channel >> 2)) * pitch * 4 + (channel & 3);
   return { layout, data: packValues(weights, { elements: layout.width * layout.height * 4, start, step: 4 }) };

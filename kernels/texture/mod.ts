@@ -7,7 +7,7 @@ import { POINTS, tiles } from "../winograd.ts";
 import { fitsFlash, flashAttention } from "./flash_attention.ts";
 import { groupNorm } from "./group_norm.ts";
 import { layerNorm } from "./layer_norm.ts";
-import { decode, encode, HIGHEST, pack, texels, textureLayout, WIDEST } from "./layout.ts";
+import { decode, encode, HIGHEST, pack, texels, textureLayout, weightLayout, WIDEST } from "./layout.ts";
 import { product } from "./product.ts";
 import { softmax, softmaxRows } from "./softmax.ts";
 import { winogradInput, winogradOutput, winogradWeights } from "./winograd.ts";
@@ -20,6 +20,8 @@ export const textureBackend: Backend = {
   sampleColumns: (pixels) => pixels,
   encode,
   decode,
+  weightLayout,
+  // No packRows: llvmpipe's reads of buffers are slower than the host's.
   pack,
   product: (spec) => [{ kernels: productName(spec), launches: () => [product(spec)] }],
   flashAttention: (spec) => fitsFlash(spec) ? [{ kernels: "flash", launches: () => [flashAttention(spec)] }] : [],

@@ -3,7 +3,8 @@
  * @module
  */
 import type { Affine, Layer, Ops } from "../../kernels/ops.ts";
-import { ModelFileError, readValues, type TensorSource, toFloat32 } from "../../weights/mod.ts";
+import type { Filling } from "../../kernels/upload.ts";
+import { ModelFileError, readValues, type TensorSource, toFloat32, type Values } from "../../weights/mod.ts";
 
 /** How weights are stored on the GPU: as the file has them, or all in one type. Sums are float32 in any case. */
 export type Precision = "auto" | "f16" | "f32";
@@ -17,26 +18,17 @@ export interface LayerShape {
   readonly bias?: boolean;
 }
 
-/** Memory that is taken again and again, so that what is dropped does not pile up until it is collected. */
-class Scratch {
-  #memory = new ArrayBuffer();
+/** What parameters do on the GPU. */
+type LayerOps = Pick<Ops, "emptyLayer" | "fill" | "affine">;
 
-  /** At least `bytes`, until the next call. */
-  take(bytes: number): ArrayBuffer {
-    if (this.#memory.byteLength < bytes) this.#memory = new ArrayBuffer(bytes);
-    return this.#memory;
-  }
-}
-
+/** Layers are made without their weights, the most of what a model is: {@link Parameters.load} brings those. */
 export class Parameters {
-  readonly #ops: Pick<Ops, "layer" | "affine">;
+  readonly #ops: LayerOps;
   readonly #source: TensorSource;
   readonly #precision: Precision;
-  /** The weights of one layer at a time: as they are read, and as they are packed, from where they are uploaded. */
-  readonly #read = new Scratch();
-  readonly #packed = new Scratch();
+  #empty: Filling[] = [];
 
-  constructor(ops: Pick<Ops, "layer" | "affine">, source: TensorSource, precision: Precision = "auto") {
+  constructor(ops: LayerOps, source: TensorSource, precision: Precision = "auto") {
     this.#ops = ops;
     this.#source = source;
     this.#precision = precision;
@@ -102,16 +94,30 @@ export class Parameters {
     const taps = window * window;
     const half = layers.every(({ name }) => this.#half(`${name}.weight`));
     const out = layers.reduce((sum, layer) => sum + layer.out, 0);
-    const count = out * shape.in * taps;
-    const room = this.#read.take(count * (half ? 2 : 4));
-    const data = half ? new Uint16Array(room, 0, count) : new Float32Array(room, 0, count);
-    let end = 0;
-    for (const { name, out } of layers) {
-      const info = this.#info(`${name}.weight`, [out, shape.in, window, window]);
-      readValues(this.#source, info.name, data.subarray(end, end += out * shape.in * taps));
-    }
+    const parts = layers.map(({ name, out }) => {
+      const { name: tensor, dtype: type } = this.#info(`${name}.weight`, [out, shape.in, window, window]);
+      return {
+        out,
+        type,
+        read: (begin: number, into: Uint8Array<ArrayBuffer>) => this.#source.readAsync(tensor, { begin, into }),
+        values: (into: Values) => readValues(this.#source, tensor, into),
+      };
+    });
     const biases = bias ?? (shape.bias === false ? undefined : this.biases(layers));
-    return this.#ops.layer({ out, in: shape.in, taps, data, room: (bytes) => this.#packed.take(bytes) }, biases);
+    const layer = this.#ops.emptyLayer({ out, in: shape.in, taps, half }, biases);
+    this.#empty.push({ layer, half, parts });
+    return layer;
+  }
+
+  /**
+   * Reads the weights of the layers that were made since it was called last.
+   *
+   * @throws {ModelFileError} when the file can no longer be read whole.
+   */
+  async load(): Promise<void> {
+    const fillings = this.#empty;
+    this.#empty = [];
+    await this.#ops.fill(fillings);
   }
 
   /** The biases of several layers, one after the other. */

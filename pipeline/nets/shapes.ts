@@ -58,7 +58,10 @@ export class ShapeRecorder extends Parameters {
   readonly shapes = new Map<string, readonly number[]>();
 
   constructor() {
-    super({ layer: () => UNREAD, affine: () => UNREAD }, openFormula("no weights", new Map()));
+    super(
+      { emptyLayer: () => UNREAD, affine: () => UNREAD, fill: () => Promise.resolve() },
+      openFormula("no weights", new Map()),
+    );
   }
 
   override values(name: string, shape: readonly number[]): Float32Array<ArrayBuffer> {

@@ -29,8 +29,8 @@ Deno.test("a program runs as often as it is asked to", async () => {
   gpu.write(x, Float32Array.of(3, 4, 5, 6));
   const program = new Program(gpu, [{ kernel: doubling(), memory: [x] }, { kernel: doubling(), memory: [x] }]);
   assertEquals(program.names, ["doubling", "doubling"]);
-  assertEquals(gpu.pipelines, 1);
   program.run();
+  assertEquals(gpu.pipelines, 1);
   program.run();
   assertEquals([...await gpu.read(x)], [48, 4, 5, 6]);
   program.dispose();
@@ -90,6 +90,93 @@ Deno.test("a shader that does not compile is reported with the kernel's name and
   gpu.pipeline(doubling("@compute @workgroup_size(1) fn main() { y[0] = 1.0; }"));
   const error = await assertRejects(() => gpu.finish(), GpuFailedError, "Kernel doubling was refused: ");
   assert(error.message.includes("no definition in scope for identifier: `y`"), error.message);
+});
+
+Deno.test("pipelines are made before they are needed, each text once, whoever asks for it meanwhile", async () => {
+  await using gpu = await Gpu.open();
+  const { device } = gpu;
+  let asked = 0;
+  const make = device.createComputePipelineAsync.bind(device);
+  device.createComputePipelineAsync = (descriptor) => {
+    asked++;
+    return make(descriptor);
+  };
+  const sync = () => {
+    throw new Error("a pipeline was made when it was needed");
+  };
+  device.createComputePipeline = sync;
+  const other = doubling("@compute @workgroup_size(2) fn main() { x[0] *= f32(size.two); }");
+  await Promise.all([gpu.prepare([doubling(), doubling(), other]), gpu.prepare([other])]);
+  await gpu.prepare([doubling()]);
+  assertEquals([asked, gpu.pipelines], [2, 2]);
+  const x = buffer(4);
+  gpu.write(x, Float32Array.of(3, 4, 5, 6));
+  const program = new Program(gpu, [{ kernel: doubling(), memory: [x] }]);
+  await gpu.prepare(program.kernels);
+  program.run();
+  assertEquals([...await gpu.read(x)], [6, 4, 5, 6]);
+  program.dispose();
+});
+
+Deno.test("a shader that does not compile before it is needed is reported the same way", async () => {
+  await using gpu = await Gpu.open();
+  const broken = doubling("@compute @workgroup_size(1) fn main() { y[0] = 1.0; }");
+  const refused = () => gpu.prepare([doubling(), broken]);
+  const error = await assertRejects(refused, GpuFailedError, "Kernel doubling was refused: ");
+  assert(error.message.includes("no definition in scope for identifier: `y`"), error.message);
+  // A text that compiles, and of which there is no pipeline.
+  await using second = await Gpu.open();
+  const nameless = doubling("@compute @workgroup_size(1) fn start() { x[0] *= f32(size.two); }");
+  await assertRejects(() => second.prepare([nameless]), GpuFailedError, "Kernel doubling was refused: ");
+});
+
+Deno.test("where pipelines take long, other threads are given all that are still to be made, once", async () => {
+  const { now } = performance;
+  const { Worker } = globalThis;
+  const scaled = (factor: number) =>
+    doubling(`@compute @workgroup_size(1) fn main() { x[0] *= f32(size.two) * ${factor}.0; }`);
+  const kernels = Array.from({ length: 8 }, (_, i) => scaled(i));
+  const given: string[] = [];
+  class Thread {
+    onmessage?: (message: { readonly data: number }) => void;
+    postMessage(texts: readonly string[]) {
+      given.push(...texts);
+      this.onmessage!({ data: texts.length });
+    }
+    terminate() {}
+  }
+  /** How many were given away while each pipeline took this long. */
+  const givenAt = async (milliseconds: number, software: boolean) => {
+    await using gpu = await Gpu.open();
+    Object.assign(gpu, { adapter: { ...gpu.adapter, software } });
+    const { device } = gpu;
+    const make = device.createComputePipelineAsync.bind(device);
+    let clock = 0;
+    performance.now = () => clock;
+    device.createComputePipelineAsync = (descriptor) => {
+      clock += milliseconds;
+      return make(descriptor);
+    };
+    given.length = 0;
+    await gpu.prepare([...kernels.slice(0, 6), kernels[5]!], kernels.slice(4));
+    assertEquals(gpu.pipelines, 6);
+    const first = given.toSorted();
+    await gpu.prepare(kernels);
+    assertEquals(gpu.pipelines, 8);
+    assertEquals(given.toSorted(), first);
+    return first;
+  };
+  Object.assign(globalThis, { Worker: Thread });
+  try {
+    const texts = (from: number) => kernels.slice(from).map(({ wgsl }) => wgsl).toSorted();
+    assertEquals(await givenAt(300, false), texts(1));
+    assertEquals(await givenAt(130, false), texts(2));
+    assertEquals(await givenAt(30, false), []);
+    assertEquals(await givenAt(300, true), []);
+  } finally {
+    performance.now = now;
+    Object.assign(globalThis, { Worker });
+  }
 });
 
 Deno.test("a command that breaks WebGPU's rules is reported", async () => {

@@ -1,7 +1,7 @@
 import { assert } from "@std/assert";
 import { chooseBackends, Gpu } from "../../kernels/mod.ts";
 import { Ops } from "../../kernels/ops.ts";
-import { byPart } from "../../weights/mod.ts";
+import { byPart, PART_NAMES } from "../../weights/mod.ts";
 import type { Net } from "../../pipeline/families/family.ts";
 import { recordLoop } from "../../pipeline/loop.ts";
 import { tokenizerOf } from "../../pipeline/model.ts";
@@ -41,6 +41,7 @@ async function withTiny(test: (tiny: Tiny, schedule: Schedule, start: Float32Arr
     unet: readUnet(parameters.unet, readUnetConfig(model.config.unet)),
   };
   const net = model.family.read(parameters, model.config);
+  for (const part of PART_NAMES) await parameters[part].load();
   const schedule = scheduleFor(model.config.scheduler, { steps: 1, name: "euler" });
   const start = createNoiseSource("cpu", 1n).normal(4 * SIDE * SIDE).map((value) => value * schedule.initNoiseSigma);
   await test({ ops, net, weights, tokenizer: await tokenizerOf(model) }, schedule, start);

@@ -131,7 +131,11 @@ function shapeOf({ batch, channels, height, width }: Tensor): Shape {
 /** Layers without weights. */
 class PlannedParameters extends Parameters {
   constructor() {
-    super({ layer: () => ({}) as Layer, affine: () => ({}) as Affine }, openFormula("no weights", new Map()));
+    const fill = () => Promise.resolve();
+    super(
+      { emptyLayer: () => ({}) as Layer, affine: () => ({}) as Affine, fill },
+      openFormula("no weights", new Map()),
+    );
   }
 
   override values(): Float32Array<ArrayBuffer> {

@@ -22,7 +22,9 @@ const CASES: readonly (readonly [name: string, on: Optimizations])[] = [
 async function testBackend(t: Deno.TestContext, gpu: Gpu, backend: Backend): Promise<void> {
   const golden = readStages();
   using model = openTinyModel();
-  const weights = readUnet(new Parameters(new Ops(gpu, backend), model.parts.unet), readUnetConfig(model.config.unet));
+  const parameters = new Parameters(new Ops(gpu, backend), model.parts.unet);
+  const weights = readUnet(parameters, readUnetConfig(model.config.unet));
+  await parameters.load();
   const seen = new Map<string, readonly string[]>();
   for (const [name, on] of CASES) {
     await t.step(`${backend.name}: ${name}`, async () => {

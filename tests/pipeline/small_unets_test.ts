@@ -23,7 +23,9 @@ for (const name of SMALL) {
       using model = openTinyModel(name);
       checkModel(model);
       const ops = new Ops(gpu, backend);
-      const weights = readUnet(new Parameters(ops, model.parts.unet), readUnetConfig(model.config.unet));
+      const parameters = new Parameters(ops, model.parts.unet);
+      const weights = readUnet(parameters, readUnetConfig(model.config.unet));
+      await parameters.load();
       const { program, out } = recordTinyUnet(ops, weights, { golden: readStages(), timestep: 481 });
       program.run();
       const want = readGolden(`fixtures/${name}/cases.safetensors`).get("out.t481")!.data;

@@ -19,9 +19,12 @@ const { "text.input_ids": IDS } = JSON.parse(
   Deno.readTextFileSync(new URL("../../fixtures/tiny-sd1/cases.json", import.meta.url)),
 ) as { readonly "text.input_ids": readonly number[] };
 
-function readWeights(ops: Ops): TextWeights {
+async function readWeights(ops: Ops): Promise<TextWeights> {
   using model = openTinyModel();
-  return readTextEncoder(new Parameters(ops, model.parts.text_encoder), readTextConfig(model.config.text_encoder));
+  const parameters = new Parameters(ops, model.parts.text_encoder);
+  const weights = readTextEncoder(parameters, readTextConfig(model.config.text_encoder));
+  await parameters.load();
+  return weights;
 }
 
 /** The context and what the last layer but one returns. */
@@ -48,7 +51,7 @@ async function encode(
 
 Deno.test("the text encoder equals PyTorch", () =>
   withOps(async (ops) => {
-    const { context, hidden } = await encode(ops, readWeights(ops), [IDS]);
+    const { context, hidden } = await encode(ops, await readWeights(ops), [IDS]);
     assertStage("last layer but one", hidden, channelMajor(golden.get("text.hidden_states.-2")!));
     assertStage("context", context, channelMajor(golden.get("text.last_hidden_state")!));
   }));
@@ -74,7 +77,7 @@ function normalised({ shape, data }: Golden): Golden {
 
 Deno.test("clip skip 2 is PyTorch's last layer but one, normalised; 1 is the last", () =>
   withOps(async (ops) => {
-    const weights = readWeights(ops);
+    const weights = await readWeights(ops);
     const want = channelMajor(normalised(golden.get("text.hidden_states.-2")!));
     assertStage("clip skip 2", (await encode(ops, weights, [IDS], { clipSkip: 2 })).context, want);
     const last = await encode(ops, weights, [IDS]);
@@ -84,7 +87,7 @@ Deno.test("clip skip 2 is PyTorch's last layer but one, normalised; 1 is the las
 
 Deno.test("prompts are encoded each for itself, and no token sees those behind it", () =>
   withOps(async (ops) => {
-    const weights = readWeights(ops);
+    const weights = await readWeights(ops);
     const changed = IDS.map((id, token) => token < 4 ? id : 1000 + token);
     const [width, tokens] = [weights.config.width, IDS.length];
     const alone = (await encode(ops, weights, [changed])).context;
@@ -95,8 +98,8 @@ Deno.test("prompts are encoded each for itself, and no token sees those behind i
   }));
 
 Deno.test("tokens that have no embedding are refused", () =>
-  withOps((ops) => {
-    const weights = readWeights(ops);
+  withOps(async (ops) => {
+    const weights = await readWeights(ops);
     for (const id of [-1, 49408, 0.5, NaN]) {
       assertThrows(
         () => embedTokens(weights, [[0, id]]),
@@ -110,5 +113,4 @@ Deno.test("tokens that have no embedding are refused", () =>
       "makes 78 tokens; the text encoder reads 77",
     );
     assertEquals(embedTokens(weights, [IDS]).length, 77 * 32);
-    return Promise.resolve();
   }));

@@ -20,9 +20,12 @@ const golden = readStages();
 const TIMESTEPS = [981, 500, 1];
 const BLOCK = "unet.block.";
 
-function readWeights(ops: Ops): UnetWeights {
+async function readWeights(ops: Ops): Promise<UnetWeights> {
   using model = openTinyModel();
-  return readUnet(new Parameters(ops, model.parts.unet), readUnetConfig(model.config.unet));
+  const parameters = new Parameters(ops, model.parts.unet);
+  const weights = readUnet(parameters, readUnetConfig(model.config.unet));
+  await parameters.load();
+  return weights;
 }
 
 /** Conditions for the timesteps and `context [batch, tokens, width]`, and the index of the running step. */
@@ -50,7 +53,7 @@ function recordUnet(ops: Ops, weights: UnetWeights, conditions: UnetConditions, 
 
 Deno.test("the UNet equals PyTorch at three timesteps and behind every block", () =>
   withOps(async (ops) => {
-    const weights = readWeights(ops);
+    const weights = await readWeights(ops);
     const { conditions, step } = condition(ops, weights, golden.get("unet.context")!);
     const x = ops.keep({ batch: 2, channels: 4, height: 16, width: 16 }, "sample");
     ops.write(x, golden.get("unet.sample")!.data);
@@ -76,7 +79,7 @@ Deno.test("the UNet equals PyTorch at three timesteps and behind every block", (
 
 Deno.test("a batch of odd size is its samples one by one", () =>
   withOps(async (ops) => {
-    const weights = readWeights(ops);
+    const weights = await readWeights(ops);
     const context = golden.get("unet.context")!;
     const shape = { channels: 4, height: 17, width: 15 };
     const elements = 4 * 17 * 15;

@@ -18,26 +18,23 @@ const FACTOR = 128;
 
 /** The same source with larger queries and keys. */
 function enlarged(source: TensorSource): TensorSource {
-  return {
-    ...source,
-    read(name, options) {
-      const bytes = source.read(name, options);
-      if (/\.to_[qk]\.weight$/.test(name)) {
-        const values = new Float16Array(bytes.buffer, bytes.byteOffset, bytes.length / 2);
-        values.forEach((value, i) => values[i] = FACTOR * value);
-      }
-      return bytes;
-    },
+  const read: TensorSource["read"] = (name, options) => {
+    const bytes = source.read(name, options);
+    if (/\.to_[qk]\.weight$/.test(name)) {
+      const values = new Float16Array(bytes.buffer, bytes.byteOffset, bytes.length / 2);
+      values.forEach((value, i) => values[i] = FACTOR * value);
+    }
+    return bytes;
   };
+  return { ...source, read, readAsync: (name, options) => Promise.resolve(read(name, options)) };
 }
 
 async function predict(gpu: Gpu, backend: Backend, source: TensorSource, upcast: boolean): Promise<Float32Array> {
   using model = openTinyModel("tiny-sd2");
   const ops = new Ops(gpu, backend);
-  const weights = readUnet(
-    new Parameters(ops, source),
-    readUnetConfig({ ...model.config.unet, upcast_attention: upcast }),
-  );
+  const parameters = new Parameters(ops, source);
+  const weights = readUnet(parameters, readUnetConfig({ ...model.config.unet, upcast_attention: upcast }));
+  await parameters.load();
   const { program, out } = recordTinyUnet(ops, weights, { golden, timestep: 481 });
   program.run();
   const values = await ops.read(out);

@@ -24,7 +24,9 @@ function withVae(test: (vae: Vae) => Promise<void>): Promise<void> {
     using model = openModel("emoji");
     const parameters = new Parameters(ops, model.parts.vae);
     const config = readVaeConfig(model.config.vae);
-    await test({ ops, decoder: readDecoder(parameters, config), encoder: readEncoder(parameters, config) });
+    const vae = { ops, decoder: readDecoder(parameters, config), encoder: readEncoder(parameters, config) };
+    await parameters.load();
+    await test(vae);
   });
 }
 

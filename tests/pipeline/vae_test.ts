@@ -29,6 +29,7 @@ Deno.test("the decoder and the encoder equal PyTorch", () =>
     const parameters = new Parameters(ops, model.parts.vae);
     const config = readVaeConfig(model.config.vae);
     const [decoder, encoder] = [readDecoder(parameters, config), readEncoder(parameters, config)];
+    await parameters.load();
 
     const latent = golden.get("vae.latent")!.data;
     const picture = await run(ops, [LATENT, IMAGE], latent, (z) => decode(ops, decoder, z));

@@ -17,7 +17,10 @@ function bytesOf(values: ArrayBufferView<ArrayBuffer>): Uint8Array<ArrayBuffer> 
 }
 
 /** A source of one tensor `a`, and the largest number of bytes that were read at once. */
-function source(dtype: DType, values: ArrayBufferView<ArrayBuffer>): TensorSource & { most: number } {
+function source(
+  dtype: DType,
+  values: ArrayBufferView<ArrayBuffer>,
+): Omit<TensorSource, "readAsync"> & { most: number } {
   const bytes = bytesOf(values);
   const tensor = info(dtype, bytes.length);
   return {

@@ -77,8 +77,8 @@ export interface OpenDevice {
   /** Lanes of every subgroup; undefined where they differ. */
   readonly subgroupSize: number | undefined;
   readonly dialect: Dialect;
-  /** Whether waiting for the GPU blocks inside the call, as Deno's own WebGPU does, and not in the promise. */
-  readonly blocks: boolean;
+  /** Deno's own WebGPU waits for the GPU inside a call, not in its promise, and checks the indices of kernels. */
+  readonly provider: ProviderName;
 }
 
 /**
@@ -111,7 +111,7 @@ export async function openDevice(options: DeviceOptions = {}): Promise<OpenDevic
     matrices,
     subgroupSize: least === most ? most : undefined,
     dialect,
-    blocks: name === "deno",
+    provider: name,
   };
 }
 

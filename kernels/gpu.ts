@@ -32,6 +32,12 @@ const MOST_STAGED = 4 * 2 ** 20;
  */
 const SLOW = 250;
 
+/**
+ * Bytes after a buffer's end that kernels may read where nothing checks their indices: the rest of a tile that hangs over
+ * the last row. Nothing becomes of what lies there.
+ */
+const MOST_PAST_END = 4096;
+
 /** The longest side of a texture that adapters of the texture backend offer. */
 const LARGEST_SIDE = 16384;
 
@@ -49,6 +55,7 @@ export class Gpu implements AsyncDisposable {
   readonly scratch: Scratch<Resource> = new Scratch<Resource>(this);
   readonly #dialect: Dialect;
   readonly #blocks: boolean;
+  readonly #slack: number;
   #resources = new Map<Memory, Resource>();
   #pipelines = new Map<string, GPUComputePipeline>();
   /** Those that {@link prepare} asked for. */
@@ -65,13 +72,14 @@ export class Gpu implements AsyncDisposable {
   #failure: Error | undefined;
   #lost = false;
 
-  private constructor({ device, adapter, matrices, subgroupSize, dialect, blocks }: OpenDevice) {
+  private constructor({ device, adapter, matrices, subgroupSize, dialect, provider }: OpenDevice) {
     this.matrices = matrices;
     this.subgroupSize = subgroupSize;
     this.device = device;
     this.adapter = adapter;
     this.#dialect = dialect;
-    this.#blocks = blocks;
+    this.#blocks = provider === "deno";
+    this.#slack = provider === "deno" ? 0 : MOST_PAST_END;
     device.addEventListener("uncapturederror", (event) => {
       event.preventDefault();
       this.#fail((event as GPUUncapturedErrorEvent).error);
@@ -175,7 +183,7 @@ export class Gpu implements AsyncDisposable {
       : {
         buffer: this.device.createBuffer({
           label,
-          size: bytes,
+          size: bytes + this.#slack,
           usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC,
         }),
         bytes,

@@ -148,7 +148,7 @@ export function loadWindow(tile: ProductTile, ragged: boolean): Loader {
     ragged,
     declare: `let bx = t % ${columns}; let bk = t / ${columns}; var column = input_column(n0 + bx, tap);
 let b_first = (size.b_row + bk) * size.b_pitch;
-var b_index = b_first + k * size.b_pitch + column;`,
+var b_index = b_first + k * size.b_pitch + max(column, 0);`,
     value: (index) => `select(E(), b_get(${index}), column >= 0)`,
     store: (row, value) => `${tileElement(tile, "b", row, "bx >> 2u")}[bx & 3] = ${value};`,
   });
@@ -188,6 +188,6 @@ export function nextTapText(window: boolean, ragged: boolean): string {
   k = 0;
   tap += 1;
   column = input_column(n0 + bx, tap);
-  b_index = b_first + column;
+  b_index = b_first + max(column, 0);
 }`;
 }

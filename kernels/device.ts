@@ -73,6 +73,8 @@ export interface DeviceOptions {
   readonly webgpu?: ProviderName;
   /** The folder with Dawn's package, which holds `node_modules/webgpu`; default `DENOISE_DAWN`. */
   readonly dawn?: string;
+  /** Flags for Dawn beside those it always gets, such as `backend=null`, which computes nothing. */
+  readonly flags?: readonly string[];
 }
 
 /** An open device, and how the WebGPU that it is of differs from others. */
@@ -140,7 +142,7 @@ async function openProvider(options: DeviceOptions): Promise<Provider> {
   return {
     name: webgpu,
     webgpu: `Dawn ${DAWN_VERSION}`,
-    gpu: await openDawn(folder),
+    gpu: await openDawn(folder, options.flags),
     dialect: TINT,
     none:
       "Dawn found no usable GPU: it needs a Vulkan, Metal or Direct3D 12 driver that is newer than Deno's own WebGPU " +

@@ -65,6 +65,7 @@ const PROMISES: readonly Promised[] = [
     "kernels/gpu": /refuse|report|lost|explained|failure/,
     "kernels/selection": /refused|lost/,
     "kernels/self_test": /wrong by little/,
+    "kernels/dawn": /^Dawn (?:survives|reports)/,
   }],
   ["Numbers that are not finite never become a picture", {
     "pipeline/pipeline": /numbers that are none|leaves float16/,

@@ -16,6 +16,7 @@ import { complete, Gpu, openModel, Pipeline } from "../pipeline/mod.ts";
 import { type BenchReport, drawChart, writeReport } from "./bench_report.ts";
 import { describeBuild } from "./build.ts";
 import type { Given } from "./commands.ts";
+import { deviceOptions, providerOf } from "./dawn.ts";
 import { type Environment, say } from "./environment.ts";
 import { exitCodeOf, UsageError } from "./errors.ts";
 import { Places, writeWhole } from "./files.ts";
@@ -31,6 +32,7 @@ import { block, json } from "./terminal.ts";
 export async function execute({ values, positionals }: Given, environment: Environment): Promise<number> {
   const { stdout, folder } = environment;
   checkUsage(values, positionals);
+  const webgpu = providerOf(values, environment.variable);
   const chart = values.output === undefined ? undefined : resolve(folder, values.output);
   if (chart !== undefined) new Places().check(chart);
 
@@ -43,8 +45,9 @@ export async function execute({ values, positionals }: Given, environment: Envir
   const request = { prompt: "", negativePrompt: "", seed: 0n, guidance, steps, width, height, rng: "cpu" } as const;
   await completeRequest(request, { model, module: { complete }, strength: undefined });
   say(environment, "Measuring what the machine reaches without a model");
-  const before = await measureCeilings();
-  await using gpu = await Gpu.open();
+  const device = await deviceOptions(webgpu, environment);
+  const before = await measureCeilings(device);
+  await using gpu = await Gpu.open(device);
   say(environment, `Loading ${model.name}`);
   const start = performance.now();
   const selection = selectionOf(values, environment);
@@ -63,7 +66,7 @@ export async function execute({ values, positionals }: Given, environment: Envir
     guidance,
     precision,
     kernels,
-    ceilings: { before, after: await measureCeilings() },
+    ceilings: { before, after: await measureCeilings(device) },
     load,
     pipelines: { count: gpu.pipelines, milliseconds: gpu.pipelineMilliseconds },
     peakBytes: gpu.peakBytes,
@@ -81,7 +84,7 @@ export async function execute({ values, positionals }: Given, environment: Envir
       const stages = await measureStages(pipeline, request);
       const operations = await measureOperations(pipeline, request);
       say(environment, "Measuring kernels");
-      return { stages, operations, rates: await measureRates() };
+      return { stages, operations, rates: await measureRates(device) };
     }
     const onRow = (name: string, round: number) => say(environment, `Round ${round}: ${name}`);
     return { ablation: await measureAblation(pipeline, request, { onRow }) };

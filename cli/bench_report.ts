@@ -69,7 +69,7 @@ function describe(report: BenchReport): string {
   );
   return [
     `${adapter.description}${driver ? `, driver ${driver}` : ""}`,
-    `denoise ${version}${commit ? ` at ${commit}` : ""}, Deno ${report.deno}`,
+    `denoise ${version}${commit ? ` at ${commit}` : ""}, ${runtimeOf(report)}`,
     `${report.model}, ${report.width}x${report.height}, ${
       showCount(report.steps, "step")
     }, guidance ${report.guidance}`,
@@ -79,6 +79,11 @@ function describe(report: BenchReport): string {
     }; ` +
     `at most ${Math.ceil(report.peakBytes / 2 ** 20)} MiB of GPU memory`,
   ].map((text) => `${inline(text)}\n`).join("");
+}
+
+/** Deno, and the WebGPU where it is another. */
+function runtimeOf({ deno, adapter: { webgpu } }: BenchReport): string {
+  return [...new Set([`Deno ${deno}`, webgpu])].join(", ");
 }
 
 function writeStages({ text, step, decode, picture, first }: StageTimes): string {

@@ -81,7 +81,7 @@ const table = [
     name: "doctor",
     usage: "denoise doctor [options]",
     summary: "examines this machine: the GPU, whether its results are right, models, caches, what is slow and why",
-    options: ["json", "quiet", "help", "version"],
+    options: ["webgpu", "json", "quiet", "help", "version"],
   },
   {
     name: "completions",
@@ -102,6 +102,7 @@ const table = [
       "height",
       "precision",
       "kernels",
+      "webgpu",
       "tune",
       "output",
       ...benchOptions,

@@ -2,16 +2,28 @@
  * What `denoise doctor` found, how people read it, and what can be done about it.
  * @module
  */
-import type { AdapterInfo, Examination } from "../pipeline/mod.ts";
+import type { AdapterInfo, Examination, MatrixShape, ProviderName } from "../pipeline/mod.ts";
 import type { CacheSize, ModelDescription } from "../pipeline/models.ts";
 import type { Build } from "./build.ts";
 import { showBytes } from "./byte_count.ts";
 import { inline } from "./terminal.ts";
 
+/** A WebGPU that the program can run on. */
+export interface ProviderDescription {
+  readonly name: ProviderName;
+  readonly version: string;
+  /** Where it is, or would be fetched into; Deno's own is part of Deno. */
+  readonly folder?: string;
+  readonly there: boolean;
+}
+
 /** What was found: the document under `--json`. What needs a GPU is absent without one. */
 export interface DoctorReport extends Build, Partial<Examination> {
   readonly schema: 1;
+  readonly providers: readonly ProviderDescription[];
   readonly adapter?: AdapterInfo;
+  /** What a subgroup multiplies at once, as far as the provider can use it. */
+  readonly matrices?: readonly MatrixShape[];
   /** Why there is no GPU. */
   readonly problem?: string;
   readonly models: readonly ModelDescription[];
@@ -25,6 +37,7 @@ export function writeDoctorReport(report: DoctorReport): string {
   const tests = report.tests?.map(({ name, failure }) => failure ? `WRONG: ${name}: ${failure}` : `right: ${name}`);
   const sections: readonly (readonly [heading: string, lines: readonly string[]])[] = [
     [`denoise ${version}${commit === undefined ? "" : `, commit ${commit}`}, Deno ${deno}`, []],
+    ["WebGPU", report.providers.map(describeProvider)],
     describeGpu(report),
     ["Self-tests", tests ?? []],
     [
@@ -39,17 +52,25 @@ export function writeDoctorReport(report: DoctorReport): string {
     .map((line) => `${line}\n`).join("");
 }
 
+function describeProvider({ name, version, folder, there }: ProviderDescription): string {
+  if (name === "deno") return `deno ${version}, Deno's own`;
+  return `${name} ${version}, ${there ? "in" : "not yet in"} ${folder ?? "any folder"}`;
+}
+
 function describeGpu(
-  { adapter, driver, problem, features = {}, limits = {}, kernels }: DoctorReport,
+  { adapter, matrices = [], driver, problem, features = {}, limits = {}, kernels }: DoctorReport,
 ): readonly [heading: string, lines: readonly string[]] {
   if (adapter === undefined) return ["GPU: none that works", [problem ?? ""]];
-  const { description, vendor, architecture, software } = adapter;
+  const { description, vendor, architecture, software, webgpu } = adapter;
+  const shapes = matrices.map(({ m, n, k }) => `${m}x${n}x${k}`).join(", ") || "none";
   const told = [
+    ["WebGPU", webgpu],
     ["vendor", vendor],
     ["architecture", architecture],
     ["driver", driver],
     ...Object.entries(features).map(([name, has]) => [name, has ? "yes" : "no"]),
     ...Object.entries(limits).map(([name, value]) => [name, `${value}`]),
+    ["matrices of float16 that a subgroup multiplies", isDawn(adapter) ? shapes : "Deno's own WebGPU has none"],
     ["kernels", kernels && `${kernels.backend} (${kernels.why})`],
   ];
   const lines = told.flatMap(([name, value]) => value ? [`${name}: ${value}`] : []);
@@ -61,7 +82,8 @@ const OLDEST_DENO = [2, 9] as const;
 
 /** What is wrong or slow, why, and what can be done; a sentence each. */
 export function adviseOn(found: Omit<DoctorReport, "advice">): readonly string[] {
-  const { deno, adapter, features, limits, kernels, tests = [], caches } = found;
+  const { deno, adapter, matrices, features, limits, kernels, tests = [], caches } = found;
+  const card = adapter !== undefined && !adapter.software;
   const lacks = (name: string) => features?.[name] === false;
   const wrong = tests.filter(({ failure }) => failure !== undefined);
   const bound = limits?.maxStorageBufferBindingSize ?? Infinity;
@@ -84,6 +106,15 @@ export function adviseOn(found: Omit<DoctorReport, "advice">): readonly string[]
       adapter?.software && kernels?.backend === "buffer",
       "Kernels that read buffers are slow on software renderers, but those that read textures do not pay off here",
     ],
+    [
+      card && !isDawn(adapter),
+      "Deno's own WebGPU does not reach a GPU's tensor cores, and Dawn does: draw with --webgpu dawn once, which fetches " +
+      "it, then doctor --webgpu dawn tells whether this GPU has some",
+    ],
+    [
+      card && isDawn(adapter) && matrices?.length === 0,
+      "This GPU and its driver offer Dawn no matrices of float16, so nothing is gained over Deno's own WebGPU",
+    ],
     [lacks("shader-f16"), "Without shader-f16 all arithmetic is float32: activations take twice the memory"],
     [lacks("subgroups"), "Without subgroups sums go through workgroup memory, which is slower"],
     [
@@ -100,6 +131,10 @@ export function adviseOn(found: Omit<DoctorReport, "advice">): readonly string[]
     [caches.length === 0, "There is no cache folder, so timings are not kept: set HOME or XDG_CACHE_HOME"],
   ];
   return rules.flatMap(([applies, advice]) => applies ? [advice] : []);
+}
+
+function isDawn({ webgpu }: AdapterInfo): boolean {
+  return webgpu.startsWith("Dawn ");
 }
 
 function isOld(version: string): boolean {

@@ -3,18 +3,26 @@
  * @module
  */
 import { Buffer } from "node:buffer";
-import type { Examination, Gpu, Model, Pipeline, PipelineOptions, SelectionOptions } from "../pipeline/mod.ts";
+import type {
+  DeviceOptions,
+  Examination,
+  Gpu,
+  Model,
+  Pipeline,
+  PipelineOptions,
+  SelectionOptions,
+} from "../pipeline/mod.ts";
 import { OutputError, UsageError } from "./errors.ts";
 import { decodeText, readingOf, systemWords } from "./reading.ts";
 import { line, type Shown } from "./terminal.ts";
 
-type OpenGpu = Pick<Gpu, "adapter" | typeof Symbol.asyncDispose>;
+type OpenGpu = Pick<Gpu, "adapter" | "matrices" | typeof Symbol.asyncDispose>;
 export type LoadedPipeline = Pick<Pipeline, "generate" | typeof Symbol.asyncDispose>;
 
 /** What commands ask of `pipeline/mod.ts`; tests draw without a GPU. */
 export interface PipelineModule
   extends Pick<typeof import("../pipeline/mod.ts"), "openModel" | "complete" | "listEmbedded"> {
-  readonly Gpu: { open(): Promise<OpenGpu> };
+  readonly Gpu: { open(options: DeviceOptions): Promise<OpenGpu> };
   readonly Pipeline: { load(gpu: OpenGpu, model: Model, options: PipelineOptions): Promise<LoadedPipeline> };
   examine(gpu: OpenGpu, options: SelectionOptions): Promise<Examination>;
 }
@@ -77,6 +85,11 @@ export function silenced(environment: Environment): Environment {
 /** Tells people a sentence. */
 export function say({ notices }: Pick<Environment, "notices">, text: string): void {
   notices.write(line(text));
+}
+
+/** Whether the network must be left alone, as `huggingface_hub` reads it. */
+export function isOffline({ variable }: Pick<Environment, "variable">): boolean {
+  return /^(?:1|on|yes|true)$/i.test(variable("HF_HUB_OFFLINE") ?? "");
 }
 
 function createOutput(stream: typeof Deno.stdout, fail: (cause: Error) => void): Output {

@@ -37,10 +37,17 @@ export async function execute(given: Given, environment: Environment): Promise<n
   for (const setting of lost) say(environment, `Not taken from ${from}: ${setting}`);
   for (const path of changed) say(environment, `${path} has changed since ${from} was made`);
   const code = await session.draw([series]);
-  if (recipe?.adapter !== undefined && session.adapter !== undefined && recipe.adapter !== session.adapter) {
-    say(environment, `${from} was made on ${recipe.adapter}; ${session.adapter} rounds differently`);
+  if (recipe?.adapter !== undefined && session.adapter !== undefined) {
+    const { description, webgpu } = session.adapter;
+    const [then, now] = [describeGpu(recipe.adapter, recipe.webgpu), describeGpu(description, webgpu)];
+    if (then !== now) say(environment, `${from} was made on ${then}; ${now} rounds differently`);
   }
   return code;
+}
+
+/** What decides how arithmetic is rounded: a GPU, and whose WebGPU compiles the kernels, of whichever version. */
+function describeGpu(adapter: string, webgpu = "Deno"): string {
+  return `${adapter} with ${webgpu.split(" ")[0]}'s WebGPU`;
 }
 
 /** With `--from`, that picture's prompt and options fill in what is not given; `lost` are those that cannot. */

@@ -35,6 +35,8 @@ export interface Making {
 /** What a picture's file says. */
 export interface Recipe extends ForeignPicture {
   readonly adapter?: string;
+  /** The WebGPU and its version; older pictures, which do not say it, were drawn by Deno's own. */
+  readonly webgpu?: string;
   /** The text that other tools read. */
   readonly parameters?: string;
   /** SHA-256 of the files that it began with, by their paths. */
@@ -43,12 +45,19 @@ export interface Recipe extends ForeignPicture {
 
 /** No time is among the texts: the same request makes the same file. */
 export function writeMetadata(making: Making): PngText[] {
-  const { request, model, adapter: { description: adapter } } = making;
+  const { request, model, adapter: { description: adapter, webgpu } } = making;
   const { prompt, negativePrompt, scheduler = nearestName(model.config.scheduler) } = request;
   const settings = new Map([...settingsOf(request, { scheduler, model: model.name }), ["Version", SOFTWARE]]);
   // The character 0 would end the text for some readers.
   const infotext = formatInfotext({ prompt, negativePrompt, settings }).replaceAll("\0", "");
-  const own = { schema: 1, software: SOFTWARE, adapter, picture: describePicture(making), files: filesOf(request) };
+  const own = {
+    schema: 1,
+    software: SOFTWARE,
+    adapter,
+    webgpu,
+    picture: describePicture(making),
+    files: filesOf(request),
+  };
   return [{ keyword: PARAMETERS, text: infotext }, { keyword: OWN, text: JSON.stringify(own) }];
 }
 
@@ -144,7 +153,7 @@ export function filesOf({ init }: Request): Readonly<Record<string, string>> | u
 
 function readOwn(text: string): Recipe {
   const { picture, ...told } = parseOwn(text);
-  const kinds = { software: "string", adapter: "string", files: "object" };
+  const kinds = { software: "string", adapter: "string", webgpu: "string", files: "object" };
   const kept = Object.entries(kinds).filter(([name, kind]) => typeof told[name] === kind && told[name] !== null);
   const { prompt, options } = readPictureLine(JSON.stringify(picture ?? null));
   const isForeign = ([name]: readonly [string, unknown]) => optionEntry(name as OptionName).scope === "line";

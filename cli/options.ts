@@ -201,6 +201,13 @@ export const options = {
     read: readOptimizations,
     scope: "model",
   },
+  "webgpu": {
+    help:
+      "which WebGPU runs the kernels: Deno's own, or Dawn, which reaches tensor cores and is downloaded (51 MB) when " +
+      "it is first asked for",
+    otherwise: "what DENOISE_WEBGPU says, or deno",
+    ...oneOf("deno", "dawn"),
+  },
   "tune": { help: "time kernels for 2 s and keep the fastest, even on GPUs with built-in choices" },
   "output": {
     letter: "o",

@@ -16,14 +16,14 @@ import {
 import { showBytes, showCount } from "./byte_count.ts";
 import type { Given } from "./commands.ts";
 import { createDownloadProgress } from "./download_progress.ts";
-import { type Environment, say } from "./environment.ts";
+import { type Environment, isOffline, say } from "./environment.ts";
 import { OutputError, UsageError } from "./errors.ts";
 import { json, name } from "./terminal.ts";
 
 /** Downloads a model unless it is here, and prints its folder. */
 export async function execute({ values, positionals }: Given, environment: Environment): Promise<void> {
   const repository = readRepository(positionals, values.revision);
-  const offline = values.offline || isOffline(environment.variable("HF_HUB_OFFLINE"));
+  const offline = values.offline || isOffline(environment);
   if (!offline) requireVariables(environment);
   const pulled = offline ? findOffline(repository, environment) : await download(repository, environment);
   const document = { schema: 1, model: showRepository(repository), ...pulled };
@@ -43,11 +43,6 @@ function readRepository(positionals: readonly string[], revision: string | undef
       ? `${JSON.stringify(text)} is not a repository: it must be ORGANISATION/NAME or ORGANISATION/NAME@REVISION`
       : `${JSON.stringify(text)} with --revision ${JSON.stringify(revision)} is not a repository and revision`,
   );
-}
-
-/** As `huggingface_hub` reads it. */
-function isOffline(value: string | undefined): boolean {
-  return /^(?:1|on|yes|true)$/i.test(value ?? "");
 }
 
 /** Refuses to go where it may not be told to: unread, a mirror's address is taken for the public hub's. */

@@ -5,11 +5,13 @@
  */
 import { resolve } from "@std/path";
 import type { AdapterInfo, CompleteRequest, Model } from "../pipeline/mod.ts";
+import type { ProviderName } from "../pipeline/webgpu.ts";
 import { LIMITS } from "../pipeline/limits.ts";
 import type { GenerateEvent, Image } from "../pipeline/request.ts";
 import { resize } from "../pipeline/resize.ts";
 import { showCount } from "./byte_count.ts";
 import { checkCount, checkSheet, composeSheet } from "./contact_sheet.ts";
+import { deviceOptions, providerOf } from "./dawn.ts";
 import { type Environment, type LoadedPipeline, type PipelineModule, say } from "./environment.ts";
 import { exitCodeOf, OutputError, UsageError } from "./errors.ts";
 import { infoOf, KEPT, type Places, writeNew, writeWhole } from "./files.ts";
@@ -47,6 +49,7 @@ interface Run {
 /** Disposing of it closes the model's files and the GPU. */
 export class Session implements AsyncDisposable {
   readonly model: Model;
+  readonly #webgpu: ProviderName;
   readonly #module: PipelineModule;
   readonly #values: OptionValues;
   readonly #environment: Environment;
@@ -66,6 +69,7 @@ export class Session implements AsyncDisposable {
 
   private constructor(module: PipelineModule, { values, environment, places, start }: Run) {
     const { model: name = "emoji", tokenizer } = values;
+    this.#webgpu = providerOf(values, environment.variable);
     this.model = module.openModel(name, { tokenizer, variable: environment.variable });
     this.#module = module;
     this.#values = values;
@@ -80,6 +84,7 @@ export class Session implements AsyncDisposable {
    * Opens the model; the GPU stays closed until the first picture.
    *
    * @throws {ModelNotFoundError | ModelFileError} when the model is absent or damaged.
+   * @throws {UsageError} when the environment names no WebGPU that there is.
    */
   static async open(run: Run): Promise<Session> {
     return new Session(await run.environment.loadPipeline(), run);
@@ -99,9 +104,9 @@ export class Session implements AsyncDisposable {
     return { ...await completed, seed };
   }
 
-  /** Name of the GPU; undefined while none is open. */
-  get adapter(): string | undefined {
-    return this.#loaded?.adapter.description;
+  /** The GPU; undefined while none is open. */
+  get adapter(): AdapterInfo | undefined {
+    return this.#loaded?.adapter;
   }
 
   /**
@@ -202,7 +207,7 @@ export class Session implements AsyncDisposable {
     const { precision, kernels } = this.#values;
     const selection = selectionOf(this.#values, this.#environment);
     await using stack = new AsyncDisposableStack();
-    const gpu = stack.use(await Gpu.open());
+    const gpu = stack.use(await Gpu.open(await deviceOptions(this.#webgpu, this.#environment)));
     const pipeline = stack.use(await Pipeline.load(gpu, this.model, { precision, kernels, selection }));
     return { adapter: gpu.adapter, pipeline, resources: stack.move() };
   }

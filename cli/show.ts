@@ -48,12 +48,13 @@ function readsNumber(name: OptionName, text: string): boolean {
   }
 }
 
-function inWords({ prompt, options, software, adapter, lost }: Recipe): string {
+function inWords({ prompt, options, software, adapter, webgpu, lost }: Recipe): string {
   const told = [
     ["prompt", prompt],
     ...Object.entries(options),
     ["made by", software],
     ["made on", adapter],
+    ["made with", webgpu],
     ...lost.map((setting) => ["cannot be made again", setting]),
   ];
   return told.flatMap(([name, value]) => value === undefined ? [] : [`${name}: ${indented(`${value}`)}\n`]).join("");

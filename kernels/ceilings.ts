@@ -3,6 +3,7 @@
  * taken while these are low says little.
  * @module
  */
+import type { DeviceOptions } from "./device.ts";
 import { Gpu } from "./gpu.ts";
 import { kernel, unroll } from "./kernel.ts";
 import { chooseBackends } from "./mod.ts";
@@ -38,8 +39,8 @@ const PASSES = 5;
  *
  * @throws {NoGpuError} when there is no GPU, or it has no timestamps.
  */
-export async function measureCeilings(): Promise<Ceilings> {
-  await using gpu = await Gpu.open();
+export async function measureCeilings(options?: DeviceOptions): Promise<Ceilings> {
+  await using gpu = await Gpu.open(options);
   const { exact } = await chooseBackends(gpu);
   return { teraflops: await measureSums(gpu), gigabytes: await measureCopy(new Ops(gpu, exact)) };
 }

@@ -22,16 +22,16 @@ export interface AdapterInfo {
 
 /** A product of matrices that a subgroup computes at once: `[m, k]` times `[k, n]`. */
 export interface MatrixShape {
+  /** Rows of the first and of the product. */
   readonly m: number;
+  /** Columns of the second and of the product. */
   readonly n: number;
+  /** Columns of the first and rows of the second. */
   readonly k: number;
 }
 
-/** The implementations of WebGPU that there are. */
-export const PROVIDERS = ["deno", "dawn"] as const;
-
-/** One of {@link PROVIDERS}: Deno's own, or Dawn. */
-export type ProviderName = (typeof PROVIDERS)[number];
+/** The implementations of WebGPU that there are: Deno's own, and Dawn. */
+export type ProviderName = "deno" | "dawn";
 
 const MATRICES = "chromium-experimental-subgroup-matrix";
 
@@ -53,19 +53,28 @@ export const LIMITS = [
   "maxComputeWorkgroupSizeX",
 ] as const;
 
+/** A feature of WebGPU, or one that it will have. */
+export type FeatureName =
+  | "shader-f16"
+  | "timestamp-query"
+  | "subgroups"
+  | "chromium-experimental-subgroup-matrix";
+
 /** Features that kernels can use where they exist. `subgroups` is not listed by Deno 2.9, yet can be requested. */
-export const FEATURES = ["shader-f16", "timestamp-query", "subgroups", MATRICES] as const;
+export const FEATURES: readonly FeatureName[] = ["shader-f16", "timestamp-query", "subgroups", MATRICES];
 
 /** What to ask an adapter for; by default all that it has. */
 export interface DeviceOptions {
-  /** Features that may be used where the adapter has them; default {@link FEATURES}. */
-  readonly features?: readonly (typeof FEATURES)[number][];
-  /** Limits to ask for, by name; what is not named stays at WebGPU's default. By default the adapter's {@link LIMITS}. */
+  /** Features that may be used where the adapter has them; default all of them. */
+  readonly features?: readonly FeatureName[];
+  /** Limits to ask for, by name; what is not named stays at WebGPU's default. By default the adapter's. */
   readonly limits?: Readonly<Record<string, number>>;
   /** Which WebGPU opens it; default what `DENOISE_WEBGPU` names, or `deno`. */
   readonly webgpu?: ProviderName;
-  /** The folder with Dawn's package, see {@link openDawn}; default `DENOISE_DAWN`. */
+  /** The folder with Dawn's package, which holds `node_modules/webgpu`; default `DENOISE_DAWN`. */
   readonly dawn?: string;
+  /** Flags for Dawn beside those it always gets, such as `backend=null`, which computes nothing. */
+  readonly flags?: readonly string[];
 }
 
 /** An open device, and how the WebGPU that it is of differs from others. */
@@ -125,19 +134,19 @@ interface Provider {
 }
 
 async function openProvider(options: DeviceOptions): Promise<Provider> {
-  const webgpu: string = options.webgpu ?? Deno.env.get("DENOISE_WEBGPU") ?? "deno";
+  const webgpu: string = options.webgpu ?? (Deno.env.get("DENOISE_WEBGPU") || "deno");
   if (webgpu === "deno") {
     return { name: webgpu, webgpu: `Deno ${Deno.version.deno}`, gpu: navigator.gpu, dialect: NAGA, none: INSTALL };
   }
   if (webgpu !== "dawn") {
-    throw new NoGpuError(`DENOISE_WEBGPU names no WebGPU: it can be ${PROVIDERS.join(" or ")}`);
+    throw new NoGpuError(`DENOISE_WEBGPU names no WebGPU: it can be deno or dawn`);
   }
   const folder = options.dawn ?? Deno.env.get("DENOISE_DAWN");
-  if (folder === undefined) throw new NoGpuError("Dawn is not there: DENOISE_DAWN names no folder with its package");
+  if (!folder) throw new NoGpuError("Dawn is not there: DENOISE_DAWN names no folder with its package");
   return {
     name: webgpu,
     webgpu: `Dawn ${DAWN_VERSION}`,
-    gpu: await openDawn(folder),
+    gpu: await openDawn(folder, options.flags),
     dialect: TINT,
     none:
       "Dawn found no usable GPU: it needs a Vulkan, Metal or Direct3D 12 driver that is newer than Deno's own WebGPU " +

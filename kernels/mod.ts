@@ -41,7 +41,7 @@ export function bufferBackends(gpu: Gpu): Pick<Backends, "exact" | "half"> {
   return { exact, half: half ? bufferBackend({ ...capabilities, float16: "arithmetic" }) : exact };
 }
 
-export type { AdapterInfo } from "./device.ts";
+export type { AdapterInfo, DeviceOptions, FeatureName, MatrixShape, ProviderName } from "./device.ts";
 export { GpuFailedError, GpuMemoryError, NoGpuError } from "./errors.ts";
 export { Gpu } from "./gpu.ts";
 export { Ops } from "./ops.ts";

@@ -2,6 +2,7 @@
  * What single kernels reach on shapes that do not depend on a model, so that machines and versions can be compared.
  * @module
  */
+import type { DeviceOptions } from "./device.ts";
 import { Gpu } from "./gpu.ts";
 import { chooseBackends } from "./mod.ts";
 import { Ops } from "./ops.ts";
@@ -56,8 +57,8 @@ const SHAPES = {
  *
  * @throws {NoGpuError} when there is no GPU, or it has no timestamps.
  */
-export async function measureRates(): Promise<readonly KernelRate[]> {
-  await using gpu = await Gpu.open();
+export async function measureRates(options?: DeviceOptions): Promise<readonly KernelRate[]> {
+  await using gpu = await Gpu.open(options);
   const { exact, half } = await chooseBackends(gpu);
   const rates: KernelRate[] = [];
   for (const backend of new Set([exact, half])) {

@@ -28,7 +28,17 @@
  * project's deno.json: `deno run -A --config path/to/denoise/deno.json mine.ts`.
  * @module
  */
-export { type AdapterInfo, Gpu, GpuFailedError, GpuMemoryError, NoGpuError } from "../kernels/mod.ts";
+export {
+  type AdapterInfo,
+  type DeviceOptions,
+  type FeatureName,
+  Gpu,
+  GpuFailedError,
+  GpuMemoryError,
+  type MatrixShape,
+  NoGpuError,
+  type ProviderName,
+} from "../kernels/mod.ts";
 export {
   listEmbedded,
   ModelFileError,

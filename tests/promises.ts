@@ -38,6 +38,7 @@ const PROMISES: readonly Promised[] = [
     "weights/hub/pull": ALL,
     "weights/hub/repository": ALL,
     "cli/pull": ALL,
+    "cli/dawn": /fetched|another hash/,
   }],
   ["Each kernel equals its reference at every shape the models use", {
     "kernels/(attention|baseline|convolve|elementwise|epilogue|normalization|recurrence|softmax|texture_product|winograd)":
@@ -65,6 +66,7 @@ const PROMISES: readonly Promised[] = [
     "kernels/gpu": /refuse|report|lost|explained|failure/,
     "kernels/selection": /refused|lost/,
     "kernels/self_test": /wrong by little/,
+    "kernels/dawn": /^Dawn (?:survives|reports)/,
   }],
   ["Numbers that are not finite never become a picture", {
     "pipeline/pipeline": /numbers that are none|leaves float16/,
@@ -96,7 +98,7 @@ const PROMISES: readonly Promised[] = [
   }],
   ["The PNG is valid for other readers, and its texts survive any Unicode", { "cli/png": ALL, "cli/png_text": ALL }],
   ["Exit codes are an interface", {
-    "cli/(batch|command|doctor|pull|run|usage)": /exit code|its code/,
+    "cli/(batch|command|dawn|doctor|pull|run|usage)": /exit code|its code/,
   }],
   ["Standard output is data, standard error is for people", {
     "cli/(inline_picture|progress|terminal)": ALL,

@@ -43,7 +43,7 @@ Deno.test("bench --json prints everything that was measured", async () => {
   const { schema, model, width, height, steps, guidance, precision, kernels, deno, load, peakBytes } = rest;
   assertEquals([schema, model, width, height, steps, guidance, precision], [1, "emoji", 64, 64, 1, 1.5, "auto"]);
   assertEquals([kernels, deno], [BASELINE, Deno.version.deno]);
-  assertEquals(Object.keys(adapter), ["description", "vendor", "architecture", "software"]);
+  assertEquals(Object.keys(adapter), ["description", "vendor", "architecture", "software", "webgpu"]);
   assert([ceilings.before, ceilings.after].every(({ teraflops, gigabytes }) => teraflops > 0 && gigabytes > 0));
   assert(pipelines.count > 10 && pipelines.milliseconds > 0 && load > 0 && peakBytes > 1e6);
   assertEquals(Object.keys(stages), ["text", "step", "decode", "picture", "evaluations", "first"]);

@@ -43,7 +43,7 @@ const cases: readonly (readonly [line: readonly string[], expected: readonly str
   [["a cat", "--sch"], ["--scheduler"]],
   [["a cat", "--shard"], []],
   [["batch", "--shar"], ["--shard"]],
-  [["doctor", "--"], ["--json", "--quiet", "--help", "--version"]],
+  [["doctor", "--"], ["--webgpu", "--json", "--quiet", "--help", "--version"]],
   [["show", "pic"], ["picture one.png", "picture.png"]],
   [["a cat", "--output", "pic"], ["picture one.png", "picture.png"]],
   [["a cat", "-o", "pic"], ["picture one.png", "picture.png"]],

@@ -65,9 +65,20 @@ Deno.test("caches are measured; a file that is linked to is counted once", () =>
   }));
 
 Deno.test("advice is given for what is wrong or slow, and only then", () => {
-  const adapter = { description: "Card", vendor: "", architecture: "", software: false, webgpu: "Deno 2.9.6" };
+  const adapter = { description: "Card", vendor: "", architecture: "", software: false, webgpu: "Dawn 0.6.2" };
+  const matrices = [{ m: 16, n: 16, k: 16 }];
   const caches = [{ owner: "denoise", folder: "/", bytes: 0 }] as const;
-  const found = { schema: 1, version: "1", deno: "2.9.0", adapter, ...HEALTHY, models: [], caches } as const;
+  const found = {
+    schema: 1,
+    version: "1",
+    deno: "2.9.0",
+    providers: [],
+    adapter,
+    matrices,
+    ...HEALTHY,
+    models: [],
+    caches,
+  } as const;
   assertEquals(adviseOn(found), []);
   const lacking = { "shader-f16": false, "timestamp-query": false, "subgroups": false };
   const cases = [
@@ -75,6 +86,8 @@ Deno.test("advice is given for what is wrong or slow, and only then", () => {
     [{ deno: "1.46.0" }, ["Deno 1.46.0 is older"]],
     [{ deno: "3.0.0" }, []],
     [{ adapter: { ...adapter, software: true } }, ["This GPU is a software renderer"]],
+    [{ adapter: { ...adapter, webgpu: "Deno 2.9.6" } }, ["Deno's own WebGPU does not reach a GPU's tensor cores"]],
+    [{ matrices: [] }, ["This GPU and its driver offer Dawn no matrices"]],
     [{ features: lacking }, ["Without shader-f16", "Without subgroups", "Without timestamp-query"]],
     [{ limits: { maxStorageBufferBindingSize: 2 ** 27 } }, ["This GPU binds at most 128 MiB at once"]],
     [{ tests: [{ name: "float32", failure: "so" }] }, ["This GPU returns wrong results"]],

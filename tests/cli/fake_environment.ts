@@ -152,16 +152,16 @@ function fakePipeline(world: FakeWorld, reach: (stage: Stage) => void): Pipeline
     },
     examine: () => Promise.resolve(world.examination ?? HEALTHY),
     Gpu: {
-      open() {
+      open({ webgpu }) {
         reach("openGpu");
         const adapter = {
           description: "Fake",
           vendor: "none",
           architecture: "none",
           software: true,
-          webgpu: "Deno 2.9.6",
+          webgpu: webgpu === "dawn" ? "Dawn 0.6.2" : "Deno 2.9.6",
         };
-        return Promise.resolve({ ...disposed, adapter });
+        return Promise.resolve({ ...disposed, adapter, matrices: webgpu === "dawn" ? [{ m: 16, n: 8, k: 16 }] : [] });
       },
     },
     Pipeline: {

@@ -19,6 +19,7 @@ const OF_A_RUN = [
   "quiet",
   "help",
   "version",
+  "webgpu",
 ];
 
 Deno.test("each option that makes a picture has a scope, or is known to be the run's", () => {

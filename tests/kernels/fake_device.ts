@@ -34,7 +34,7 @@ export async function openFakeGpu(allocation = Infinity): Promise<FakeGpu> {
       createTexture: (texture: GPUTextureDescriptor) => counted(device.createTexture(texture)),
     });
   };
-  const gpu = await withNavigatorGpu(override(adapter, { requestDevice }), () => Gpu.open());
+  const gpu = await withNavigatorGpu(override(adapter, { requestDevice }), () => Gpu.open({ webgpu: "deno" }));
   return {
     gpu,
     report,

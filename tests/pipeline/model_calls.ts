@@ -13,8 +13,10 @@ import { type LayerShape, Parameters } from "../../pipeline/nets/parameters.ts";
 import { readTextEncoder, textEncoder } from "../../pipeline/nets/clip.ts";
 import { prepareUnet, readUnet, unet } from "../../pipeline/nets/unet.ts";
 import { decode, encode, readDecoder, readEncoder } from "../../pipeline/nets/vae.ts";
-import type { Model } from "../../pipeline/model.ts";
+import { openRandomModel } from "../../pipeline/bench/sd14.ts";
+import { type Model, openModel } from "../../pipeline/model.ts";
 import { openFormula } from "../../weights/mod.ts";
+import { openTinyModel } from "../tiny_model.ts";
 
 /** What every call has. */
 interface AnyCall {
@@ -169,8 +171,20 @@ function plan(channels: number, height: number): Tensor {
   return planTensor(BACKEND, { batch: 1, channels, height, width: 1 }, "weights");
 }
 
+/** Every operation of the models that tests know, each once. */
+export function everyCall(): readonly Call[] {
+  using emoji = openModel("emoji");
+  using tiny = openTinyModel();
+  const all = [
+    ...modelCalls(emoji, 32),
+    ...modelCalls(tiny, 77),
+    ...modelCalls(openRandomModel(), 77),
+  ];
+  return [...new Map(all.map((call) => [JSON.stringify(call), call])).values()];
+}
+
 /** Every operation of a guided picture of a model's own size and steps, and of encoding one; each once. */
-export function modelCalls(model: Pick<Model, "config" | "defaults">, tokens: number): readonly Call[] {
+function modelCalls(model: Pick<Model, "config" | "defaults">, tokens: number): readonly Call[] {
   const ops = new CallRecorder();
   const { config, defaults } = model;
   const parameters = new PlannedParameters();

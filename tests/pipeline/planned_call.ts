@@ -5,6 +5,7 @@
 import { GpuMemoryError } from "../../kernels/errors.ts";
 import type { Backend } from "../../kernels/backend.ts";
 import type { Gpu } from "../../kernels/gpu.ts";
+import type { Kernel } from "../../kernels/kernel.ts";
 import type { Launch, Operation, Way } from "../../kernels/launch.ts";
 import { Ops, type Shape } from "../../kernels/ops.ts";
 import type { Call } from "./model_calls.ts";
@@ -38,14 +39,24 @@ class PlanningOps extends Ops {
 
 /** Plans a call for `backend`. */
 export function planCall(backend: Backend, call: Call): PlannedCall {
-  const ops = new PlanningOps({} as Gpu, backend);
-  perform(ops, call, planOperands(ops, call));
+  const ops = planOps(backend, call);
   const shape = shapeSort(call);
   const sorts = ops.ways.map((launches) => {
     const texts = new Set(launches.map(({ kernel }) => kernel.wgsl));
     return [shape, launches.length > texts.size ? "in parts" : "at once", ...texts].join("\n");
   });
   return { call, effort: ops.flops + 100 * sizeOf(call), sorts };
+}
+
+/** The kernels of every way to run a call. */
+export function kernelsOf(backend: Backend, call: Call): readonly Kernel[] {
+  return planOps(backend, call).ways.flat().map(({ kernel }) => kernel);
+}
+
+function planOps(backend: Backend, call: Call): PlanningOps {
+  const ops = new PlanningOps({} as Gpu, backend);
+  perform(ops, call, planOperands(ops, call));
+  return ops;
 }
 
 function planOperands(ops: Ops, call: Call): Operands {

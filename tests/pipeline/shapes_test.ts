@@ -4,11 +4,8 @@ import type { Backend } from "../../kernels/backend.ts";
 import { Gpu } from "../../kernels/gpu.ts";
 import type { Operation, Way } from "../../kernels/launch.ts";
 import { bufferBackends } from "../../kernels/mod.ts";
-import { openRandomModel } from "../../pipeline/bench/sd14.ts";
-import { openModel } from "../../pipeline/model.ts";
 import { BACKENDS, type Bench, createBench, HALF_BACKEND, TakenOps } from "../kernels/harness.ts";
-import { openTinyModel } from "../tiny_model.ts";
-import { type Call, modelCalls } from "./model_calls.ts";
+import { type Call, everyCall } from "./model_calls.ts";
 import { type Operands, operandShapes, performExactly } from "./performed_call.ts";
 import { planCall, type PlannedCall, shrink } from "./planned_call.ts";
 import { drawValues, resultShape, sampleOf, type Values } from "./sampled_call.ts";
@@ -38,18 +35,6 @@ class WayOps extends TakenOps {
     this.names = ways.map(({ kernels }) => kernels);
     this.launch(...ways[this.way]!.launches());
   }
-}
-
-/** Every operation of the models, once. */
-function everyCall(): readonly Call[] {
-  using emoji = openModel("emoji");
-  using tiny = openTinyModel();
-  const all = [
-    ...modelCalls(emoji, 32),
-    ...modelCalls(tiny, 77),
-    ...modelCalls(openRandomModel(), 77),
-  ];
-  return [...new Map(all.map((call) => [JSON.stringify(call), call])).values()];
 }
 
 /** The operations that are run for `backend`: those that it takes long for are left to others of their sort. */

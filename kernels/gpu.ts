@@ -250,6 +250,15 @@ export class Gpu implements AsyncDisposable {
   }
 
   /**
+   * Waits until the GPU has what was written, so that copies of it do not pile up on the host; {@link write} does that
+   * itself with Deno's own WebGPU.
+   * @ignore
+   */
+  async received(): Promise<void> {
+    if (!this.#blocks) await this.device.queue.onSubmittedWorkDone();
+  }
+
+  /**
    * The values of kept memory, in its own layout without row padding.
    * @ignore
    * @throws {GpuFailedError | GpuMemoryError} what the device reported meanwhile.

@@ -75,17 +75,23 @@ async function uploadPieces(
   const rooms = [new Uint8Array(PIECE), new Uint8Array(PIECE)] as const;
   let [room, next] = rooms;
   let before: readonly Slice[] = [];
+  let received: Promise<void> | undefined;
   try {
     for (const slices of piecesOf(fillings)) {
       const reading = readSlices(slices, room);
+      // It may fail before it is waited for.
+      reading.catch(() => {});
       try {
+        await received;
         if (before.length > 0) send(before, next);
+        received = gpu.received();
       } finally {
         await reading;
       }
       [room, next] = [next, room];
       before = slices;
     }
+    await received;
     if (before.length > 0) send(before, next);
   } finally {
     gpu.free(raw);

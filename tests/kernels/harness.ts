@@ -70,6 +70,16 @@ export const HALF_BACKEND: Backend = bufferBackend({
   float16: "arithmetic",
 });
 
+/** The same with matrices of the shapes that adapters offer: of NVIDIA's GPUs and AMD's, Intel's, Apple's and llvmpipe's. */
+export const MATRIX_BACKENDS: readonly Backend[] = [
+  { shape: { m: 16, n: 16, k: 16 }, lanes: 32 },
+  { shape: { m: 8, n: 16, k: 16 }, lanes: 16 },
+  { shape: { m: 8, n: 8, k: 8 }, lanes: 32 },
+  { shape: { m: 8, n: 8, k: 8 }, lanes: 8 },
+].map((matrices) =>
+  bufferBackend({ subgroups: true, threads: 1024, workgroupBytes: 49152, float16: "arithmetic", matrices })
+);
+
 /** What a kernel test is given. */
 export interface Bench {
   readonly ops: Ops;

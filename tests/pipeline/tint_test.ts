@@ -6,7 +6,7 @@ import { type Kernel, kernel } from "../../kernels/kernel.ts";
 import { advance } from "../../kernels/recurrence.ts";
 import { testDawn } from "../dawn_package.ts";
 import { everyLaunch } from "../kernels/catalogue.ts";
-import { BACKENDS, HALF_BACKEND } from "../kernels/harness.ts";
+import { BACKENDS, HALF_BACKEND, MATRIX_BACKENDS } from "../kernels/harness.ts";
 import { everyCall } from "./model_calls.ts";
 import { kernelsOf } from "./planned_call.ts";
 
@@ -36,7 +36,9 @@ testDawn("every kernel's text compiles with Tint", async (folder) => {
     advance(step).kernel,
     ...BACKENDS.flatMap((backend) => [shape, tiny].flatMap((shape) => everyLaunch(backend, shape)))
       .map(({ kernel }) => kernel),
-    ...[...BACKENDS, HALF_BACKEND].flatMap((backend) => calls.flatMap((call) => kernelsOf(backend, call))),
+    ...[...BACKENDS, HALF_BACKEND, ...MATRIX_BACKENDS].flatMap((backend) =>
+      calls.flatMap((call) => kernelsOf(backend, call))
+    ),
   ];
   const texts = new Map(kernels.map((kernel) => [kernel.wgsl, kernel]));
   assert(texts.size > 100, `${texts.size} texts`);

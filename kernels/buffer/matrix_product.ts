@@ -11,13 +11,12 @@ import { type ProductSpec, SINGLE } from "../backend.ts";
 import type { MatrixShape } from "../device.ts";
 import { unroll } from "../kernel.ts";
 import { bufferOperand, type Launch, launch, type Operands } from "../launch.ts";
-import type { Memory, Tensor } from "../tensor.ts";
-import { pixels } from "../tensor.ts";
+import type { Tensor } from "../tensor.ts";
 import { epilogueOf, type EpilogueText } from "./epilogue.ts";
 import { layoutOf, writing } from "./layout.ts";
 import { loadMatrix, matrixTypes, multiplyAdd, storeMatrix } from "./matrix.ts";
 import { addParts, batchSizes, OFFSETS_TEXT, partialSums, windowSizes } from "./product.ts";
-import { WINDOW_TEXT } from "./product_tiles.ts";
+import { EIGHT, windowReader } from "./matrix_window.ts";
 
 /** How a product is cut into workgroups and their subgroups. */
 export interface MatrixTile {
@@ -39,9 +38,6 @@ export interface MatrixUnit {
   /** Lanes of a subgroup. */
   readonly lanes: number;
 }
-
-/** Halves that are loaded at once. */
-const EIGHT = 8;
 
 function threadsOf({ rows, columns, subgroupRows, subgroupColumns }: MatrixTile, { lanes }: MatrixUnit): number {
   return rows / subgroupRows * (columns / subgroupColumns) * lanes;
@@ -106,95 +102,6 @@ function eights(name: "a" | "b", x: Tensor, wide: boolean): Operands {
   return { ...bufferOperand(name, x.memory, wide ? "vec4<u32>" : "vec2<u32>"), sizes, text };
 }
 
-/** How the pixels under the taps of a convolution are read, eight output columns at a time. */
-interface WindowReader {
-  readonly operands: Operands;
-  /** Once, before the loop: places of the thread's eight columns from `n` on. */
-  readonly declare: string;
-  /** What changes with the tap. */
-  readonly place: string;
-  /** WGSL of the eight values in a row of the input. */
-  readonly value: (row: string) => string;
-}
-
-/**
- * Rows of pixels in pieces of eight, for windows of 3x3 that keep the size or double it first: the eight pixels under
- * the middle tap are one load, those under its neighbours the same load shifted by one pixel.
- */
-function readPieces(input: Tensor, doubled: boolean): WindowReader {
-  const { stride, bytes } = layoutOf(input);
-  return {
-    operands: {
-      ...bufferOperand("b", input.memory, doubled ? "vec2<u32>" : "vec4<u32>"),
-      sizes: { b_row: input.firstRow, b_pitch: stride / (doubled ? 4 : 8), b_last: bytes / (doubled ? 8 : 16) - 1 },
-      text: `
-fn b_piece(at: i32) -> ${doubled ? "vec2<u32>" : "vec4<u32>"} { return b[clamp(at, 0, size.b_last)]; }
-/** Eight values of a row of the input from the piece at \`at\` on, \`shift\` pixels to the right. */
-fn b_shifted(at: i32, shift: i32, first: bool, last: bool) -> vec4<u32> {
-  let piece = b_piece(at);
-  ${
-        doubled
-          ? `let low = piece & vec2<u32>(0xffffu); let high = piece >> vec2<u32>(16u);
-  let middle = vec4<u32>(low.x, high.x, low.y, high.y) * 0x10001u;`
-          : "let middle = piece;"
-      }
-  if (shift == 0) { return middle; }
-  if (shift < 0) {
-    let before = select(b_piece(at - 1).${doubled ? "y" : "w"} >> 16u, 0u, first);
-    return (middle << vec4<u32>(16u)) | vec4<u32>(before, middle.xyz >> vec3<u32>(16u));
-  }
-  let after = select(b_piece(at + 1).x << 16u, 0u, last);
-  return (middle >> vec4<u32>(16u)) | vec4<u32>(middle.yzw << vec3<u32>(16u), after);
-}`,
-    },
-    declare: `let pixel = b_column % size.output_sample;
-let image_row = pixel / size.output_width;
-let image_column = pixel % size.output_width;
-let sample_piece = b_column / size.output_sample * size.input_sample;
-let first = image_column == 0; let last = image_column + 8 >= size.output_width;
-var piece = 0; var shift = 0; var inside = false;`,
-    place: `shift = tap % 3 - 1;
-let y = image_row + tap / 3 - 1;
-inside = b_column < size.n && y >= 0 && y < size.image_height;
-piece = (sample_piece + (y >> u32(size.upsample_shift)) * size.input_row + (image_column >> u32(size.upsample_shift)))
-  / ${doubled ? 4 : 8};`,
-    value: (row) =>
-      `select(vec4<u32>(), b_shifted((size.b_row + ${row}) * size.b_pitch + piece, shift, first, last), inside)`,
-  };
-}
-
-/** One pixel at a time, for all other windows. */
-function readPixels(input: Tensor): WindowReader {
-  const { stride } = layoutOf(input);
-  const lanes = Array.from({ length: EIGHT }, (_, i) => i);
-  return {
-    operands: {
-      ...bufferOperand("b", input.memory, "f16"),
-      sizes: { b_row: input.firstRow, b_pitch: stride },
-      text: `${WINDOW_TEXT}
-fn b_pixel(row: i32, column: i32) -> f16 {
-  return select(0.0h, b[(size.b_row + row) * size.b_pitch + max(column, 0)], column >= 0);
-}`,
-    },
-    declare: lanes.map((i) => `var column${i} = -1;`).join(" "),
-    place: lanes.map((i) => `column${i} = input_column(b_column + ${i}, tap);`).join(" "),
-    value: (row) => {
-      const pair = (i: number) =>
-        `bitcast<u32>(vec2<f16>(b_pixel(${row}, column${i}), b_pixel(${row}, column${i + 1})))`;
-      return `vec4<u32>(${pair(0)}, ${pair(2)}, ${pair(4)}, ${pair(6)})`;
-    },
-  };
-}
-
-function windowReader(spec: ProductSpec): WindowReader {
-  const { b, out, window } = spec;
-  const { size, stride, pad, upsample, imageWidth, outputWidth } = window!;
-  const keeps = size === 3 && stride === 1 && pad === 1 && imageWidth === outputWidth && outputWidth % EIGHT === 0 &&
-    out.height === window!.imageHeight && window!.inputWidth * upsample === imageWidth;
-  const aligned = [pixels(b), layoutOf(b).stride].every((columns) => columns % (EIGHT / upsample) === 0);
-  return keeps && aligned ? readPieces(b, upsample === 2) : readPixels(b);
-}
-
 /** Where a product is cut, and how its operands are read; see {@link ProductSpec} for its letters. */
 export interface MatrixCut {
   readonly unit: MatrixUnit;
@@ -203,23 +110,92 @@ export interface MatrixCut {
   readonly splits: number;
 }
 
-/** What happens to the sums that a subgroup has staged: their epilogue and their store. */
-function storeText(spec: ProductSpec, epilogue: EpilogueText | undefined, gate: string): string {
+/** Matrices of sums of a subgroup, below and beside each other. */
+function sumsOf({ unit: { shape }, tile }: MatrixCut): readonly [high: number, wide: number] {
+  return [tile.subgroupRows / shape.m, tile.subgroupColumns / shape.n];
+}
+
+function eachSum(cut: MatrixCut, text: (i: number, j: number) => string): string {
+  const [high, wide] = sumsOf(cut);
+  return unroll(high * wide, (x) => text(Math.floor(x / wide), x % wide));
+}
+
+/** The products of one turn: of each subgroup's rows of one tile with its columns of the other. */
+function multiplyText(cut: MatrixCut): string {
+  const { unit: { shape: { m, n, k } }, tile: { rows, columns, depth } } = cut;
+  const [high, wide] = sumsOf(cut);
+  const [pitchA, pitchB] = [pitchOf(rows), pitchOf(columns)];
+  const left = (i: number, kk: number) =>
+    loadMatrix("Left", "shared_tile", {
+      offset: `turn + ${kk * k * pitchA} + (row_first + ${i * m}) / 8`,
+      stride: pitchA,
+      order: "col_major",
+    });
+  const right = (j: number, kk: number) =>
+    loadMatrix("Right", "shared_tile", {
+      offset: `turn + ${(depth * pitchA) + kk * k * pitchB} + (column_first + ${j * n}) / 8`,
+      stride: pitchB,
+      order: "row_major",
+    });
+  return unroll(depth / k, (kk) =>
+    `{
+${unroll(wide, (j) => `let b${j} = ${right(j, kk)};`)}
+${
+      unroll(high, (i) =>
+        `{ let a = ${left(i, kk)};
+${unroll(wide, (j) => `c${i}_${j} = ${multiplyAdd("a", `b${j}`, `c${i}_${j}`)};`)} }`)
+    }
+}`);
+}
+
+/** What happens to four sums: their epilogue and their store; or, of a split product, the store alone. */
+function storeText(spec: ProductSpec, epilogue: EpilogueText | undefined): string {
   if (!epilogue) return "partial[(part * size.m + row) * size.n_quads + quad] = sum;";
-  const geglu = spec.activation === "geglu";
   const biased = (sum: string, row: string) => spec.bias ? `${sum} + ${epilogue.bias(row, "at")}` : sum;
-  const value = epilogue.apply(biased("sum", "row"), {
-    row: "row",
-    quad: "at",
-    ...(geglu && { gate: biased(gate, "row + size.m") }),
-  });
+  const gate = spec.activation === "geglu" && { gate: biased("gate", "row + size.m") };
+  const value = epilogue.apply(biased("sum", "row"), { row: "row", quad: "at", ...gate });
   return `let at = z.out_quad + quad; out_store(out_at(z.out_row + row, at), ${value});`;
 }
 
+/** The sums by way of workgroup memory, a row of matrices at a time, to where they belong. */
+function finishText(spec: ProductSpec, cut: MatrixCut, epilogue: EpilogueText | undefined): string {
+  const { unit: { shape: { m, n }, lanes }, tile } = cut;
+  const geglu = spec.activation === "geglu";
+  const [high, wide] = sumsOf(cut);
+  /** Rows of matrices: GEGLU's values, then their gates. */
+  const count = geglu ? 2 : 1;
+  const pitch = stagedPitch(tile);
+  const quads = tile.subgroupColumns / 4;
+  const stage = (i: number) =>
+    unroll(count * wide, (x) => {
+      const [row, j] = [Math.floor(x / wide), x % wide];
+      const offset = `stage + ${row * m * pitch + j * n / 4}`;
+      return storeMatrix("shared_tile", `c${i * count + row}_${j}`, { offset, stride: pitch, order: "row_major" });
+    });
+  return `let stage = subgroup * ${count * m * pitch};
+${
+    unroll(high / count, (i) =>
+      `${stage(i)}
+  workgroupBarrier();
+  for (var e = lane; e < ${m * quads}; e += ${lanes}) {
+    let staged_at = stage + e / ${quads} * ${pitch} + e % ${quads};
+    let row = (m0 + row_first) / ${count} + ${i * m} + e / ${quads};
+    let quad = (n0 + column_first) / 4 + e % ${quads};
+    if (row < size.m && quad < size.n_quads) {
+      let sum = bitcast<vec4<f32>>(shared_tile[staged_at]);
+      ${geglu ? `let gate = bitcast<vec4<f32>>(shared_tile[staged_at + ${m * pitch}]);` : ""}
+      ${storeText(spec, epilogue)}
+    }
+  }
+  workgroupBarrier();`)
+  }`;
+}
+
 /** See {@link Backend.product}, with float16 operands. */
-export function matrixProduct(spec: ProductSpec, { unit, tile, splits }: MatrixCut): readonly Launch[] {
+export function matrixProduct(spec: ProductSpec, cut: MatrixCut): readonly Launch[] {
   const { a, b, out, window } = spec;
-  const { shape, lanes } = unit;
+  const { unit, tile, splits } = cut;
+  const { shape } = unit;
   const { rows, columns, depth, subgroupRows, subgroupColumns, double } = tile;
   const batch = spec.batch ?? SINGLE;
   const geglu = spec.activation === "geglu";
@@ -232,15 +208,11 @@ export function matrixProduct(spec: ProductSpec, { unit, tile, splits }: MatrixC
   const partial = splits > 1 ? partialSums(spec, splits, quads) : undefined;
   const epilogue = partial ? undefined : epilogueOf(spec);
   const reader = window && windowReader(spec);
-  const [pitchA, pitchB] = [pitchOf(rows), pitchOf(columns)];
-  const [high, wide] = [subgroupRows / shape.m, subgroupColumns / shape.n];
-  const firstB = depth * pitchA;
-  const staged = stagedRows(shape, geglu);
 
   /** Text of one operand's way into its tile: places, registers, loads and stores. */
   const loader = (name: "a" | "b", across: number, value: (row: string, i: number) => string) => {
     const eighths = across / EIGHT;
-    const first = name === "a" ? 0 : firstB;
+    const first = name === "a" ? 0 : depth * pitchOf(rows);
     const each = (text: (i: number, row: string) => string) =>
       unroll(depth * eighths / threads, (i) => text(i, `${name}_k${i}`));
     return {
@@ -273,8 +245,6 @@ var ${name}${i} = vec4<u32>();`
     isWide(x, batch[i === 0 ? "a" : "b"]) && (i === 1 || !geglu || spec.m % 8 === 0)
   );
 
-  const sums = (text: (i: number, j: number) => string) =>
-    unroll(high * wide, (x) => text(Math.floor(x / wide), x % wide));
   const body = `
 ${OFFSETS_TEXT}
 ${matrixTypes(shape)}
@@ -293,7 +263,7 @@ fn main(
   let n0 = i32(group.y) * ${columns};
   let row_first = subgroup / ${columns / subgroupColumns} * ${subgroupRows};
   let column_first = subgroup % ${columns / subgroupColumns} * ${subgroupColumns};
-  ${sums((i, j) => `var c${i}_${j} = Sum();`)}
+  ${eachSum(cut, (i, j) => `var c${i}_${j} = Sum();`)}
   // The summed rows of all taps, in blocks that never cross a tap; this part's share of the blocks.
   let blocks_of_tap = (size.k + ${depth - 1}) / ${depth};
   let share = (blocks_of_tap * size.taps + size.splits - 1) / size.splits;
@@ -322,64 +292,13 @@ fn main(
       ${loadA.load}
       ${loadB.load}
     }
-    ${
-    unroll(depth / shape.k, (kk) =>
-      `{
-${
-        unroll(wide, (j) =>
-          `let b${j} = ${
-            loadMatrix("Right", "shared_tile", {
-              offset: `turn + ${firstB + kk * shape.k * pitchB} + (column_first + ${j * shape.n}) / 8`,
-              stride: pitchB,
-              order: "row_major",
-            })
-          };`)
-      }
-${
-        unroll(high, (i) =>
-          `{ let a = ${
-            loadMatrix("Left", "shared_tile", {
-              offset: `turn + ${kk * shape.k * pitchA} + (row_first + ${i * shape.m}) / 8`,
-              stride: pitchA,
-              order: "col_major",
-            })
-          };
-${unroll(wide, (j) => `c${i}_${j} = ${multiplyAdd("a", `b${j}`, `c${i}_${j}`)};`)} }`)
-      }
-}`)
-  }
+    ${multiplyText(cut)}
     ${double ? "" : "workgroupBarrier();"}
     if (block >= end) { break; }
     ${double ? `turn = ${turnElements(tile)} - turn;` : ""}
   }
   ${double ? "workgroupBarrier();" : ""}
-  let stage = subgroup * ${staged * stagedPitch(tile)};
-  ${
-    unroll(high * shape.m / staged, (i) =>
-      `${
-        unroll(staged / shape.m * wide, (x) => {
-          const [row, j] = [Math.floor(x / wide), x % wide];
-          return storeMatrix("shared_tile", `c${i * staged / shape.m + row}_${j}`, {
-            offset: `stage + ${row * shape.m * stagedPitch(tile) + j * shape.n / 4}`,
-            stride: stagedPitch(tile),
-            order: "row_major",
-          });
-        })
-      }
-  workgroupBarrier();
-  for (var e = lane; e < ${shape.m * subgroupColumns / 4}; e += ${lanes}) {
-    let staged_row = e / ${subgroupColumns / 4};
-    let staged_at = stage + staged_row * ${stagedPitch(tile)} + e % ${subgroupColumns / 4};
-    let row = (m0 + row_first) / ${geglu ? 2 : 1} + ${i * shape.m} + staged_row;
-    let quad = (n0 + column_first) / 4 + e % ${subgroupColumns / 4};
-    if (row < size.m && quad < size.n_quads) {
-      let sum = bitcast<vec4<f32>>(shared_tile[staged_at]);
-      ${geglu ? `let gate = bitcast<vec4<f32>>(shared_tile[staged_at + ${shape.m * stagedPitch(tile)}]);` : ""}
-      ${storeText(spec, epilogue, "gate")}
-    }
-  }
-  workgroupBarrier();`)
-  }
+  ${finishText(spec, cut, epilogue)}
 }`;
   const main = launch({
     name: `${window ? `convolution${window.size}` : "product"} ${spec.m}x${n}x${spec.k}`,

@@ -35,6 +35,7 @@ const TILES: readonly RatedTile[] = [
   { tile: tileOf([128, 128], [32, 64], 32, true), rate: 138, atOnce: PROCESSORS },
   { tile: tileOf([64, 64], [32, 32], 64), rate: 130, atOnce: 2 * PROCESSORS },
   { tile: tileOf([32, 128], [32, 32], 32, true), rate: 80, atOnce: 2 * PROCESSORS },
+  { tile: tileOf([32, 32], [16, 16], 16, true), rate: 40, atOnce: 4 * PROCESSORS },
 ];
 
 /** What else a workgroup does, in summed rows: its first loads and its last stores. */

@@ -74,6 +74,8 @@ export interface OpenDevice {
   readonly adapter: AdapterInfo;
   /** What a subgroup multiplies at once: float16 matrices summed in float32, the largest first; often none. */
   readonly matrices: readonly MatrixShape[];
+  /** Lanes of a subgroup, the most where they differ; 0 where it is not told. */
+  readonly subgroupSize: number;
   readonly dialect: Dialect;
   /** Whether waiting for the GPU blocks inside the call, as Deno's own WebGPU does, and not in the promise. */
   readonly blocks: boolean;
@@ -106,6 +108,7 @@ export async function openDevice(options: DeviceOptions = {}): Promise<OpenDevic
     device,
     adapter: { description, vendor, architecture, software, webgpu },
     matrices,
+    subgroupSize: (adapter.info as { readonly subgroupMaxSize?: number }).subgroupMaxSize ?? 0,
     dialect,
     blocks: name === "deno",
   };

@@ -34,6 +34,8 @@ export class Gpu implements AsyncDisposable {
   readonly adapter: AdapterInfo;
   /** What a subgroup multiplies at once: float16 matrices summed in float32, the largest first; often none. */
   readonly matrices: readonly MatrixShape[];
+  /** Lanes of a subgroup, the most where they differ; 0 where it is not told. */
+  readonly subgroupSize: number;
   /** @ignore */
   readonly device: GPUDevice;
   /** @ignore */
@@ -51,8 +53,9 @@ export class Gpu implements AsyncDisposable {
   #failure: Error | undefined;
   #lost = false;
 
-  private constructor({ device, adapter, matrices, dialect, blocks }: OpenDevice) {
+  private constructor({ device, adapter, matrices, subgroupSize, dialect, blocks }: OpenDevice) {
     this.matrices = matrices;
+    this.subgroupSize = subgroupSize;
     this.device = device;
     this.adapter = adapter;
     this.#dialect = dialect;

@@ -28,11 +28,15 @@ export async function chooseBackends(gpu: Gpu, selection?: Selection): Promise<B
 }
 
 /** The kernels that read buffers, as far as the device's features and limits allow them. */
-export function bufferBackends({ device: { features, limits } }: Gpu): Pick<Backends, "exact" | "half"> {
+export function bufferBackends(
+  { device: { features, limits }, matrices, subgroupSize }: Gpu,
+): Pick<Backends, "exact" | "half"> {
   const capabilities = {
     subgroups: features.has("subgroups" as GPUFeatureName),
     threads: limits.maxComputeInvocationsPerWorkgroup,
     workgroupBytes: limits.maxComputeWorkgroupStorageSize,
+    matrices,
+    subgroupSize,
   };
   const half = features.has("shader-f16");
   const exact = bufferBackend({ ...capabilities, float16: half ? "storage" : "pairs" });

@@ -3,11 +3,13 @@
  * @module
  */
 import { type AttentionSpec, type Backend, productName } from "../backend.ts";
+import type { MatrixShape } from "../device.ts";
 import type { Way } from "../launch.ts";
 import { chooseFlashTile, flashAttention } from "./flash_attention.ts";
 import { groupNorm, groupNormSplit, splitPays } from "./group_norm.ts";
 import { layerNorm } from "./layer_norm.ts";
 import { bufferLayout, decode, encode, layoutOf, pack, quads, sampleColumns } from "./layout.ts";
+import { matrixFlash, matrixFlashTiles } from "./matrix_flash.ts";
 import { product } from "./product.ts";
 import { softmax, softmaxRows } from "./softmax.ts";
 import { winogradInput, winogradOutput, winogradWeights } from "./winograd.ts";
@@ -25,10 +27,21 @@ export interface Capabilities {
    * own type. `arithmetic`: activations, and products where their error is small against that of float16 weights.
    */
   readonly float16: "pairs" | "storage" | "arithmetic";
+  /** What a subgroup multiplies at once: float16 matrices summed in float32, the largest first; often none. */
+  readonly matrices: readonly MatrixShape[];
+  /** Lanes of a subgroup, the most where they differ; 0 where it is not told. */
+  readonly subgroupSize: number;
 }
 
 /** What every WebGPU adapter offers. */
-const LEAST: Capabilities = { subgroups: false, threads: 256, workgroupBytes: 16384, float16: "pairs" };
+const LEAST: Capabilities = {
+  subgroups: false,
+  threads: 256,
+  workgroupBytes: 16384,
+  float16: "pairs",
+  matrices: [],
+  subgroupSize: 0,
+};
 
 /** Storage buffers and workgroup memory. */
 export function bufferBackend(capabilities: Capabilities = LEAST): Backend {
@@ -65,11 +78,19 @@ export function bufferBackend(capabilities: Capabilities = LEAST): Backend {
   };
 }
 
-/** Flash attention where the head's width and the workgroup's memory allow it; in float16 where all operands are. */
-function flashWays(spec: AttentionSpec, { subgroups, workgroupBytes, float16 }: Capabilities): readonly Way[] {
+/** Flash attention on matrices where all operands are float16, and where the head's width and the workgroup's memory allow it. */
+function flashWays(spec: AttentionSpec, capabilities: Capabilities): readonly Way[] {
+  const { subgroups, workgroupBytes, float16, matrices, subgroupSize: lanes } = capabilities;
   const width = spec.q.channels / spec.heads;
-  if (!subgroups || width % 8 !== 0) return [];
+  if (!subgroups) return [];
+  const ways: Way[] = [];
   const stored = [spec.q, spec.k, spec.v].every((x) => layoutOf(x).element === "f16");
-  const tile = chooseFlashTile(width, workgroupBytes, stored && float16 === "arithmetic");
-  return tile ? [{ kernels: "flash", launches: () => [flashAttention(spec, tile)] }] : [];
+  const [shape] = matrices;
+  if (shape && stored && layoutOf(spec.out).element === "f16") {
+    const [tile] = matrixFlashTiles(width, { shape, lanes, limit: workgroupBytes });
+    if (tile) ways.push({ kernels: "flash on matrices", launches: () => [matrixFlash(spec, tile)] });
+  }
+  const tile = width % 8 === 0 ? chooseFlashTile(width, workgroupBytes, stored && float16 === "arithmetic") : undefined;
+  if (tile) ways.push({ kernels: "flash", launches: () => [flashAttention(spec, tile)] });
+  return ways;
 }

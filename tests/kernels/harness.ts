@@ -59,7 +59,14 @@ export function randomValues(seed: number, count: number): Float64Array {
 /** Every backend, for tests that run on each; what the second may use is what llvmpipe has. */
 export const BACKENDS: readonly Backend[] = [
   textureBackend,
-  bufferBackend({ subgroups: true, threads: 1024, workgroupBytes: 32768, float16: "storage" }),
+  bufferBackend({
+    subgroups: true,
+    threads: 1024,
+    workgroupBytes: 32768,
+    float16: "storage",
+    matrices: [],
+    subgroupSize: 0,
+  }),
 ];
 
 /** The buffer backend with float16 arithmetic, where the adapter has it. */
@@ -68,6 +75,8 @@ export const HALF_BACKEND: Backend = bufferBackend({
   threads: 1024,
   workgroupBytes: 32768,
   float16: "arithmetic",
+  matrices: [],
+  subgroupSize: 0,
 });
 
 /** What a kernel test is given. */

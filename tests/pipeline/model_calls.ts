@@ -69,7 +69,14 @@ export interface ConcatCall extends AnyCall {
 export type Call = ConvolutionCall | AttentionCall | GroupNormCall | LayerNormCall | ConcatCall;
 
 /** Any backend would do that tells float16 activations from exact ones. */
-const BACKEND = bufferBackend({ subgroups: false, threads: 256, workgroupBytes: 16384, float16: "arithmetic" });
+const BACKEND = bufferBackend({
+  subgroups: false,
+  threads: 256,
+  workgroupBytes: 16384,
+  float16: "arithmetic",
+  matrices: [],
+  subgroupSize: 0,
+});
 
 /** Notes what it is asked for. */
 class CallRecorder extends Ops {

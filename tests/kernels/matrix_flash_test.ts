@@ -1,0 +1,169 @@
+import { assert, assertEquals } from "@std/assert";
+import type { AttentionSpec } from "../../kernels/backend.ts";
+import { bufferLayout, sampleColumns } from "../../kernels/buffer/layout.ts";
+import { matrixFlash, type MatrixFlashTile, matrixFlashTiles } from "../../kernels/buffer/matrix_flash.ts";
+import { Gpu } from "../../kernels/gpu.ts";
+import type { Launch } from "../../kernels/launch.ts";
+import { bufferBackends } from "../../kernels/mod.ts";
+import { Program } from "../../kernels/program.ts";
+import { map, type NumberArray } from "../../kernels/reference/array.ts";
+import { attention } from "../../kernels/reference/attention.ts";
+import { pixels, type Tensor } from "../../kernels/tensor.ts";
+import { assertClose, dotTolerance, random } from "./harness.ts";
+
+interface Case {
+  readonly batch: number;
+  readonly heads: number;
+  readonly width: number;
+  readonly queries: number;
+  readonly keys: number;
+}
+
+const CASES: readonly Case[] = [
+  { batch: 1, heads: 1, width: 8, queries: 1, keys: 1 },
+  { batch: 1, heads: 2, width: 4, queries: 5, keys: 3 }, // Less than a matrix in every direction.
+  { batch: 2, heads: 3, width: 12, queries: 33, keys: 9 }, // Samples that start at four, not at eight.
+  { batch: 2, heads: 3, width: 7, queries: 70, keys: 100 },
+  { batch: 2, heads: 2, width: 40, queries: 64, keys: 64 }, // Stable Diffusion 1.4 and its context of 77.
+  { batch: 2, heads: 2, width: 40, queries: 130, keys: 77 },
+  { batch: 2, heads: 1, width: 80, queries: 20, keys: 231 },
+  { batch: 1, heads: 2, width: 160, queries: 64, keys: 77 },
+  { batch: 1, heads: 2, width: 64, queries: 100, keys: 201 }, // Stable Diffusion XL.
+];
+
+/** The device has matrices on some drivers only. */
+const { matrices, lanes } = await lookAtDevice();
+const ignore = matrices.length === 0;
+
+async function lookAtDevice() {
+  await using gpu = await Gpu.open();
+  return { matrices: gpu.matrices, lanes: gpu.subgroupSize };
+}
+
+function onMatrices(name: string, test: (gpu: Gpu, t: Deno.TestContext) => Promise<void>): void {
+  const reason = ignore ? " (ignored: this device has no matrices)" : "";
+  Deno.test({
+    name: `flash attention on matrices ${name}${reason}`,
+    ignore,
+    async fn(t) {
+      await using gpu = await Gpu.open();
+      await test(gpu, t);
+      await gpu.finish();
+    },
+  });
+}
+
+/** Channels of the memory before and after those of a tensor. */
+const AROUND = 3;
+
+/** `x` as some rows of memory of float16 that holds NaN everywhere else. */
+function halfTensor(gpu: Gpu, x: NumberArray): Tensor {
+  const { batch, channels } = x;
+  const layout = bufferLayout(channels + 2 * AROUND, batch, pixels(x as unknown as Tensor), "f16");
+  const memory = { layout, label: "test", kept: true };
+  const data = new Float16Array(layout.bytes / 2).fill(NaN);
+  eachValue(x, layout.stride, (value, at) => data[at] = x.values[value]!);
+  gpu.write(memory, new Uint8Array(data.buffer));
+  return { ...x, memory, firstRow: AROUND };
+}
+
+function eachValue(
+  { batch, channels, height, width }: Omit<NumberArray, "values">,
+  stride: number,
+  visit: (value: number, at: number) => void,
+): void {
+  const count = height * width;
+  for (let i = 0; i < batch * channels * count; i++) {
+    const [sample, channel, column] = [Math.floor(i / count / channels), Math.floor(i / count) % channels, i % count];
+    visit(i, (AROUND + channel) * stride + sample * sampleColumns(count) + column);
+  }
+}
+
+/** Runs what `launch` makes; fails where it writes rows outside of its output. */
+async function run(
+  gpu: Gpu,
+  [q, k, v]: readonly [NumberArray, NumberArray, NumberArray],
+  heads: number,
+  launch: (spec: AttentionSpec) => Launch,
+): Promise<NumberArray> {
+  const out = halfTensor(gpu, { ...q, values: new Float64Array(q.values.length).fill(NaN) });
+  const spec = { q: halfTensor(gpu, q), k: halfTensor(gpu, k), v: halfTensor(gpu, v), out, heads };
+  const program = new Program(gpu, [launch(spec)]);
+  program.run();
+  const got = new Float16Array((await gpu.read(out.memory)).buffer);
+  program.dispose();
+  for (const { memory } of [spec.q, spec.k, spec.v, out]) gpu.free(memory);
+  const layout = bufferLayout(q.channels + 2 * AROUND, q.batch, q.height * q.width, "f16");
+  const inside = [AROUND * layout.stride, (AROUND + q.channels) * layout.stride] as const;
+  assert([...got.subarray(0, inside[0]), ...got.subarray(inside[1])].every(Number.isNaN), "rows outside are written");
+  const values = new Float64Array(q.values.length);
+  eachValue(q, layout.stride, (value, at) => values[value] = got[at]!);
+  return { ...q, values };
+}
+
+function inputs(
+  { batch, heads, width, queries, keys }: Case,
+  scale = (_channel: number, _key: number) => 1,
+): [NumberArray, NumberArray, NumberArray] {
+  const [q, k, v] = [queries, keys, keys].map((tokens, i) => {
+    const x = random(i, batch, heads * width, tokens, 1);
+    const scaled = (at: number) => i === 1 ? x.values[at]! * scale(Math.floor(at / keys), at % keys) : x.values[at]!;
+    return { ...x, values: Float64Array.from(Float16Array.from(x.values, (_, at) => scaled(at))) };
+  });
+  return [q!, k!, v!];
+}
+
+/** Probabilities and results are rounded to float16, and small ones to its subnormal numbers. */
+function tolerance({ width, keys }: Case, factor = 1): number {
+  return 3 * 2 ** -11 + keys * 2 ** -25 + 4 * factor * dotTolerance(width) / Math.sqrt(width);
+}
+
+function tilesFor(gpu: Gpu, width: number): readonly MatrixFlashTile[] {
+  const limit = gpu.device.limits.maxComputeWorkgroupStorageSize;
+  return matrices.flatMap((shape) => matrixFlashTiles(width, { shape, lanes, limit }));
+}
+
+onMatrices("equals the reference with every tile", async (gpu, t) => {
+  for (const shape of CASES) {
+    const arrays = inputs(shape);
+    const want = attention(...arrays, shape);
+    await t.step(JSON.stringify(shape), async () => {
+      for (const tile of tilesFor(gpu, shape.width)) {
+        const got = await run(gpu, arrays, shape.heads, (spec) => matrixFlash(spec, tile));
+        assertClose(got, want, tolerance(shape), JSON.stringify(tile));
+      }
+    });
+  }
+});
+
+onMatrices("follows maxima that grow, and large scores", async (gpu, t) => {
+  const shape = { batch: 1, heads: 2, width: 40, queries: 50, keys: 300 };
+  const scales: Readonly<Record<string, readonly [most: number, scale: (channel: number, key: number) => number]>> = {
+    // Rows grow at different turns, by more and by less than what is scaled at once.
+    "growing": [60, (_, key) => key / 5],
+    "shrinking": [60, (_, key) => 60 - key / 5],
+    "large": [2000, () => 2000],
+  };
+  for (const [name, [most, scale]] of Object.entries(scales)) {
+    await t.step(name, async () => {
+      const arrays = inputs(shape, scale);
+      const [tile] = tilesFor(gpu, shape.width);
+      const got = await run(gpu, arrays, shape.heads, (spec) => matrixFlash(spec, tile!));
+      assertClose(got, attention(...arrays, shape), tolerance(shape, most), name);
+    });
+  }
+});
+
+onMatrices("is what the backend of float16 runs first, where it fits", async (gpu) => {
+  const { half } = bufferBackends(gpu);
+  const shape = { batch: 2, heads: 2, width: 40, queries: 64, keys: 64 };
+  const arrays = inputs(shape);
+  const names: string[] = [];
+  const got = await run(gpu, arrays, shape.heads, (spec) => {
+    const ways = half.flashAttention(spec);
+    names.push(...ways.map(({ kernels }) => kernels));
+    return ways[0]!.launches()[0]!;
+  });
+  assertEquals(names, ["flash on matrices", "flash"]);
+  assertClose(got, attention(...arrays, shape), tolerance(shape), "attention");
+});

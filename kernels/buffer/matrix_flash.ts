@@ -3,7 +3,7 @@
  *
  * Lanes reach the numbers of a matrix through workgroup memory only. So scores go there and come back as probabilities,
  * while the output's sums stay in matrices. Rows of a matrix cannot be scaled: when a row's maximum grows by more than
- * 2^8, the sums are scaled in workgroup memory, which rarely happens after the first turns. Until then probabilities
+ * 2^15, the sums are scaled in workgroup memory, which rarely happens after the first turns. Until then probabilities
  * and their sum refer to the same, older maximum, so that nothing is lost.
  *
  * A turn has two phases. In the first, lanes make probabilities of scores, while values and the next turn's keys are on
@@ -31,6 +31,12 @@ export interface MatrixFlashTile {
   readonly keys: number;
 }
 
+/**
+ * How far a maximum may grow before sums are scaled, as a power of two: probabilities relative to an older one are larger
+ * than 1, and float16 ends at 65,504.
+ */
+const MOST_GROWTH = 15;
+
 /** What follows from a tile. Strides and places count 16 bytes; rows end with as much padding, for the banks' sake. */
 function measure(width: number, { shape: { m, n, k }, lanes, subgroups, blocks, keys }: MatrixFlashTile) {
   const rows = m * blocks;
@@ -57,6 +63,11 @@ function measure(width: number, { shape: { m, n, k }, lanes, subgroups, blocks, 
     /** Columns of the output that a region takes, turned. */
     columns: Math.floor(region / stride.out / n) * n,
   };
+}
+
+/** A loop of WGSL. Compilers unroll it themselves where they like to, and take a third of the time otherwise. */
+function repeat(count: number, name: string, text: string): string {
+  return `for (var ${name} = 0; ${name} < ${count}; ${name}++) { ${text} }`;
 }
 
 /** Bytes of workgroup memory that a tile takes. */
@@ -168,13 +179,16 @@ export function matrixFlash(spec: AttentionSpec, tile: MatrixFlashTile): Launch 
   const target = (i: number) =>
     `(t + ${i * threads}) / ${eightsOfKeys} * ${stride.keys} + (t + ${i * threads}) % ${eightsOfKeys}`;
 
-  const scoring = unroll(keys / shape.n, (j) =>
-    `{ ${eachBlock((i) => `var s${i} = Sum();`)}
+  const scoring = repeat(
+    keys / shape.n,
+    "j",
+    `
+${eachBlock((i) => `var s${i} = Sum();`)}
 ${
       unroll(channels / shape.k, (c) =>
         `{ let keys = ${
           loadMatrix("Right", "halves", {
-            offset: `${c * shape.k * stride.keys + j * shape.n / 8}`,
+            offset: `${c * shape.k * stride.keys} + j * ${shape.n / 8}`,
             stride: stride.keys,
             order: "row_major",
           })
@@ -184,45 +198,16 @@ ${eachBlock((i) => `s${i} = ${multiplyAdd(`q${c}_${i}`, "keys", `s${i}`)};`)} }`
 ${
       eachBlock((i) =>
         storeMatrix("scores", `s${i}`, {
-          offset: `own + ${i * shape.m * stride.scores + j * shape.n / 4}`,
+          offset: `own + ${i * shape.m * stride.scores} + j * ${shape.n / 4}`,
           stride: stride.scores,
           order: "row_major",
         })
       )
-    } }`);
+    }`,
+  );
 
-  const softmax = `
-    let scored = own + row * ${stride.scores} + part * ${share};
-    ${unroll(share, (i) => `var x${i} = scores[scored + ${i}];`)}
-    if (key + ${keys} > size.keys) {
-      let left = vec4<i32>(size.keys - key - part * ${4 * share}) - vec4<i32>(0, 1, 2, 3);
-      ${unroll(share, (i) => `x${i} = select(vec4<f32>(NOTHING), x${i}, left > vec4<i32>(${4 * i}));`)}
-    }
-    var tops = x0;
-    ${unroll(share - 1, (i) => `tops = max(tops, x${i + 1});`)}
-    var top = max(max(tops.x, tops.y), max(tops.z, tops.w)) * size.scale;
-    ${acrossParts("top", (a, b) => `max(${a}, ${b})`)}
-    var keep = 1.0;
-    if (top > maximum + 8.0) {
-      keep = exp2(maximum - top);
-      maximum = top;
-      sums *= keep;
-      if (key > 0) { atomicStore(&grown, 1u); }
-    }
-    ${unroll(share, (i) => `x${i} = exp2(fma(x${i}, vec4<f32>(size.scale), vec4<f32>(-maximum))); sums += x${i};`)}
-    ${
-    unroll(share / 2, (i) =>
-      `halves[${place.probabilities} + (first + row) * ${stride.keys} + part * ${share / 2} + ${i}] = vec4<u32>(pack(x${
-        2 * i
-      }), pack(x${2 * i + 1}));`)
-  }`;
-
-  function acrossParts(name: string, operation: (a: string, b: string) => string): string {
-    return unroll(
-      Math.log2(parts),
-      (i) => `${name} = ${operation(name, `subgroupShuffleXor(${name}, ${rows << i}u)`)};`,
-    );
-  }
+  const acrossParts = (name: string, operation: (a: string, b: string) => string) =>
+    unroll(Math.log2(parts), (i) => `${name} = ${operation(name, `subgroupShuffleXor(${name}, ${rows << i}u)`)};`);
 
   const scaled = (j: number, i: number, first: number) => ({
     offset: `own + ${i * shape.m * stride.scores + (j * shape.n - first) / 4}`,
@@ -239,12 +224,15 @@ ${
       ${eachOutput((j, i) => `o${j}_${i} = ${loadMatrix("Sum", "scores", scaled(j, i, first))};`, first, keys)}
       workgroupBarrier();`).join("");
 
-  const weighing = unroll(keys / shape.k, (r) =>
-    `{ ${
+  const weighing = repeat(
+    keys / shape.k,
+    "r",
+    `
+${
       eachBlock((i) =>
         `let p${i} = ${
           loadMatrix("Left", "halves", {
-            offset: `${place.probabilities} + (first + ${i * shape.m}) * ${stride.keys} + ${r * shape.k / 8}`,
+            offset: `${place.probabilities} + (first + ${i * shape.m}) * ${stride.keys} + r * ${shape.k / 8}`,
             stride: stride.keys,
             order: "row_major",
           })
@@ -255,13 +243,14 @@ ${
       unroll(channels / shape.n, (j) =>
         `{ let values = ${
           loadMatrix("Right", "halves", {
-            offset: `${place.values + j * shape.n * stride.keys + r * shape.k / 8}`,
+            offset: `${place.values + j * shape.n * stride.keys} + r * ${shape.k / 8}`,
             stride: stride.keys,
             order: "col_major",
           })
         };
 ${eachBlock((i) => `o${j}_${i} = ${multiplyAdd(`p${i}`, "values", `o${j}_${i}`)};`)} }`)
-    } }`);
+    }`,
+  );
 
   const writing = runs(columns).map((first) => `
   ${
@@ -292,6 +281,7 @@ ${eachBlock((i) => `o${j}_${i} = ${multiplyAdd(`p${i}`, "values", `o${j}_${i}`)}
   const body = `
 ${matrixTypes(shape)}
 const NOTHING = -3.0e38;
+const MOST_GROWTH = ${MOST_GROWTH}.0;
 /** Keys, values and probabilities, eight float16 an element. */
 var<workgroup> halves: array<vec4<u32>, ${halves}>;
 var<workgroup> scores: array<vec4<f32>, ${subgroups * region}>;
@@ -304,6 +294,28 @@ fn head_of(x: vec4<u32>, count: i32) -> vec4<u32> {
   if (count >= 8) { return x; }
   let counts = vec4<i32>(count) - vec4<i32>(0, 2, 4, 6);
   return select(select(vec4<u32>(), x & vec4<u32>(0xffffu), counts == vec4<i32>(1)), x, counts > vec4<i32>(1));
+}
+/** Makes scores nothing that belong to no key; a lane has \`left\` keys from its first on. */
+fn forget_scores(begin: i32, left: i32) {
+  let known = vec4<i32>(left) - vec4<i32>(0, 1, 2, 3);
+  for (var i = 0; i < ${share}; i++) {
+    scores[begin + i] = select(vec4<f32>(NOTHING), scores[begin + i], known > vec4<i32>(4 * i));
+  }
+}
+struct Turn { tops: vec4<f32>, sums: vec4<f32> }
+/** Makes probabilities of a lane's scores, relative to a maximum. */
+fn exponentiate(begin: i32, to: i32, maximum: f32) -> Turn {
+  var turn = Turn(vec4<f32>(NOTHING), vec4<f32>());
+  for (var i = 0; i < ${share / 2}; i++) {
+    let a = scores[begin + 2 * i];
+    let b = scores[begin + 2 * i + 1];
+    turn.tops = max(turn.tops, max(a, b));
+    let p = exp2(fma(a, vec4<f32>(size.scale), vec4<f32>(-maximum)));
+    let r = exp2(fma(b, vec4<f32>(size.scale), vec4<f32>(-maximum)));
+    turn.sums += p + r;
+    halves[to + i] = vec4<u32>(pack(p), pack(r));
+  }
+  return turn;
 }
 @compute @workgroup_size(${threads})
 fn main(
@@ -321,6 +333,8 @@ fn main(
   let first_query = i32(group.x) * ${queries};
   let first = i32(subgroup) * ${rows};
   let own = i32(subgroup) * ${region};
+  let scored = own + row * ${stride.scores} + part * ${share};
+  let probabilities = ${place.probabilities} + (first + row) * ${stride.keys} + part * ${share / 2};
   for (var i = t; i < ${channels * queries / 8}; i += ${threads}) {
     let c = i / ${queries / 8};
     let eight = i % ${queries / 8};
@@ -345,11 +359,11 @@ fn main(
   ${eachOutput((j, i) => `var o${j}_${i} = Sum();`)}
   var maximum = NOTHING;
   var sums = vec4<f32>();
-  ${scoring}
-  workgroupBarrier();
-  for (var key = 0; key < size.keys; key += ${keys}) {
-    ${unroll(copies, (i) => `var k${i} = vec4<u32>(); var v${i} = vec4<u32>();`)}
-    ${
+  // The turn before the first makes its scores.
+  for (var key = ${-keys}; key < size.keys; key += ${keys}) {
+    if (key >= 0) {
+      ${unroll(copies, (i) => `var k${i} = vec4<u32>(); var v${i} = vec4<u32>();`)}
+      ${
     eachCopy((i) =>
       `let c = head + (t + ${i * threads}) / ${eightsOfKeys};
 let eight = key / 8 + (t + ${i * threads}) % ${eightsOfKeys};
@@ -357,20 +371,31 @@ v${i} = v_eight(sample, c, eight);
 k${i} = k_eight(sample, c, eight + ${eightsOfKeys});`
     )
   }
-    ${softmax}
-    ${
+      let left = size.keys - key - part * ${4 * share};
+      if (key + ${keys} > size.keys) { forget_scores(scored, left); }
+      var turn = exponentiate(scored, probabilities, maximum);
+      var top = max(max(turn.tops.x, turn.tops.y), max(turn.tops.z, turn.tops.w)) * size.scale;
+      ${acrossParts("top", (a, b) => `max(${a}, ${b})`)}
+      var keep = 1.0;
+      if (top > maximum + MOST_GROWTH) {
+        turn = exponentiate(scored, probabilities, top);
+        keep = exp2(maximum - top);
+        maximum = top;
+        if (key > 0) { atomicStore(&grown, 1u); }
+      }
+      sums = sums * keep + turn.sums;
+      ${
     eachCopy((i) =>
       `halves[${target(i)}] = k${i};
 halves[${place.values} + ${target(i)}] = head_of(v${i}, size.keys - key - (t + ${i * threads}) % ${eightsOfKeys} * 8);`
     )
   }
-    if (workgroupUniformLoad(&grown) != 0u) {
-      if (t == 0) { atomicStore(&grown, 0u); }${scaling}
+      if (workgroupUniformLoad(&grown) != 0u) {
+        if (t == 0) { atomicStore(&grown, 0u); }${scaling}
+      }
+      ${weighing}
     }
-    ${weighing}
-    if (key + ${keys} < size.keys) {
-      ${scoring}
-    }
+    if (key + ${keys} < size.keys) { ${scoring} }
     workgroupBarrier();
   }
   var sum = sums.x + sums.y + sums.z + sums.w;

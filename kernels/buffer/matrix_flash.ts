@@ -21,12 +21,12 @@ import { loadMatrix, matrixTypes, multiplyAdd, storeMatrix } from "./matrix.ts";
 /** How attention is cut into workgroups. */
 export interface MatrixFlashTile {
   readonly shape: MatrixShape;
-  /** Lanes of a subgroup: its rows, or a multiple. */
+  /** Lanes of a subgroup: a multiple of its queries. */
   readonly lanes: number;
   /** Subgroups of a workgroup. */
   readonly subgroups: number;
-  /** Matrices of queries of a subgroup, one below the other. */
-  readonly blocks: number;
+  /** Queries of a subgroup: one matrix, or some below each other. */
+  readonly rows: number;
   /** Keys of one turn. */
   readonly keys: number;
 }
@@ -38,8 +38,7 @@ export interface MatrixFlashTile {
 const MOST_GROWTH = 15;
 
 /** What follows from a tile. Strides and places count 16 bytes; rows end with as much padding, for the banks' sake. */
-function measure(width: number, { shape: { m, n, k }, lanes, subgroups, blocks, keys }: MatrixFlashTile) {
-  const rows = m * blocks;
+function measure(width: number, { shape: { n, k }, lanes, subgroups, rows, keys }: MatrixFlashTile) {
   const queries = rows * subgroups;
   const side = Math.max(n, k);
   /** Those past the width are zero in queries and keys. */
@@ -49,7 +48,6 @@ function measure(width: number, { shape: { m, n, k }, lanes, subgroups, blocks, 
   /** A subgroup's scores, or some columns of its output. */
   const region = Math.max(rows * stride.scores, n * stride.out);
   return {
-    rows,
     queries,
     channels,
     stride,
@@ -76,21 +74,33 @@ function bytesOf(width: number, tile: MatrixFlashTile): number {
   return 16 * (halves + tile.subgroups * region) + 4 * queries + 4;
 }
 
-/** Tiles, the fastest first. */
-const TILES: readonly Pick<MatrixFlashTile, "subgroups" | "blocks" | "keys">[] = [
-  { subgroups: 4, blocks: 1, keys: 32 },
-  { subgroups: 4, blocks: 1, keys: 16 },
-  { subgroups: 2, blocks: 1, keys: 16 },
+/** Tiles, the fastest first (H200). */
+const TILES: readonly Pick<MatrixFlashTile, "subgroups" | "keys">[] = [
+  { subgroups: 8, keys: 32 },
+  { subgroups: 4, keys: 32 },
+  { subgroups: 4, keys: 16 },
+  { subgroups: 2, keys: 16 },
 ];
 
-/** The tiles that fit, the fastest first. */
-export function matrixFlashTiles(
-  width: number,
-  { shape, lanes, limit }: { readonly shape: MatrixShape; readonly lanes: number; readonly limit: number },
-): readonly MatrixFlashTile[] {
-  return TILES.map((tile) => ({ ...tile, shape, lanes })).filter((tile) => {
-    const { rows, parts } = measure(width, tile);
-    return lanes % rows === 0 && tile.keys % (8 * parts) === 0 && bytesOf(width, tile) <= limit;
+/** Queries of a subgroup that has as many lanes. Twice as many were 7 to 23 % slower (H200). */
+const ROWS = 16;
+
+/** What limits a tile: what a subgroup multiplies at once, its lanes, and the threads and bytes of a workgroup. */
+export interface MatrixFlashLimits {
+  readonly shape: MatrixShape;
+  readonly lanes: number;
+  readonly threads: number;
+  readonly bytes: number;
+}
+
+/** The tiles that a device can run, the fastest first. */
+export function matrixFlashTiles(width: number, limits: MatrixFlashLimits): readonly MatrixFlashTile[] {
+  const { shape, lanes } = limits;
+  const rows = Math.max(shape.m, Math.min(ROWS, lanes));
+  return TILES.map((tile) => ({ ...tile, shape, lanes, rows })).filter((tile) => {
+    const { threads, parts } = measure(width, tile);
+    return Number.isInteger(parts) && tile.keys % (8 * parts) === 0 && threads <= limits.threads &&
+      bytesOf(width, tile) <= limits.bytes;
   });
 }
 
@@ -155,8 +165,9 @@ function columnsOf(name: string, x: Tensor, written = false): Omit<Operands, "te
 export function matrixFlash(spec: AttentionSpec, tile: MatrixFlashTile): Launch {
   const { q, k, v, out, heads } = spec;
   const width = q.channels / heads;
-  const { shape, lanes, subgroups, blocks, keys } = tile;
-  const { rows, queries, channels, stride, region, place, halves, threads, parts, columns } = measure(width, tile);
+  const { shape, lanes, subgroups, rows, keys } = tile;
+  const blocks = rows / shape.m;
+  const { queries, channels, stride, region, place, halves, threads, parts, columns } = measure(width, tile);
   const eightsOfKeys = keys / 8;
   /** Quads of keys of a lane. */
   const share = keys / parts / 4;

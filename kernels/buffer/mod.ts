@@ -5,6 +5,7 @@
 import { type AttentionSpec, type Backend, productName } from "../backend.ts";
 import type { MatrixShape } from "../device.ts";
 import type { Way } from "../launch.ts";
+import type { Tensor } from "../tensor.ts";
 import { chooseFlashTile, flashAttention } from "./flash_attention.ts";
 import { groupNorm, groupNormSplit, splitPays } from "./group_norm.ts";
 import { layerNorm } from "./layer_norm.ts";
@@ -78,19 +79,21 @@ export function bufferBackend(capabilities: Capabilities = LEAST): Backend {
   };
 }
 
-/** Flash attention on matrices where all operands are float16, and where the head's width and the workgroup's memory allow it. */
+/**
+ * Flash attention where the head's width and the workgroup's memory allow it: on matrices where all operands are float16,
+ * otherwise in float16 where those that are read are.
+ */
 function flashWays(spec: AttentionSpec, capabilities: Capabilities): readonly Way[] {
-  const { subgroups, workgroupBytes, float16, matrices, subgroupSize: lanes } = capabilities;
-  const width = spec.q.channels / spec.heads;
+  const { subgroups, workgroupBytes: bytes, float16, matrices, subgroupSize: lanes, threads } = capabilities;
   if (!subgroups) return [];
-  const ways: Way[] = [];
-  const stored = [spec.q, spec.k, spec.v].every((x) => layoutOf(x).element === "f16");
-  const [shape] = matrices;
-  if (shape && stored && layoutOf(spec.out).element === "f16") {
-    const [tile] = matrixFlashTiles(width, { shape, lanes, limit: workgroupBytes });
-    if (tile) ways.push({ kernels: "flash on matrices", launches: () => [matrixFlash(spec, tile)] });
-  }
-  const tile = width % 8 === 0 ? chooseFlashTile(width, workgroupBytes, stored && float16 === "arithmetic") : undefined;
-  if (tile) ways.push({ kernels: "flash", launches: () => [flashAttention(spec, tile)] });
-  return ways;
+  const width = spec.q.channels / spec.heads;
+  const isHalf = (x: Tensor) => layoutOf(x).element === "f16";
+  const half = float16 === "arithmetic" && [spec.q, spec.k, spec.v].every(isHalf);
+  const shapes = half && isHalf(spec.out) ? matrices : [];
+  const [matrixTile] = shapes.flatMap((shape) => matrixFlashTiles(width, { shape, lanes, threads, bytes }));
+  const tile = width % 8 === 0 ? chooseFlashTile(width, bytes, half) : undefined;
+  return [
+    ...matrixTile ? [{ kernels: "flash on matrices", launches: () => [matrixFlash(spec, matrixTile)] }] : [],
+    ...tile ? [{ kernels: "flash", launches: () => [flashAttention(spec, tile)] }] : [],
+  ];
 }

@@ -2,11 +2,13 @@ import { assert, assertEquals } from "@std/assert";
 import type { AttentionSpec } from "../../kernels/backend.ts";
 import { bufferLayout, sampleColumns } from "../../kernels/buffer/layout.ts";
 import { matrixFlash, type MatrixFlashTile, matrixFlashTiles } from "../../kernels/buffer/matrix_flash.ts";
+import { hold, openDawn } from "../../kernels/dawn.ts";
+import { TINT } from "../../kernels/dialect.ts";
 import { Gpu } from "../../kernels/gpu.ts";
 import type { Launch } from "../../kernels/launch.ts";
 import { bufferBackends } from "../../kernels/mod.ts";
 import { Program } from "../../kernels/program.ts";
-import { map, type NumberArray } from "../../kernels/reference/array.ts";
+import type { NumberArray } from "../../kernels/reference/array.ts";
 import { attention } from "../../kernels/reference/attention.ts";
 import { pixels, type Tensor } from "../../kernels/tensor.ts";
 import { assertClose, dotTolerance, random } from "./harness.ts";
@@ -119,21 +121,28 @@ function tolerance({ width, keys }: Case, factor = 1): number {
 }
 
 function tilesFor(gpu: Gpu, width: number): readonly MatrixFlashTile[] {
-  const limit = gpu.device.limits.maxComputeWorkgroupStorageSize;
-  return matrices.flatMap((shape) => matrixFlashTiles(width, { shape, lanes, limit }));
+  const { maxComputeInvocationsPerWorkgroup: threads, maxComputeWorkgroupStorageSize: bytes } = gpu.device.limits;
+  return matrices.flatMap((shape) => matrixFlashTiles(width, { shape, lanes, threads, bytes }));
 }
 
-onMatrices("equals the reference with every tile", async (gpu, t) => {
-  for (const shape of CASES) {
-    const arrays = inputs(shape);
-    const want = attention(...arrays, shape);
-    await t.step(JSON.stringify(shape), async () => {
-      for (const tile of tilesFor(gpu, shape.width)) {
-        const got = await run(gpu, arrays, shape.heads, (spec) => matrixFlash(spec, tile));
-        assertClose(got, want, tolerance(shape), JSON.stringify(tile));
-      }
-    });
+async function compare(gpu: Gpu, shape: Case, tiles: readonly MatrixFlashTile[]): Promise<void> {
+  const arrays = inputs(shape);
+  const want = attention(...arrays, shape);
+  for (const tile of tiles) {
+    const got = await run(gpu, arrays, shape.heads, (spec) => matrixFlash(spec, tile));
+    assertClose(got, want, tolerance(shape), JSON.stringify(tile));
   }
+}
+
+onMatrices("equals the reference", async (gpu, t) => {
+  for (const shape of CASES) {
+    await t.step(JSON.stringify(shape), () => compare(gpu, shape, tilesFor(gpu, shape.width).slice(0, 1)));
+  }
+});
+
+onMatrices("equals the reference with every tile", async (gpu) => {
+  const shape = { batch: 2, heads: 1, width: 20, queries: 150, keys: 83 };
+  await compare(gpu, shape, tilesFor(gpu, shape.width));
 });
 
 onMatrices("follows maxima that grow, and large scores", async (gpu, t) => {
@@ -166,4 +175,36 @@ onMatrices("is what the backend of float16 runs first, where it fits", async (gp
   });
   assertEquals(names, ["flash on matrices", "flash"]);
   assertClose(got, attention(...arrays, shape), tolerance(shape), "attention");
+});
+
+const folder = Deno.env.get("DENOISE_DAWN");
+
+Deno.test({
+  name: `flash attention on matrices compiles for each kind of matrix${folder ? "" : " (ignored: no Dawn)"}`,
+  ignore: folder === undefined,
+  async fn() {
+    const dawn = await openDawn(folder!, ["backend=null"]);
+    const adapter = (await dawn.requestAdapter())!;
+    const requiredFeatures = ["shader-f16", "subgroups", "chromium-experimental-subgroup-matrix"] as GPUFeatureName[];
+    const device = await adapter.requestDevice({ requiredFeatures });
+    [adapter, device].forEach(hold);
+    // NVIDIA and AMD, Intel, Apple.
+    const kinds = [[16, 16, 16, 32], [16, 16, 16, 64], [16, 8, 16, 32], [8, 16, 16, 16], [8, 8, 8, 32]] as const;
+    for (const [m, n, k, lanes] of kinds) {
+      for (const width of [12, 64]) {
+        const tiles = matrixFlashTiles(width, { shape: { m, n, k }, lanes, threads: 1024, bytes: 49152 });
+        assert(tiles.length > 0);
+        for (const tile of tiles) {
+          const x: Tensor = {
+            ...{ batch: 1, channels: width, height: 9, width: 1, firstRow: 0 },
+            memory: { layout: bufferLayout(width, 1, 9, "f16"), label: "test", kept: true },
+          };
+          const { kernel } = matrixFlash({ q: x, k: x, v: x, out: x, heads: 1 }, tile);
+          const { messages } = await device.createShaderModule({ code: TINT(kernel.wgsl) }).getCompilationInfo();
+          assertEquals(messages.map(({ lineNum, message }) => `${lineNum}: ${message}`), []);
+        }
+      }
+    }
+    device.destroy();
+  },
 });

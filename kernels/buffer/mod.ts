@@ -4,11 +4,13 @@
  */
 import { type AttentionSpec, type Backend, productName, type ProductSpec } from "../backend.ts";
 import type { Way } from "../launch.ts";
+import type { Tensor } from "../tensor.ts";
 import { chooseFlashTile, flashAttention } from "./flash_attention.ts";
 import { groupNorm, groupNormSplit, splitPays } from "./group_norm.ts";
 import { layerNorm } from "./layer_norm.ts";
 import { bufferLayout, decode, encode, layoutOf, pack, quads, sampleColumns, weightLayout } from "./layout.ts";
 import { chooseMatrixCut } from "./matrix_cut.ts";
+import { matrixFlash, matrixFlashTiles } from "./matrix_flash.ts";
 import { matrixProduct, type MatrixUnit } from "./matrix_product.ts";
 import { packRows } from "./pack_rows.ts";
 import { product } from "./product.ts";
@@ -100,11 +102,21 @@ function matrixWays(spec: ProductSpec, { matrices: unit, float16, workgroupBytes
   return cut ? [{ kernels: `${productName(spec)} on matrices`, launches: () => matrixProduct(spec, cut) }] : [];
 }
 
-/** Flash attention where the head's width and the workgroup's memory allow it; in float16 where all operands are. */
-function flashWays(spec: AttentionSpec, { subgroups, workgroupBytes, float16 }: Capabilities): readonly Way[] {
-  const width = spec.q.channels / spec.heads;
-  if (!subgroups || width % 8 !== 0) return [];
-  const stored = [spec.q, spec.k, spec.v].every((x) => layoutOf(x).element === "f16");
-  const tile = chooseFlashTile(width, workgroupBytes, stored && float16 === "arithmetic");
-  return tile ? [{ kernels: "flash", launches: () => [flashAttention(spec, tile)] }] : [];
+/**
+ * Flash attention where the head's width and the workgroup's memory allow it: on matrices where all operands are float16,
+ * otherwise in float16 where those that are read are.
+ */
+function flashWays(spec: AttentionSpec, capabilities: Capabilities): readonly Way[] {
+  const { subgroups, threads, workgroupBytes, float16, matrices: unit } = capabilities;
+  if (!subgroups) return [];
+  const { q, k, v, out, heads } = spec;
+  const width = q.channels / heads;
+  const areHalf = (...tensors: Tensor[]) => tensors.every((x) => layoutOf(x).element === "f16");
+  const half = float16 === "arithmetic" && areHalf(q, k, v);
+  const [matrixTile] = unit && half && areHalf(out) ? matrixFlashTiles(width, { unit, threads, workgroupBytes }) : [];
+  const tile = width % 8 === 0 ? chooseFlashTile(width, workgroupBytes, half) : undefined;
+  return [
+    ...matrixTile ? [{ kernels: "flash on matrices", launches: () => [matrixFlash(spec, matrixTile)] }] : [],
+    ...tile ? [{ kernels: "flash", launches: () => [flashAttention(spec, tile)] }] : [],
+  ];
 }

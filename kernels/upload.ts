@@ -31,6 +31,9 @@ export interface Filling {
 /** Bytes that are read and written at once: smaller pieces stay in the processor's cache, larger ones need fewer waits. */
 const PIECE = 8 << 20;
 
+/** Pieces that the GPU may still have to take: to wait for each costs more than to write it. */
+const MOST_UNDER_WAY = 4;
+
 const BYTES: Readonly<Record<StoredType, number>> = { F16: 2, BF16: 2, F32: 4 };
 
 /**
@@ -75,24 +78,24 @@ async function uploadPieces(
   const rooms = [new Uint8Array(PIECE), new Uint8Array(PIECE)] as const;
   let [room, next] = rooms;
   let before: readonly Slice[] = [];
-  let received: Promise<void> | undefined;
+  const underWay: Promise<void>[] = [];
   try {
     for (const slices of piecesOf(fillings)) {
       const reading = readSlices(slices, room);
       // It may fail before it is waited for.
       reading.catch(() => {});
       try {
-        await received;
+        if (underWay.length === MOST_UNDER_WAY) await underWay.shift();
         if (before.length > 0) send(before, next);
-        received = gpu.received();
+        underWay.push(gpu.received());
       } finally {
         await reading;
       }
       [room, next] = [next, room];
       before = slices;
     }
-    await received;
     if (before.length > 0) send(before, next);
+    await Promise.all(underWay);
   } finally {
     gpu.free(raw);
   }

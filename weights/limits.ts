@@ -52,6 +52,8 @@ export const LIMITS = {
   line: 200,
   /** Pixels along a side of a latent or a picture that a model was trained with. */
   side: 4096,
+  /** Pixels along a side of the original that a picture is to look as if it was made from. */
+  original: 2 ** 16,
   /** Bytes of a PNG file that is read. */
   pngBytes: 2 ** 28,
   /** Chunks of a PNG file. */

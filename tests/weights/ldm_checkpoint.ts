@@ -2,7 +2,7 @@
  * The tiny model as a single file in the original naming: the reverse of what the loader does, written on its own.
  * @module
  */
-import { PART_NAMES, type PartName } from "../../weights/manifest.ts";
+import { type ByPart, PART_NAMES, type PartName } from "../../weights/manifest.ts";
 import type { TensorSource } from "../../weights/tensor_source.ts";
 import { type StoredTensor, storeTensors } from "./safetensors_bytes.ts";
 import { openTinyPart, type TinyName } from "./tiny_files.ts";
@@ -99,7 +99,7 @@ function openClipName(name: string): string {
 }
 
 /** How a part's canonical names are written in a checkpoint. */
-export const LDM_NAMES: Readonly<Record<PartName, (name: string) => string>> = {
+export const LDM_NAMES: ByPart<(name: string) => string> = {
   text_encoder: (name) => `cond_stage_model.transformer.text_model.${name}`,
   unet: (name) => `model.diffusion_model.${unetName(name, 2)}`,
   vae: (name) => `first_stage_model.${vaeName(name)}`,
@@ -162,7 +162,7 @@ function storedTensors(
   layers: number,
 ): readonly (readonly [string, StoredTensor])[] {
   return Array.from(source.tensors, ([canonical, { dtype, shape }]) => {
-    const name = part === "unet" ? `model.diffusion_model.${unetName(canonical, layers)}` : LDM_NAMES[part](canonical);
+    const name = part === "unet" ? `model.diffusion_model.${unetName(canonical, layers)}` : LDM_NAMES[part]!(canonical);
     return [name, { dtype, shape: storedShape(name, shape), bytes: source.read(canonical) }];
   });
 }

@@ -286,17 +286,21 @@ Deno.test("keys that every object inherits are nothing but names, in every file"
 });
 
 const PIPELINES: readonly (readonly [index: string, words: string | undefined])[] = [
-  ...["", "Img2Img", "Inpaint"].map((kind) =>
+  ...["", "Img2Img", "Inpaint", "XL", "XLImg2Img"].map((kind) =>
     [`{"_class_name": "StableDiffusion${kind}Pipeline"}`, undefined] as const
   ),
   ['{"_class_name": "LatentConsistencyModelPipeline"}', undefined],
   ["{}", undefined],
-  ...["Flux", "StableDiffusion3", "StableDiffusionXL", "StableDiffusionUpscale", "Kandinsky"].map((kind) =>
+  ...["Flux", "StableDiffusion3", "StableDiffusionXLControlNet", "StableDiffusionUpscale", "Kandinsky"].map((kind) =>
     [
       `{"_class_name": "${kind}Pipeline"}`,
       `_class_name is "${kind}Pipeline"; only models of Stable Diffusion 1.x`,
     ] as const
   ),
+  [
+    '{"_class_name": "StableDiffusionXLImg2ImgPipeline", "requires_aesthetics_score": true}',
+    "this is the refiner of Stable Diffusion XL; only models",
+  ],
   ['{"_class_name": ["StableDiffusionPipeline"]}', "_class_name is a list of 1; only models"],
   ["garbage", "the file is not JSON"],
   ["[]", "the file is a list of 0, not an object"],

@@ -16,6 +16,8 @@ export const LIMITS = {
   dimensions: 8,
   /** Elements of a tensor: one is held at a time. */
   elements: 2 ** 29,
+  /** Bytes of a matrix that a file stores with its rows as columns. */
+  turnedBytes: 2 ** 25,
   /** Files of a model's part. */
   shards: 128,
   /** Bytes of a configuration, an index of shards, or a hub's list. */

@@ -41,7 +41,10 @@ const CLIP_STRAYS =
 const clip = { stray: CLIP_STRAYS, rename: () => textEncoderName };
 
 /** CLIP's text encoder whose pooled output is read, too: its projection is no stray. */
-const projectedClip = { stray: /^(?:text_model\.)?embeddings\.position_ids$/, rename: () => textEncoderName };
+const projectedClip = {
+  stray: /^(?:(?:text_model\.)?embeddings\.position_ids|logit_scale)$/,
+  rename: () => textEncoderName,
+};
 
 /** Every part, by the name of its folder. */
 export const PARTS = {
@@ -52,6 +55,7 @@ export const PARTS = {
     folder: { prefix: "", ...clip },
     checkpoint: [
       { prefix: "cond_stage_model.transformer.", ...clip },
+      { prefix: "conditioner.embedders.0.transformer.", ...clip },
       // Stable Diffusion 2 reads the last layer but one: its OpenCLIP's 24th layer never runs.
       {
         prefix: "cond_stage_model.model.",
@@ -65,7 +69,9 @@ export const PARTS = {
     stem: "model",
     tokenizer: "tokenizer_2",
     folder: { prefix: "", ...projectedClip },
-    checkpoint: [],
+    checkpoint: [
+      { prefix: "conditioner.embedders.1.model.", stray: /^(?:logit_scale|attn_mask)$/, rename: openClipNames },
+    ],
     optional: true,
   },
   unet: {

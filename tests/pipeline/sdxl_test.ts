@@ -3,11 +3,16 @@ import { Gpu, type Tensor } from "../../kernels/mod.ts";
 import { checkModel } from "../../pipeline/check_model.ts";
 import { complete } from "../../pipeline/complete.ts";
 import type { Inputs } from "../../pipeline/families/family.ts";
+import { sdxl } from "../../pipeline/families/sdxl.ts";
 import { describeFiles } from "../../pipeline/model.ts";
+import { readVaeConfig } from "../../pipeline/nets/config.ts";
 import { Parameters } from "../../pipeline/nets/parameters.ts";
 import { Ops } from "../../kernels/ops.ts";
+import { ShapeRecorder, type Shapes } from "../../pipeline/nets/shapes.ts";
+import { readDecoder, readEncoder } from "../../pipeline/nets/vae.ts";
 import { type Request, RequestError } from "../../pipeline/request.ts";
-import { byPart, type JsonObject, ModelFileError, type PartName, partsOf } from "../../weights/mod.ts";
+import { byPart, type JsonObject, ModelFileError, openFormula, type PartName, partsOf } from "../../weights/mod.ts";
+import { configOfShapes, VERSION_XL } from "../../weights/shape_config.ts";
 import { type Golden, readGolden } from "../golden.ts";
 import { BACKENDS } from "../kernels/harness.ts";
 import { openTinyModel } from "../tiny_model.ts";
@@ -144,4 +149,18 @@ Deno.test("SDXL's text encoders have a layer less to read, and tokenizers of one
     ModelFileError,
     "tokenizer_2: makes another number of chunks",
   );
+});
+
+Deno.test("at full size its parts have as many parameters as diffusers', and their shapes tell the configuration", () => {
+  const names = partsOf(VERSION_XL);
+  const recorders = byPart(() => new ShapeRecorder(), names);
+  sdxl.read(recorders, VERSION_XL);
+  readDecoder(recorders.vae, readVaeConfig(VERSION_XL.vae));
+  readEncoder(recorders.vae, readVaeConfig(VERSION_XL.vae));
+  const count = (shapes: Shapes) => [...shapes.values()].reduce((sum, shape) => sum + shape.reduce((a, b) => a * b), 0);
+  // Those of the classes of diffusers and transformers with the configurations of stable-diffusion-xl-base-1.0.
+  const want = { text_encoder: 123060480, text_encoder_2: 694659840, unet: 2567463684, vae: 83653863 };
+  assertEquals(Object.fromEntries(names.map((part) => [part, count(recorders[part]!.shapes)])), want);
+  const parts = byPart((part: PartName) => openFormula(part, recorders[part]!.shapes), names);
+  assertEquals(configOfShapes(parts), VERSION_XL);
 });

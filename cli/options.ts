@@ -2,6 +2,7 @@
  * The option table: parsing, help and README's table are all read from it.
  * @module
  */
+import { LIMITS } from "../pipeline/limits.ts";
 import { readOptimizations } from "../pipeline/optimizations.ts";
 import { findScheduler, schedulerNames } from "../pipeline/schedulers/mod.ts";
 import {
@@ -49,6 +50,8 @@ const side = {
   scope: "picture",
 } as const;
 
+const original = { value: "PIXELS", scope: "picture" } as const;
+
 /** Every option of every command, in the order of help. */
 export const options = {
   "model": {
@@ -95,7 +98,8 @@ export const options = {
   },
   "clip-skip": {
     value: "NUMBER",
-    help: "which layer of the text encoder is read, counted as a1111 does, not as diffusers: 1 is the last",
+    help: "which layer of the text encoder is read, counted as a1111 does, not as diffusers: 1 is the last, " +
+      "or in SDXL the last but one",
     default: "1",
     read: wholeNumber(1, 100),
     scope: "picture",
@@ -131,6 +135,30 @@ export const options = {
   },
   "width": side,
   "height": side,
+  "original-width": {
+    ...original,
+    help: "SDXL: pixels that the picture is to look as if it had been scaled from; small ones blur it",
+    otherwise: "its width",
+    read: wholeNumber(1, LIMITS.original),
+  },
+  "original-height": {
+    ...original,
+    help: "SDXL: as --original-width",
+    otherwise: "its height",
+    read: wholeNumber(1, LIMITS.original),
+  },
+  "crop-left": {
+    ...original,
+    help: "SDXL: pixels that are to look cut off on the left; 0 centres what is drawn",
+    otherwise: "0",
+    read: wholeNumber(0, LIMITS.original),
+  },
+  "crop-top": {
+    ...original,
+    help: "SDXL: as --crop-left, at the top",
+    otherwise: "0",
+    read: wholeNumber(0, LIMITS.original),
+  },
   "init-image": {
     value: "FILE",
     help: "a PNG to start from, resized (Lanczos) to width and height; its transparent parts become white",

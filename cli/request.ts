@@ -4,7 +4,7 @@
  */
 import type { CompleteRequest, Model } from "../pipeline/mod.ts";
 import { LIMITS } from "../pipeline/limits.ts";
-import { type Request, RequestError } from "../pipeline/request.ts";
+import { type Request, RequestError, SIZE_SETTINGS, type SizeSetting } from "../pipeline/request.ts";
 import { showCount } from "./byte_count.ts";
 import type { Given } from "./commands.ts";
 import type { Environment, PipelineModule } from "./environment.ts";
@@ -152,6 +152,7 @@ export function createRequest(
     ...(guidanceRescale !== undefined && { guidanceRescale }),
     width,
     height,
+    ...sizesOf(values),
     ...(init && { init }),
     vaeTiling: values["vae-tiling"],
     ...(scheduler !== undefined && { scheduler }),
@@ -160,6 +161,14 @@ export function createRequest(
     rng: values.rng,
   };
 }
+
+/** What was said of the original that the picture is to look as if it was made from. */
+function sizesOf(values: OptionValues): Partial<Record<SizeSetting, number>> {
+  const said = SIZE_SETTINGS.map((setting) => [setting, values[optionOf(setting) as SizeOption]] as const);
+  return Object.fromEntries(said.filter(([, value]) => value !== undefined));
+}
+
+type SizeOption = "original-width" | "original-height" | "crop-left" | "crop-top";
 
 /** The option that becomes a field of a request: `negativePrompt` is `negative-prompt`. */
 export function optionOf(field: string): string {

@@ -87,9 +87,9 @@ async function predict(
   const conditions = await net.condition(ops, run, step);
   const unweighted = new Array<number>(tokens).fill(1);
   await conditions.prepare({
-    prompts: prompts.map((ids) => [{ ids, weights: unweighted, tokens: [] }]),
+    prompts: [prompts.map((ids) => [{ ids, weights: unweighted, tokens: [] }])],
     timesteps: predictions.map(({ timestep }) => timestep),
-    guidance: 1,
+    request: { guidance: 1, negativePrompt: "", width: reference.width, height: reference.height },
   });
   const results: Result[] = [["text encoder", await ops.read(conditions.encoded), reference.context]];
   for (const [index, { timestep, values }] of predictions.entries()) {

@@ -3,13 +3,14 @@
  * @module
  */
 import { LIMITS, ModelFileError, quoted } from "../weights/mod.ts";
-import { type Model, tokenizerOf } from "./model.ts";
+import { type Model, tokenizersOf } from "./model.ts";
 import { readVaeConfig } from "./nets/config.ts";
 import { type EncodedPrompt, encodePrompt, inEqualChunks, type PromptChunk } from "./prompt/chunks.ts";
-import { type Image, isGuided, type Request, RequestError } from "./request.ts";
+import { type Image, isGuided, type Request, RequestError, SIZE_SETTINGS } from "./request.ts";
 import { scheduleFor } from "./schedulers/mod.ts";
 import type { Schedule } from "./schedulers/schedule.ts";
 import { stepsLeftOut } from "./start.ts";
+import type { Tokenizer } from "./tokenizer.ts";
 
 /** A request that can be drawn as it is. */
 export interface CompleteRequest extends Request {
@@ -18,8 +19,8 @@ export interface CompleteRequest extends Request {
    * @internal
    */
   readonly schedule: Schedule;
-  /** The chunks of each sample's prompt, equally many of each. */
-  readonly prompts: readonly (readonly PromptChunk[])[];
+  /** For each text encoder, the chunks of each sample's prompt, equally many of each. */
+  readonly prompts: readonly (readonly (readonly PromptChunk[])[])[];
   /** What of it will not be heeded, a sentence each. */
   readonly notices: readonly string[];
 }
@@ -37,8 +38,7 @@ export async function complete(model: Model, request: Request): Promise<Complete
   model.family.check(request, model.config);
   if (request.init) checkEncoder(model);
   const schedule = createSchedule(model, request);
-  const tokenizer = await tokenizerOf(model);
-  const prompts: EncodedPrompt[] = [];
+  const tokenizers = await tokenizersOf(model);
   const notices = describeStretch(request);
   const texts = model.family.prompts(request);
   if (request.negativePrompt !== "" && !texts.includes(request.negativePrompt)) {
@@ -46,20 +46,30 @@ export async function complete(model: Model, request: Request): Promise<Complete
     const why = isGuided(request) ? `models of the family ${name} have none` : `guidance is ${request.guidance}`;
     notices.push(`The negative prompt has no effect: ${why}`);
   }
-  for (const text of texts) {
-    const [setting, what] = text === request.prompt
-      ? ["prompt", "prompt"] as const
-      : ["negativePrompt", "negative prompt"] as const;
-    try {
-      const encoded = await encodePrompt(tokenizer, text, request);
-      prompts.push(encoded);
-      notices.push(...describeCut(what, encoded));
-    } catch (cause) {
-      if (!(cause instanceof RangeError)) throw cause;
-      throw new RequestError(setting, cause.message, { cause });
-    }
+  const read = (tokenizer: Tokenizer) => Promise.all(texts.map((text) => readPrompt(tokenizer, text, request)));
+  const encoded = await Promise.all(tokenizers.map(read));
+  encoded[0]!.forEach((prompt, i) => notices.push(...describeCut(NAMES[settingOf(texts[i]!, request)], prompt)));
+  const prompts = tokenizers.map((tokenizer, i) => inEqualChunks(tokenizer, encoded[i]!));
+  if (prompts.some((own) => own[0]!.length !== prompts[0]![0]!.length)) {
+    throw new ModelFileError("tokenizer_2", "makes another number of chunks of a prompt than the first tokenizer");
   }
-  return { ...request, schedule, prompts: inEqualChunks(tokenizer, prompts), notices };
+  return { ...request, schedule, prompts, notices };
+}
+
+/** What messages call the texts of a request. */
+const NAMES = { prompt: "prompt", negativePrompt: "negative prompt" } as const;
+
+function settingOf(text: string, { prompt }: Request): keyof typeof NAMES {
+  return text === prompt ? "prompt" : "negativePrompt";
+}
+
+async function readPrompt(tokenizer: Tokenizer, text: string, request: Request): Promise<EncodedPrompt> {
+  try {
+    return await encodePrompt(tokenizer, text, request);
+  } catch (cause) {
+    if (!(cause instanceof RangeError)) throw cause;
+    throw new RequestError(settingOf(text, request), cause.message, { cause });
+  }
 }
 
 /** Whether a request was completed. */
@@ -84,6 +94,12 @@ function checkValues(request: Request): void {
   }
   if (!Number.isInteger(steps) || steps < 1 || steps > LIMITS.steps) {
     refuse("steps", `must be a whole number from 1 to ${LIMITS.steps}`);
+  }
+  for (const setting of SIZE_SETTINGS) {
+    const { [setting]: value = 1 } = request;
+    const [least, most] = [setting.startsWith("original") ? 1 : 0, LIMITS.original];
+    if (Number.isInteger(value) && value >= least && value <= most) continue;
+    refuse(setting, `must be a whole number from ${least} to ${most}`);
   }
   if (BigInt.asUintN(64, seed) !== seed) refuse("seed", "must be a whole number from 0 to 2^64 - 1");
   if (init === undefined) return;

@@ -80,13 +80,27 @@ function nativeSide({ config: { unet, vae } }: ModelFiles): number {
 const tokenizers = new WeakMap<TokenizerFiles, Promise<Tokenizer>>();
 
 /**
- * A model's tokenizer, which is made once.
+ * A model's tokenizer, that of its first text encoder, which is made once.
  *
  * @throws {ModelFileError} when its files cannot be read, or do not fit the text encoder.
  */
 export function tokenizerOf({ tokenizer, config }: Pick<ModelFiles, "tokenizer" | "config">): Promise<Tokenizer> {
-  let made = tokenizers.get(tokenizer);
-  if (!made) tokenizers.set(tokenizer, made = loadFitting(tokenizer, config.text_encoder));
+  return loadOnce(tokenizer, config.text_encoder);
+}
+
+/**
+ * The tokenizers of all of a model's text encoders.
+ *
+ * @throws {ModelFileError} as {@link tokenizerOf}.
+ */
+export function tokenizersOf(model: Pick<ModelFiles, "tokenizer" | "tokenizer_2" | "config">): Promise<Tokenizer[]> {
+  const { tokenizer_2: second, config: { text_encoder_2: encoder } } = model;
+  return Promise.all([tokenizerOf(model), ...(second && encoder ? [loadOnce(second, encoder)] : [])]);
+}
+
+function loadOnce(files: TokenizerFiles, textEncoder: JsonObject): Promise<Tokenizer> {
+  let made = tokenizers.get(files);
+  if (!made) tokenizers.set(files, made = loadFitting(files, textEncoder));
   return made;
 }
 

@@ -7,6 +7,7 @@ import {
   listModels,
   ModelFileError,
   ModelNotFoundError,
+  partsOf,
   readConfig,
   type ReadVariable,
 } from "../weights/mod.ts";
@@ -63,6 +64,6 @@ function describeMissing(name: string, missing: readonly string[]): string {
 export function describeFamily(directory: string): string {
   const config = readConfig(directory);
   const family = familyOf(config);
-  family.read(byPart(() => new ShapeRecorder()), config);
+  family.read(byPart(() => new ShapeRecorder(), partsOf(config)), config);
   return family.name;
 }

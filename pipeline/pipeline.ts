@@ -5,7 +5,7 @@
 import { type Backends, chooseBackends, type Gpu, Ops, type Program } from "../kernels/mod.ts";
 import { AUTO, type Optimizations } from "../kernels/optimizations.ts";
 import { Selection, type SelectionOptions } from "../kernels/selection.ts";
-import { byPart, PART_NAMES } from "../weights/mod.ts";
+import { byPart, partsOf } from "../weights/mod.ts";
 import { compareStages, type Deviation, type Reference } from "./compare.ts";
 import { complete, type CompleteRequest, isComplete } from "./complete.ts";
 import { Decoder } from "./decoder.ts";
@@ -102,11 +102,15 @@ export class Pipeline implements AsyncDisposable {
     const vaeOps = backend === backends.exact ? exactVaeOps : new Ops(gpu, backend, once);
 
     const { config, parts } = model;
-    const parameters = byPart((part) => new Parameters(part === "vae" ? vaeOps : ops, parts[part], precision));
+    const names = partsOf(parts);
+    const parameters = byPart(
+      (part) => new Parameters(part === "vae" ? vaeOps : ops, parts[part]!, precision),
+      names,
+    );
     const net = model.family.read(parameters, config);
     const vae = readVaeConfig(config.vae);
     const weights = readDecoder(parameters.vae, vae);
-    for (const part of PART_NAMES) await parameters[part].load();
+    for (const part of names) await parameters[part]!.load();
     gpu.check();
     let encoder: VaeWeights | undefined;
     const loadEncoder = async () => {
@@ -225,19 +229,19 @@ export class Pipeline implements AsyncDisposable {
       channels: vae.latentChannels,
       height: request.height / vae.factor,
       width: request.width / vae.factor,
-      samples: prompts.length,
+      samples: prompts[0]!.length,
       evaluations: schedule.steps.length,
       slots: schedule.slots,
-      tokens: prompts[0]![0]!.ids.length,
-      chunks: prompts[0]!.length,
+      tokens: prompts[0]![0]![0]!.ids.length,
+      chunks: prompts[0]![0]!.length,
       clipSkip,
       masked: init?.mask !== undefined && !family.paints,
-      rescaled: guidanceRescale > 0 && prompts.length === 2,
+      rescaled: guidanceRescale > 0 && prompts[0]!.length === 2,
     }, request);
     const noise = createNoiseSource(request.rng, request.seed);
     const { kept, ...start } = startOf(request, { schedule, noise, vae, moments });
     const timesteps = schedule.steps.map(({ timestep }) => timestep);
-    await loop.conditions.prepare({ prompts, timesteps, guidance, ...(kept && { kept }) });
+    await loop.conditions.prepare({ prompts, timesteps, request, ...(kept && { kept }) });
     loop.start(schedule, { ...start, guidance, guidanceRescale, finalScale: 1 / vae.scalingFactor });
     return { loop, schedule, noise, ...(init && { encode }) };
   }

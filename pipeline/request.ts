@@ -38,6 +38,17 @@ export interface Request {
   readonly width: number;
   /** Height of the picture in pixels, a multiple of 8. */
   readonly height: number;
+  /**
+   * For Stable Diffusion XL: the size in pixels that the picture is to look as if it had been scaled from (arXiv
+   * 2307.01952, section 2.2); default its own.
+   */
+  readonly originalWidth?: number;
+  /** The height that goes with {@link originalWidth}. */
+  readonly originalHeight?: number;
+  /** For Stable Diffusion XL: how many pixels are to look cut off on the left; default 0. */
+  readonly cropLeft?: number;
+  /** As {@link cropLeft}, at the top. */
+  readonly cropTop?: number;
   /** A name of the scheduler table; absent, the model's own scheduler config rules. */
   readonly scheduler?: string;
   /** What the model predicts, noise or velocity; absent, what its scheduler config says. */
@@ -55,8 +66,8 @@ export interface Request {
    */
   readonly longPrompt?: "chunk" | "truncate";
   /**
-   * Which of the text encoder's layers, counted from the last, is the context: 1, the default, is the last. One more
-   * than diffusers' `clip_skip`.
+   * Which of the text encoder's layers is the context, counted back from the one that the model's family reads: 1, the
+   * default, is that one, the last or in Stable Diffusion XL the last but one. One more than diffusers' `clip_skip`.
    */
   readonly clipSkip?: number;
   /** Whose random numbers: torch's CPU generator (MT19937) or its CUDA generator (Philox). */
@@ -66,6 +77,12 @@ export interface Request {
   /** Whether the VAE works on tiles, which need less memory and differ slightly; default `auto`: when it must. */
   readonly vaeTiling?: VaeTiling;
 }
+
+/** What Stable Diffusion XL is told of the picture besides its size. */
+export const SIZE_SETTINGS = ["originalWidth", "originalHeight", "cropLeft", "cropTop"] as const;
+
+/** One of {@link SIZE_SETTINGS}. */
+export type SizeSetting = (typeof SIZE_SETTINGS)[number];
 
 /** Whether an unconditional sample runs beside the conditional one. As in diffusers, not at a scale of 1 or less. */
 export function isGuided({ guidance }: Pick<Request, "guidance">): boolean {

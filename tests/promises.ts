@@ -46,7 +46,8 @@ const PROMISES: readonly Promised[] = [
     "pipeline/(shapes|upload)": ALL,
   }],
   ["Each stage equals PyTorch; the first that differs is named", {
-    "pipeline/(compare|emoji|families|optimizations|pipeline|small_unets|text_encoder|unet|vae)": /PyTorch|diffusers/,
+    "pipeline/(compare|emoji|families|optimizations|pipeline|sdxl|small_unets|text_encoder|unet|vae)":
+      /PyTorch|diffusers/,
     "pipeline/tokenizer": /golden|ids from/,
     "pipeline/schedulers/golden": ALL,
   }],

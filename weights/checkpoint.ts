@@ -1,5 +1,5 @@
 /**
- * Opens a model in one file: a safetensors checkpoint in the original naming of Stable Diffusion 1.x or 2.x.
+ * Opens a model in one file: a safetensors checkpoint in the original naming of Stable Diffusion 1.x, 2.x or XL.
  * @module
  */
 import { basename, dirname } from "@std/path";
@@ -15,6 +15,7 @@ import {
   isNeeded,
   PART_NAMES,
   partEntry,
+  partsWith,
   renameOf,
   TOKENIZER,
 } from "./manifest.ts";
@@ -23,7 +24,7 @@ import { renameTensors } from "./names.ts";
 import { openSafetensors, type SafetensorsSource } from "./safetensors.ts";
 import { configOfShapes, contextWidth } from "./shape_config.ts";
 import type { TensorSource } from "./tensor_source.ts";
-import { readTokenizer, type TokenizerFiles } from "./tokenizer_files.ts";
+import { forOpenClip, readTokenizer, type TokenizerFiles } from "./tokenizer_files.ts";
 import { toFloat32 } from "./values.ts";
 
 /**
@@ -34,21 +35,23 @@ import { toFloat32 } from "./values.ts";
 export function openCheckpoint(path: string, options: ModelOptions = {}): ModelFiles {
   using stack = new DisposableStack();
   const file = stack.use(openSafetensors(path, { ignore: (name) => !isNeeded(name) }));
+  const namings = new Map(partsWith(() => true).map((part) => [part, checkpointNaming(part, file.tensors.keys())]));
   const parts = byPart((part): TensorSource => {
-    const naming = checkpointNaming(part, file.tensors.keys());
+    const naming = namings.get(part);
     const source = renameTensors(file, naming ? renameOf(naming, file.tensors.keys()) : () => undefined);
     return { ...source, label: `${path} (${partEntry(part).title})` };
-  });
+  }, partsWith((part) => namings.get(part) !== undefined));
   checkKind(path, file, parts);
   const config = configOfShapes(parts);
-  const tokenizer = findTokenizer(path, options.tokenizer, isOpenClip(file));
+  const tokenizer = findTokenizer(path, options.tokenizer);
   const opened = stack.move();
   return {
     name: basename(path).replace(/\.safetensors$/i, ""),
     directory: dirname(path),
     config: { ...config, scheduler: { ...config.scheduler, ...trainingOf(file, parts.unet) } },
     parts,
-    tokenizer,
+    tokenizer: isOpenClip(file) ? forOpenClip(tokenizer) : tokenizer,
+    ...(parts.text_encoder_2 && { tokenizer_2: forOpenClip(tokenizer) }),
     settings: {},
     [Symbol.dispose]: () => opened.dispose(),
   };
@@ -57,7 +60,7 @@ export function openCheckpoint(path: string, options: ModelOptions = {}): ModelF
 function checkKind(path: string, file: SafetensorsSource, parts: ByPart<TensorSource>): void {
   const kind = otherKind([...file.tensors.keys(), ...file.ignored], parts.unet.tensors);
   if (kind !== undefined) {
-    const wanted = "and only whole text-to-image models of Stable Diffusion 1.x and 2.x can be drawn with";
+    const wanted = "and only whole text-to-image models of Stable Diffusion 1.x, 2.x and XL can be drawn with";
     throw new ModelFileError(path, `this is ${kind}, ${wanted}`);
   }
   const absent = PART_NAMES.find((part) => parts[part].tensors.size === 0);
@@ -104,14 +107,11 @@ function isOpenClip({ tensors }: SafetensorsSource): boolean {
 
 /**
  * The tokenizer in `folder`, or in a folder `tokenizer` beside the file: the file itself has none. All of CLIP's have
- * the same vocabulary, but OpenCLIP fills up with token 0, which is "!".
+ * the same vocabulary.
  */
-function findTokenizer(path: string, given: string | undefined, openClip: boolean): TokenizerFiles {
+function findTokenizer(path: string, given: string | undefined): TokenizerFiles {
   const folder = given ?? inside(dirname(path), TOKENIZER);
-  if (kindOf(folder) === "folder") {
-    const files = readTokenizer(folder);
-    return openClip ? { ...files, specialTokens: { ...files.specialTokens, pad_token: "!" } } : files;
-  }
+  if (kindOf(folder) === "folder") return readTokenizer(folder);
   throw new ModelNotFoundError(
     `${path} holds no tokenizer, and there is no folder ${folder}: give it CLIP's with --tokenizer DIR, the folder ` +
       "tokenizer of any Stable Diffusion model (vocab.json and merges.txt, or tokenizer.json)",

@@ -19,8 +19,10 @@ const KINDS: readonly (readonly [kind: string, is: (contents: Contents) => boole
   ["a ControlNet", ({ has }) => has(/^(?:control_model\.|controlnet_|input_hint_block\.)/)],
   ["Stable Diffusion 3", ({ has }) => has(/^(?:model\.diffusion_model\.)?joint_blocks\./)],
   ["Flux", ({ has }) => has(/^(?:model\.diffusion_model\.)?double_blocks\./)],
-  ["the refiner of Stable Diffusion XL", ({ context }) => context === 1280],
-  ["Stable Diffusion XL", ({ has, context }) => context === 2048 || has(/^conditioner\.embedders\./)],
+  [
+    "the refiner of Stable Diffusion XL",
+    ({ has, context }) => context === 1280 || has(/^conditioner\.embedders\.0\.model\./),
+  ],
   ["InstructPix2Pix", ({ channels }) => channels === 8],
   ["the UNet alone, as diffusers saves it", ({ has }) => has(/^down_blocks\./)],
   ["the VAE alone", ({ has }) => has(/^decoder\./)],

@@ -45,6 +45,8 @@ export function openClipNames(): Rename {
   return (name) => {
     const outside = OPEN_CLIP[name];
     if (outside !== undefined) return outside;
+    // A parameter that is multiplied from the right, unlike a layer's weights.
+    if (name === "text_projection") return { turned: "text_projection.weight" };
     const [, number, rest] = name.match(/^transformer\.resblocks\.(\d+)\.(.+)$/) ?? [];
     if (rest === undefined) return name;
     const layer = `encoder.layers.${number}`;
@@ -60,6 +62,8 @@ export function openClipNames(): Rename {
 const UNET_MODULES: Readonly<Record<string, string>> = {
   "time_embed.0": "time_embedding.linear_1",
   "time_embed.2": "time_embedding.linear_2",
+  "label_emb.0.0": "add_embedding.linear_1",
+  "label_emb.0.2": "add_embedding.linear_2",
   "input_blocks.0.0": "conv_in",
   "out.0": "conv_norm_out",
   "out.2": "conv_out",

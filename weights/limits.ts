@@ -16,6 +16,8 @@ export const LIMITS = {
   dimensions: 8,
   /** Elements of a tensor: one is held at a time. */
   elements: 2 ** 29,
+  /** Bytes of a matrix that a file stores with its rows as columns. */
+  turnedBytes: 2 ** 25,
   /** Files of a model's part. */
   shards: 128,
   /** Bytes of a configuration, an index of shards, or a hub's list. */
@@ -52,6 +54,8 @@ export const LIMITS = {
   line: 200,
   /** Pixels along a side of a latent or a picture that a model was trained with. */
   side: 4096,
+  /** Pixels along a side of the original that a picture is to look as if it was made from. */
+  original: 2 ** 16,
   /** Bytes of a PNG file that is read. */
   pngBytes: 2 ** 28,
   /** Chunks of a PNG file. */

@@ -25,6 +25,10 @@ interface PartEntry {
   readonly folder: Naming;
   /** The namings in a single file; a file has at most one of them. */
   readonly checkpoint: readonly Naming[];
+  /** Whether there are models without it. */
+  readonly optional?: true;
+  /** The folder of the tokenizer whose texts it reads. */
+  readonly tokenizer?: string;
 }
 
 /**
@@ -36,14 +40,22 @@ const CLIP_STRAYS =
 
 const clip = { stray: CLIP_STRAYS, rename: () => textEncoderName };
 
+/** CLIP's text encoder whose pooled output is read, too: its projection is no stray. */
+const projectedClip = {
+  stray: /^(?:(?:text_model\.)?embeddings\.position_ids|logit_scale)$/,
+  rename: () => textEncoderName,
+};
+
 /** Every part, by the name of its folder. */
 export const PARTS = {
   text_encoder: {
     title: "text encoder",
     stem: "model",
+    tokenizer: "tokenizer",
     folder: { prefix: "", ...clip },
     checkpoint: [
       { prefix: "cond_stage_model.transformer.", ...clip },
+      { prefix: "conditioner.embedders.0.transformer.", ...clip },
       // Stable Diffusion 2 reads the last layer but one: its OpenCLIP's 24th layer never runs.
       {
         prefix: "cond_stage_model.model.",
@@ -51,6 +63,16 @@ export const PARTS = {
         rename: openClipNames,
       },
     ],
+  },
+  text_encoder_2: {
+    title: "second text encoder",
+    stem: "model",
+    tokenizer: "tokenizer_2",
+    folder: { prefix: "", ...projectedClip },
+    checkpoint: [
+      { prefix: "conditioner.embedders.1.model.", stray: /^(?:logit_scale|attn_mask)$/, rename: openClipNames },
+    ],
+    optional: true,
   },
   unet: {
     title: "UNet",
@@ -69,23 +91,42 @@ export const PARTS = {
 /** A part, as its folder is called. */
 export type PartName = keyof typeof PARTS;
 
-/** Something of each part. */
-export type ByPart<T> = Readonly<Record<PartName, T>>;
+/** A part that every model has. */
+type CommonPart = { [P in PartName]: (typeof PARTS)[P] extends { optional: true } ? never : P }[PartName];
+
+/** Something of each part of a model. */
+export type ByPart<T> = Readonly<Record<CommonPart, T> & Partial<Record<Exclude<PartName, CommonPart>, T>>>;
 
 /** The parts in the order in which they are opened. */
-export const PART_NAMES = Object.keys(PARTS) as readonly PartName[];
+const ALL_PARTS = Object.keys(PARTS) as readonly PartName[];
 
-/** The folder of the tokenizer, whose texts the text encoder reads. */
+/** The parts that every model has. */
+export const PART_NAMES = ALL_PARTS.filter((part) => !partEntry(part).optional) as readonly CommonPart[];
+
+/** The folder of the first text encoder's tokenizer. */
 export const TOKENIZER = "tokenizer";
+
+/** The parts of a model, told by `has`: whether it has one that some do not. */
+export function partsWith(has: (part: PartName) => boolean): readonly PartName[] {
+  return ALL_PARTS.filter((part) => !partEntry(part).optional || has(part));
+}
+
+/** The parts of which there is something. */
+export function partsOf(all: ByPart<unknown>): readonly PartName[] {
+  return partsWith((part) => all[part] !== undefined);
+}
 
 /** The table's row of a part. */
 export function partEntry(part: PartName): PartEntry {
   return PARTS[part];
 }
 
-/** What `make` gives for each part. */
-export function byPart<T>(make: (part: PartName) => T): ByPart<T> {
-  return Object.fromEntries(PART_NAMES.map((part) => [part, make(part)])) as Record<PartName, T>;
+/** What `make` gives for each part, by default of those that every model has. */
+export function byPart<T, P extends PartName = CommonPart>(
+  make: (part: P) => T,
+  parts: readonly P[] = PART_NAMES as readonly PartName[] as readonly P[],
+): ByPart<T> {
+  return Object.fromEntries(parts.map((part) => [part, make(part)])) as Record<PartName, T>;
 }
 
 /** The naming that a single file has for a part; undefined where it does not hold the part. */
@@ -96,7 +137,7 @@ export function checkpointNaming(part: PartName, names: Iterable<string>): Namin
 
 /** Whether a single file's tensor is needed by any part; the others belong to its training. */
 export function isNeeded(name: string): boolean {
-  return PART_NAMES.some((part) => partEntry(part).checkpoint.some((naming) => belongs(naming, name)));
+  return ALL_PARTS.some((part) => partEntry(part).checkpoint.some((naming) => belongs(naming, name)));
 }
 
 /** Whether a name is a naming's own, and not one of its strays. */

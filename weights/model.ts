@@ -7,9 +7,10 @@ import type { ByPart } from "./manifest.ts";
 import type { TensorSource } from "./tensor_source.ts";
 import type { TokenizerFiles } from "./tokenizer_files.ts";
 
-/** The `config.json` of each part, and `scheduler/scheduler_config.json`. */
+/** The `config.json` of each part, `scheduler/scheduler_config.json`, and `model_index.json` where there is one. */
 export interface ModelConfig extends ByPart<JsonObject> {
   readonly scheduler: JsonObject;
+  readonly index?: JsonObject;
 }
 
 /** What a model's own `denoise.json` says of how it wants to draw; what it leaves out is its family's concern. */
@@ -51,6 +52,11 @@ export interface ModelFiles extends Disposable {
    * @internal
    */
   readonly tokenizer: TokenizerFiles;
+  /**
+   * Files of the second text encoder's tokenizer, where the model has one.
+   * @internal
+   */
+  readonly tokenizer_2?: TokenizerFiles;
   /**
    * The settings it wants.
    * @internal

@@ -4,7 +4,15 @@
  */
 import { ModelFileError } from "./errors.ts";
 import { shown } from "./json.ts";
-import { lookUp, type ReadOptions, readTarget, type TensorInfo, type TensorSource } from "./tensor_source.ts";
+import { LIMITS } from "./limits.ts";
+import {
+  BYTES_PER_ELEMENT,
+  lookUp,
+  type ReadOptions,
+  readTarget,
+  type TensorInfo,
+  type TensorSource,
+} from "./tensor_source.ts";
 
 /** A run of rows of a canonical tensor that a file stores as a tensor of its own. */
 export interface Rows {
@@ -15,11 +23,17 @@ export interface Rows {
   readonly of: number;
 }
 
+/** A canonical matrix whose rows a file stores as columns. */
+export interface Turned {
+  readonly turned: string;
+}
+
 /**
  * Maps a file's name to the canonical one: to several where the file stores them as one, each the next of equally many
- * rows; to {@link Rows} where it stores them apart. Undefined for a tensor that no model needs.
+ * rows; to {@link Rows} where it stores them apart, to {@link Turned} where rows are columns. Undefined for a tensor that
+ * no model needs.
  */
-export type Rename = (name: string) => string | readonly string[] | Rows | undefined;
+export type Rename = (name: string) => string | readonly string[] | Rows | Turned | undefined;
 
 /** Text encoder: transformers 5 dropped the prefix `text_model.`. */
 export function textEncoderName(name: string): string {
@@ -59,6 +73,7 @@ export function renameTensors(source: TensorSource, rename: Rename): TensorSourc
   const { label } = source;
   const pieces = new Map<string, Piece[]>();
   const wanted = new Map<string, number>();
+  const turned = new Map<string, TensorInfo>();
   const place = (name: string, piece: Piece, { index, of }: Omit<Rows, "name"> = { index: 0, of: 1 }) => {
     const all = pieces.get(name) ?? [];
     const other = all[index]?.old.name;
@@ -77,7 +92,11 @@ export function renameTensors(source: TensorSource, rename: Rename): TensorSourc
     const old = { ...info, name: oldName };
     if (target === undefined) continue;
     else if (typeof target === "string") place(target, { old, begin: 0, bytes: info.bytes });
-    else if ("name" in target) place(target.name, { old, begin: 0, bytes: info.bytes }, target);
+    else if ("turned" in target) {
+      checkTurned(label, info);
+      place(target.turned, { old, begin: 0, bytes: info.bytes });
+      turned.set(target.turned, old);
+    } else if ("name" in target) place(target.name, { old, begin: 0, bytes: info.bytes }, target);
     else {
       const rows = info.shape[0] ?? 0;
       if (rows % target.length !== 0) {
@@ -91,17 +110,24 @@ export function renameTensors(source: TensorSource, rename: Rename): TensorSourc
     }
   }
   const tensors = new Map(
-    Array.from(pieces, ([name, all]) => [name, canonicalInfo(label, name, all, wanted.get(name)!)]),
+    Array.from(pieces, ([name, all]) => {
+      const info = canonicalInfo(label, name, all, wanted.get(name)!);
+      return [name, turned.has(name) ? { ...info, shape: info.shape.toReversed() } : info];
+    }),
   );
   return {
     label,
     tensors,
     read(name, options) {
+      const whole = turned.get(name);
+      if (whole) return turn(whole, source.read(whole.name), options);
       const { into, parts } = piecesWithin(lookUp(label, tensors, name), lookUp(label, pieces, name), options);
       for (const { old, ...part } of parts) source.read(old, part);
       return into;
     },
     async readAsync(name, options) {
+      const whole = turned.get(name);
+      if (whole) return turn(whole, await source.readAsync(whole.name), options);
       const { into, parts } = piecesWithin(lookUp(label, tensors, name), lookUp(label, pieces, name), options);
       for (const { old, ...part } of parts) await source.readAsync(old, part);
       return into;
@@ -124,6 +150,25 @@ function canonicalInfo(label: string, name: string, pieces: readonly Piece[], of
   const bytes = pieces.reduce((sum, piece) => sum + piece.bytes, 0);
   const stored = old.shape.length === 0 ? [] : [old.shape[0]! * bytes / old.bytes, ...old.shape.slice(1)];
   return { name, dtype: old.dtype, shape: canonicalShape(name, stored), bytes };
+}
+
+/** A matrix is turned whole for each piece that is read of it. */
+function checkTurned(label: string, { name, shape, bytes }: TensorInfo): void {
+  if (shape.length === 2 && bytes <= LIMITS.turnedBytes) return;
+  const wanted = `a matrix of at most ${LIMITS.turnedBytes} bytes`;
+  throw new ModelFileError(label, `tensor ${shown(name)} is [${shape.join(", ")}], and must be ${wanted}`);
+}
+
+/** What is asked for of a matrix whose columns are the rows of `stored`. */
+function turn(old: TensorInfo, stored: Uint8Array, options?: ReadOptions): Uint8Array<ArrayBuffer> {
+  const { begin, into } = readTarget(old, options);
+  const size = BYTES_PER_ELEMENT[old.dtype];
+  const [rows, columns] = old.shape as [number, number];
+  for (let i = 0; i < into.length; i++) {
+    const [element, byte] = [Math.floor((begin + i) / size), (begin + i) % size];
+    into[i] = stored[(element % rows * columns + Math.floor(element / rows)) * size + byte]!;
+  }
+  return into;
 }
 
 /** What is to be read of a tensor, and from which of the file's. */

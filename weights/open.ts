@@ -10,7 +10,7 @@ import { entriesIn, inside, isFile, kindOf, readJson } from "./files.ts";
 import { findRepository } from "./hub/cache.ts";
 import { parseRepository } from "./hub/repository.ts";
 import { shown } from "./json.ts";
-import { byPart, partEntry, type PartName, renameOf, TOKENIZER } from "./manifest.ts";
+import { byPart, partEntry, type PartName, partsOf, partsWith, renameOf, TOKENIZER } from "./manifest.ts";
 import type { ModelConfig, ModelFiles, ModelOptions } from "./model.ts";
 import { renameTensors } from "./names.ts";
 import { isPickle, pickleError } from "./pickle.ts";
@@ -18,7 +18,7 @@ import { openSafetensors } from "./safetensors.ts";
 import { readSettings } from "./settings.ts";
 import { openShards } from "./shards.ts";
 import type { TensorSource } from "./tensor_source.ts";
-import { readTokenizer } from "./tokenizer_files.ts";
+import { forOpenClip, readTokenizer } from "./tokenizer_files.ts";
 
 /** The file that makes a folder a model. */
 const INDEX = "model_index.json";
@@ -81,24 +81,31 @@ function notFound(name: string): never {
 
 function openFolder(directory: string, options: ModelOptions): ModelFiles {
   const config = readConfig(directory);
-  const tokenizer = readTokenizer(options.tokenizer ?? inside(directory, TOKENIZER));
+  const tokenizers = readTokenizers(directory, config, options);
   const settings = readSettings(directory, config.vae);
   using stack = new DisposableStack();
-  const parts = byPart((part) => stack.use(openPart(directory, part)));
+  const parts = byPart((part) => stack.use(openPart(directory, part)), partsOf(config));
   const opened = stack.move();
   return {
     name: basename(resolve(directory)),
     directory,
     config,
     parts,
-    tokenizer,
+    ...tokenizers,
     settings,
     [Symbol.dispose]: () => opened.dispose(),
   };
 }
 
+function readTokenizers(directory: string, config: ModelConfig, { tokenizer: given }: ModelOptions) {
+  const tokenizer = readTokenizer(given ?? inside(directory, TOKENIZER));
+  if (!config.text_encoder_2) return { tokenizer };
+  const own = () => readTokenizer(inside(directory, partEntry("text_encoder_2").tokenizer!));
+  return { tokenizer, tokenizer_2: given === undefined ? own() : forOpenClip(tokenizer) };
+}
+
 /** Pipelines of diffusers whose models can be drawn with; others have other parts, whatever these are called. */
-const PIPELINES = /^(?:StableDiffusion|StableDiffusionImg2Img|StableDiffusionInpaint|LatentConsistencyModel)Pipeline$/;
+const PIPELINES = /^(?:StableDiffusion(?:XL)?(?:Img2Img|Inpaint)?|LatentConsistencyModel)Pipeline$/;
 
 /**
  * Reads the configuration of a model folder.
@@ -107,14 +114,18 @@ const PIPELINES = /^(?:StableDiffusion|StableDiffusionImg2Img|StableDiffusionInp
  */
 export function readConfig(directory: string): ModelConfig {
   const index = inside(directory, INDEX);
-  const { _class_name: pipeline = "StableDiffusionPipeline" } = kindOf(index) === "nothing" ? {} : readJson(index);
+  const own = kindOf(index) === "nothing" ? {} : readJson(index);
+  const { _class_name: pipeline = "StableDiffusionPipeline", requires_aesthetics_score: refines } = own;
+  const wanted = "only models of Stable Diffusion 1.x, 2.x and XL can be drawn with";
   if (typeof pipeline !== "string" || !PIPELINES.test(pipeline)) {
-    const wanted = "only models of Stable Diffusion 1.x and 2.x can be drawn with";
     throw new ModelFileError(index, `_class_name is ${shown(pipeline)}; ${wanted}`);
   }
+  if (refines === true) throw new ModelFileError(index, `this is the refiner of Stable Diffusion XL; ${wanted}`);
+  const parts = partsWith((part) => kindOf(inside(directory, part)) !== "nothing");
   return {
-    ...byPart((part) => readJson(inside(directory, part, "config.json"))),
+    ...byPart((part) => readJson(inside(directory, part, "config.json")), parts),
     scheduler: readJson(inside(directory, "scheduler", "scheduler_config.json")),
+    index: own,
   };
 }
 

@@ -73,16 +73,64 @@ const VERSION_2: ModelConfig = {
   },
 };
 
+const WITH_ATTENTION = ["CrossAttnDownBlock2D", "CrossAttnDownBlock2D"];
+
+/** Version XL, with OpenAI's CLIP and OpenCLIP's ViT-bigG: 64 channels a head. */
+export const VERSION_XL: ModelConfig = {
+  ...VERSION_1,
+  text_encoder_2: {
+    ...VERSION_1.text_encoder,
+    hidden_act: "gelu",
+    hidden_size: 1280,
+    intermediate_size: 5120,
+    num_attention_heads: 20,
+    num_hidden_layers: 32,
+    projection_dim: 1280,
+  },
+  unet: {
+    ...VERSION_1.unet,
+    addition_embed_type: "text_time",
+    addition_time_embed_dim: 256,
+    attention_head_dim: [5, 10, 20],
+    block_out_channels: [320, 640, 1280],
+    cross_attention_dim: 2048,
+    down_block_types: ["DownBlock2D", ...WITH_ATTENTION],
+    projection_class_embeddings_input_dim: 2816,
+    sample_size: 128,
+    transformer_layers_per_block: [1, 2, 10],
+    up_block_types: [...WITH_ATTENTION.map((type) => type.replace("Down", "Up")), "UpBlock2D"],
+    use_linear_projection: true,
+  },
+  vae: { ...VERSION_1.vae, sample_size: 1024, scaling_factor: 0.13025 },
+  scheduler: {
+    _class_name: "EulerDiscreteScheduler",
+    beta_end: 0.012,
+    beta_schedule: "scaled_linear",
+    beta_start: 0.00085,
+    num_train_timesteps: 1000,
+    steps_offset: 1,
+    timestep_spacing: "leading",
+  },
+};
+
 /**
  * The configuration behind tensors under canonical names. Widths, numbers of blocks and layers, and where the
  * attention is are read off them; heads, groups and the scheduler are those of the version that has such a context.
  */
 export function configOfShapes(parts: ByPart<{ readonly tensors: Tensors }>): ModelConfig {
-  const { text_encoder: text, unet, vae } = parts;
-  const base = contextWidth(unet.tensors) === 1024 ? VERSION_2 : VERSION_1;
+  const { text_encoder: text, text_encoder_2: second, unet, vae } = parts;
+  const isXl = contextWidth(unet.tensors) === 2048 || size(unet.tensors, 1, [ADDED]) !== undefined;
+  const base = isXl ? VERSION_XL : contextWidth(unet.tensors) === 1024 ? VERSION_2 : VERSION_1;
   return {
     text_encoder: { ...base.text_encoder, ...found(textEncoderSizes(text.tensors)) },
-    unet: { ...base.unet, ...found(unetSizes(unet.tensors)) },
+    ...(second && {
+      text_encoder_2: { ...VERSION_XL.text_encoder_2, ...found(secondEncoderSizes(second.tensors)) },
+    }),
+    unet: {
+      ...base.unet,
+      ...found(unetSizes(unet.tensors)),
+      ...(isXl && found(xlSizes(unet.tensors, second?.tensors))),
+    },
     vae: { ...base.vae, ...found(vaeSizes(vae.tensors)) },
     scheduler: base.scheduler,
   };
@@ -109,6 +157,26 @@ function textEncoderSizes(tensors: Tensors) {
     max_position_embeddings: size(tensors, 0, ["embeddings.position_embedding.weight"]),
     num_hidden_layers: count(tensors, "encoder.layers."),
     vocab_size: size(tensors, 0, ["embeddings.token_embedding.weight"]),
+  };
+}
+
+function secondEncoderSizes(tensors: Tensors) {
+  return { ...textEncoderSizes(tensors), projection_dim: size(tensors, 0, [PROJECTION]) };
+}
+
+/** The layer that makes the pooled text. */
+const PROJECTION = "text_projection.weight";
+
+/** The layer that reads the pooled text and six sizes. */
+const ADDED = "add_embedding.linear_1.weight";
+
+function xlSizes(tensors: Tensors, second: Tensors = new Map()) {
+  const [added, pooled] = [size(tensors, 1, [ADDED]), size(second, 0, [PROJECTION])];
+  const depth = (block: number) => count(tensors, `down_blocks.${block}.attentions.0.transformer_blocks.`);
+  return {
+    addition_time_embed_dim: added && pooled && (added - pooled) / 6,
+    projection_class_embeddings_input_dim: added,
+    transformer_layers_per_block: Array.from({ length: count(tensors, "down_blocks.") }, (_, i) => depth(i) || 1),
   };
 }
 

@@ -52,6 +52,11 @@ export function readTokenizer(folder: string): TokenizerFiles {
   };
 }
 
+/** The same files for OpenCLIP, which has CLIP's vocabulary and fills up with token 0, "!". */
+export function forOpenClip(files: TokenizerFiles): TokenizerFiles {
+  return { ...files, specialTokens: { ...files.specialTokens, pad_token: "!" } };
+}
+
 function optional<T>(folder: string, name: string, read: (path: string) => T): T | undefined {
   const path = inside(folder, name);
   return kindOf(path) === "nothing" ? undefined : read(path);

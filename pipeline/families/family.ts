@@ -7,7 +7,7 @@ import type { Memory, Ops, Program, Tensor } from "../../kernels/mod.ts";
 import type { ByPart, ModelConfig } from "../../weights/mod.ts";
 import type { Parameters } from "../nets/parameters.ts";
 import type { PromptChunk } from "../prompt/chunks.ts";
-import type { Request } from "../request.ts";
+import type { Request, SizeSetting } from "../request.ts";
 
 /** The latents that a family's net and VAE share. */
 export interface LatentFormat {
@@ -78,17 +78,18 @@ export interface Run {
   readonly tokens: number;
   /** Chunks of a prompt. */
   readonly chunks: number;
-  /** The text encoder's layer that is the context, 1 for the last. */
+  /** The text encoder's layer that is the context, 1 for the one that the family reads. */
   readonly clipSkip: number;
 }
 
 /** What one picture is conditioned on. */
 export interface Inputs {
-  /** The chunks of each sample's prompt. */
-  readonly prompts: readonly (readonly PromptChunk[])[];
+  /** For each text encoder, the chunks of each sample's prompt. */
+  readonly prompts: readonly (readonly (readonly PromptChunk[])[])[];
   /** Timestep of each evaluation. */
   readonly timesteps: readonly number[];
-  readonly guidance: number;
+  /** What else of it a net may take. */
+  readonly request: Pick<Request, "guidance" | "negativePrompt" | "width" | "height" | SizeSetting>;
   /** For a family that paints: the mask, then the latent of what is kept, `[1 + channels, height, width]`. */
   readonly kept?: Float32Array;
 }
@@ -103,7 +104,7 @@ export interface Net {
 export interface Conditions {
   /** The programs that compute it, in the order in which they run. */
   readonly programs: readonly Program[];
-  /** What the text encoder returns, `[samples x chunks, width, tokens]`. */
+  /** What the text encoder, the first where there are two, returns: `[samples x chunks, width, tokens]`. */
   readonly encoded: Tensor;
   /** Computes it for a picture. Waits for the GPU only when a context must be put together on the host. */
   prepare(inputs: Inputs): Promise<void>;

@@ -2,10 +2,10 @@
  * What all families around CLIP's text encoder and the UNet share (arXiv 2112.10752).
  * @module
  */
-import type { Memory, Ops } from "../../kernels/mod.ts";
+import type { Memory, Ops, Program, Tensor } from "../../kernels/mod.ts";
 import { type ByPart, type ModelConfig, ModelFileError } from "../../weights/mod.ts";
 import { embedTokens, readTextEncoder, textEncoder, type TextWeights } from "../nets/clip.ts";
-import { readTextConfig, readUnetConfig, readVaeConfig } from "../nets/config.ts";
+import { readTextConfig, readUnetConfig, readVaeConfig, type UnetConfig } from "../nets/config.ts";
 import type { Parameters } from "../nets/parameters.ts";
 import {
   embedGuidance,
@@ -16,9 +16,10 @@ import {
   type UnetConditions,
   type UnetWeights,
 } from "../nets/unet.ts";
+import type { PromptChunk } from "../prompt/chunks.ts";
 import { assembleContext, isWeighted } from "../prompt/emphasis.ts";
-import { isGuided, type Request, RequestError } from "../request.ts";
-import type { Conditions, Family, LatentFormat, Net, Run } from "./family.ts";
+import { isGuided, type Request, RequestError, SIZE_SETTINGS } from "../request.ts";
+import type { Conditions, Family, Inputs, LatentFormat, Net, Run } from "./family.ts";
 
 /** The VAE of Stable Diffusion 1.x and 2.x; the colours are those that ComfyUI has for it (`latent_formats.py`). */
 const LATENT: LatentFormat = {
@@ -44,7 +45,9 @@ export function stableDiffusion(own: Pick<Family, "name" | "matches"> & Partial<
 }
 
 /** The check of families that need no more of a request. */
-export function checkRequest({ clipSkip = 1 }: Request, config: ModelConfig): void {
+export function checkRequest({ clipSkip = 1, ...request }: Request, config: ModelConfig): void {
+  const told = SIZE_SETTINGS.find((setting) => request[setting] !== undefined);
+  if (told) throw new RequestError(told, "only models of Stable Diffusion XL are told it");
   const { layers } = readTextConfig(config.text_encoder);
   if (Number.isInteger(clipSkip) && clipSkip >= 1 && clipSkip <= layers) return;
   throw new RequestError("clipSkip", `the text encoder has layers 1 to ${layers}, not ${clipSkip}`);
@@ -54,11 +57,7 @@ export function checkRequest({ clipSkip = 1 }: Request, config: ModelConfig): vo
 export function readNet(parameters: ByPart<Parameters>, config: ModelConfig, kept: number): Net {
   const text = readTextConfig(config.text_encoder);
   const unet = readUnetConfig(config.unet);
-  const { latentChannels } = readVaeConfig(config.vae);
-  if (unet.inChannels !== latentChannels + kept || unet.outChannels !== latentChannels) {
-    const shape = `${unet.inChannels} channels to ${unet.outChannels}`;
-    throw new ModelFileError("unet/config.json", `maps ${shape}, but the VAE's latents have ${latentChannels}`);
-  }
+  checkChannels(unet, config, kept);
   if (unet.contextWidth !== text.width) {
     const widths = `${unet.contextWidth}, and the text encoder writes ${text.width}`;
     throw new ModelFileError("unet/config.json", `reads a context of width ${widths}`);
@@ -70,49 +69,124 @@ export function readNet(parameters: ByPart<Parameters>, config: ModelConfig, kep
   return { condition: (ops, run, step) => condition(ops, weights, { run, step }) };
 }
 
+/**
+ * Holds a UNet's channels against the VAE's.
+ *
+ * @throws {ModelFileError} when they do not fit.
+ */
+export function checkChannels({ inChannels, outChannels }: UnetConfig, { vae }: ModelConfig, kept = 0): void {
+  const { latentChannels } = readVaeConfig(vae);
+  if (inChannels === latentChannels + kept && outChannels === latentChannels) return;
+  const shape = `${inChannels} channels to ${outChannels}`;
+  throw new ModelFileError("unet/config.json", `maps ${shape}, but the VAE's latents have ${latentChannels}`);
+}
+
 async function condition(
   ops: Ops,
   w: { readonly text: TextWeights; readonly unet: UnetWeights },
   { run, step }: { run: Run; step: Memory },
 ): Promise<Conditions> {
-  const { samples, evaluations, tokens, chunks, clipSkip } = run;
-  const { config } = w.unet;
-  const chunkShape = { batch: samples * chunks, channels: w.text.config.width, height: tokens, width: 1 };
-  const embedded = ops.keep(chunkShape, "embedded tokens");
-  const encoded = ops.keep(chunkShape, "encoded tokens");
-  const context = chunks === 1
-    ? encoded
-    : ops.keep({ ...chunkShape, batch: samples, height: chunks * tokens }, "context");
-  const perStep = (channels: number, label: string) =>
-    ops.keep({ batch: 1, channels, height: evaluations, width: 1 }, label);
-  const timesteps = perStep(config.down[0]!.channels, "timesteps");
-  const guidance = config.guidanceWidth === undefined ? undefined : perStep(config.guidanceWidth, "guidance");
-
-  const share = () => prepareUnet(ops, w.unet, { timesteps, guidance, step, context });
-  await ops.tune(share);
-  let shared: UnetConditions;
-  const encoding = ops.record(() => ops.copy(textEncoder(ops, w.text, embedded, { clipSkip }), encoded));
-  const sharing = ops.record(() => shared = share());
+  const { samples, tokens, chunks } = run;
+  const text = recordText(ops, w.text, run);
+  const { encoded } = text;
+  const context = chunks === 1 ? encoded : ops.keep({ ...encoded, batch: samples, height: chunks * tokens }, "context");
+  const shared = await recordShared(ops, w.unet, { run, step, context });
   return {
-    programs: [encoding, sharing],
+    programs: [text.program, shared.program],
     encoded,
     async prepare(inputs) {
-      const all = inputs.prompts.flat();
-      ops.write(embedded, embedTokens(w.text, all.map(({ ids }) => ids)));
-      ops.write(timesteps, embedTimesteps(config, inputs.timesteps));
-      if (guidance) ops.write(guidance, embedGuidance(config, inputs.guidance, evaluations));
-      encoding.run();
-      if (chunks > 1 || all.some(isWeighted)) {
-        ops.write(context, assembleContext(await ops.read(encoded), inputs.prompts));
+      const prompts = inputs.prompts[0]!;
+      text.run(prompts);
+      if (chunks > 1 || prompts.flat().some(isWeighted)) {
+        ops.write(context, assembleContext(await ops.read(encoded), prompts));
       }
-      sharing.run();
+      shared.run(inputs);
     },
-    predict: (x) => unet(ops, w.unet, x, shared),
+    predict: shared.predict,
     dispose() {
-      encoding.dispose();
-      sharing.dispose();
-      const tensors = [embedded, encoded, context, timesteps, guidance, shared.time, ...shared.contextKv];
+      text.dispose();
+      shared.dispose();
+      if (chunks > 1) ops.gpu.free(context.memory);
+    },
+  };
+}
+
+/** A text encoder, recorded for a run. */
+export interface RecordedText {
+  readonly program: Program;
+  /** What it returns, `[samples x chunks, width, tokens]`. */
+  readonly encoded: Tensor;
+  /** Submits it for the chunks of each sample's prompt. */
+  run(prompts: readonly (readonly PromptChunk[])[]): void;
+  dispose(): void;
+}
+
+/** Records a text encoder; `build` is what of it is recorded, by default the layer that is the context. */
+export function recordText(
+  ops: Ops,
+  w: TextWeights,
+  { samples, chunks, tokens, clipSkip }: Run,
+  build = (embedded: Tensor, encoded: Tensor) => ops.copy(textEncoder(ops, w, embedded, { clipSkip }), encoded),
+): RecordedText {
+  const shape = { batch: samples * chunks, channels: w.config.width, height: tokens, width: 1 };
+  const embedded = ops.keep(shape, "embedded tokens");
+  const encoded = ops.keep(shape, "encoded tokens");
+  const program = ops.record(() => build(embedded, encoded));
+  return {
+    program,
+    encoded,
+    run(prompts) {
+      ops.write(embedded, embedTokens(w, prompts.flat().map(({ ids }) => ids)));
+      program.run();
+    },
+    dispose() {
+      program.dispose();
+      for (const { memory } of [embedded, encoded]) ops.gpu.free(memory);
+    },
+  };
+}
+
+/** What all evaluations of a UNet share, recorded for a run. */
+export interface SharedConditions extends Pick<Conditions, "predict" | "dispose"> {
+  readonly program: Program;
+  /** Submits it for a picture, whose context and `added` are there. */
+  run(inputs: Inputs): void;
+}
+
+/** Records what all evaluations share; `added` records what each sample has beside its timesteps, if it has anything. */
+export async function recordShared(
+  ops: Ops,
+  w: UnetWeights,
+  { run, step, context, added }: { run: Run; step: Memory; context: Tensor; added?: () => Tensor },
+): Promise<SharedConditions> {
+  const { config } = w;
+  const { evaluations } = run;
+  const batch = added ? run.samples : 1;
+  const perStep = (channels: number, label: string) =>
+    ops.keep({ batch, channels, height: evaluations, width: 1 }, label);
+  const timesteps = perStep(config.down[0]!.channels, "timesteps");
+  const guidance = config.guidanceWidth === undefined ? undefined : perStep(config.guidanceWidth, "guidance");
+  const share = () => prepareUnet(ops, w, { timesteps, guidance, added: added?.(), step, context });
+  await ops.tune(share);
+  let shared: UnetConditions;
+  const program = ops.record(() => shared = share());
+  return {
+    program,
+    run(inputs) {
+      ops.write(timesteps, repeat(embedTimesteps(config, inputs.timesteps), batch));
+      if (guidance) ops.write(guidance, repeat(embedGuidance(config, inputs.request.guidance, evaluations), batch));
+      program.run();
+    },
+    predict: (x) => unet(ops, w, x, shared),
+    dispose() {
+      program.dispose();
+      const tensors = [timesteps, guidance, shared.time, ...shared.contextKv];
       for (const memory of new Set(tensors.flatMap((tensor) => tensor?.memory ?? []))) ops.gpu.free(memory);
     },
   };
+}
+
+/** `values` for each of `count` samples. */
+export function repeat(values: Float32Array, count: number): Float32Array {
+  return Float32Array.from({ length: count * values.length }, (_, i) => values[i % values.length]!);
 }

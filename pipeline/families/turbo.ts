@@ -5,13 +5,18 @@
 import type { Family } from "./family.ts";
 import { sd2 } from "./sd2.ts";
 
-export const turbo: Family = {
-  ...sd2,
-  name: "SD-Turbo",
-  defaults: { ...sd2.defaults, steps: 1, guidance: 1 },
-  // Its files say no more of it than that its sampler begins at the last timestep and that it predicts noise.
-  matches: (config) => {
-    const { timestep_spacing, prediction_type = "epsilon" } = config.scheduler;
-    return sd2.matches(config) && timestep_spacing === "trailing" && prediction_type === "epsilon";
-  },
-};
+export const turbo: Family = distilled("SD-Turbo", sd2);
+
+/** The family of models that were distilled from those of `family` in this way. */
+export function distilled(name: string, family: Family): Family {
+  return {
+    ...family,
+    name,
+    defaults: { ...family.defaults, steps: 1, guidance: 1 },
+    // Its files say no more of it than that its sampler begins at the last timestep and that it predicts noise.
+    matches: (config) => {
+      const { timestep_spacing, prediction_type = "epsilon" } = config.scheduler;
+      return family.matches(config) && timestep_spacing === "trailing" && prediction_type === "epsilon";
+    },
+  };
+}

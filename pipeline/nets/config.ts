@@ -2,7 +2,7 @@
  * A model's JSON as typed configurations: every number that decides a shape, with diffusers' defaults.
  * @module
  */
-import { type JsonObject, LIMITS, ModelFileError, shown } from "../../weights/mod.ts";
+import { type JsonObject, LIMITS, ModelFileError, type PartName, shown } from "../../weights/mod.ts";
 
 /** The CLIP text encoder (arXiv 2103.00020). */
 export interface TextConfig {
@@ -44,6 +44,13 @@ export interface UnetConfig {
   readonly frequencyShift: number;
   /** Width of the embedded guidance scale that comes with the timestep (arXiv 2310.04378, section 4.1), if it has one. */
   readonly guidanceWidth?: number;
+  /** What is embedded and added to the timestep (arXiv 2307.01952, section 2.2), if anything is. */
+  readonly added?: {
+    /** Width of an embedded size. */
+    readonly sizeWidth: number;
+    /** Width of the pooled text and all embedded sizes together. */
+    readonly width: number;
+  };
   /** Whether queries and keys of attention must be float32: their products leave float16's range. */
   readonly upcastAttention: boolean;
 }
@@ -154,16 +161,19 @@ class Reader {
   }
 }
 
+/** The parts that are text encoders. */
+export type TextPart = Extract<PartName, `text_${string}`>;
+
 /** The range of what is added to a variance before its root is taken. */
 const EPSILONS = [0, 0.1] as const;
 
 /**
- * Reads `text_encoder/config.json`.
+ * Reads the `config.json` of a text encoder.
  *
  * @throws {ModelFileError} when a value is missing, no number or not supported.
  */
-export function readTextConfig(json: JsonObject): TextConfig {
-  const read = new Reader("text_encoder/config.json", json);
+export function readTextConfig(json: JsonObject, part: TextPart = "text_encoder"): TextConfig {
+  const read = new Reader(`${part}/config.json`, json);
   read.only("hidden_act", ["quick_gelu", "gelu"]);
   const width = read.count("hidden_size", LIMITS.channels);
   return {
@@ -171,19 +181,31 @@ export function readTextConfig(json: JsonObject): TextConfig {
     layers: read.count("num_hidden_layers", LIMITS.layers),
     heads: read.divisor("num_attention_heads", width, read.count("num_attention_heads", LIMITS.channels)),
     hiddenWidth: read.count("intermediate_size", LIMITS.channels),
-    ...readTokenLimits(json),
+    ...readTokenLimits(json, part),
     epsilon: read.number("layer_norm_eps", EPSILONS, 1e-5),
     activation: read.value("hidden_act", "quick_gelu") as "quick_gelu" | "gelu",
   };
 }
 
 /**
- * The part of `text_encoder/config.json` that a tokenizer must fit.
+ * Width of the pooled text that the second text encoder's projection writes.
+ *
+ * @throws {ModelFileError} when it is no number or not supported.
+ */
+export function readProjectionWidth(json: JsonObject): number {
+  return new Reader("text_encoder_2/config.json", json).count("projection_dim", LIMITS.channels, 512);
+}
+
+/**
+ * The part of a text encoder's `config.json` that a tokenizer must fit.
  *
  * @throws {ModelFileError} when a value is missing, no number or not supported.
  */
-export function readTokenLimits(json: JsonObject): Pick<TextConfig, "vocabulary" | "tokens"> {
-  const read = new Reader("text_encoder/config.json", json);
+export function readTokenLimits(
+  json: JsonObject,
+  part: TextPart = "text_encoder",
+): Pick<TextConfig, "vocabulary" | "tokens"> {
+  const read = new Reader(`${part}/config.json`, json);
   return {
     vocabulary: read.count("vocab_size", LIMITS.vocabulary),
     tokens: read.count("max_position_embeddings", LIMITS.tokens, 77),
@@ -213,9 +235,10 @@ export function readUnetConfig(json: JsonObject): UnetConfig {
   ) {
     read.only(key, [false, null]);
   }
-  for (const key of ["class_embed_type", "addition_embed_type", "encoder_hid_dim_type"]) {
+  for (const key of ["class_embed_type", "encoder_hid_dim_type", "reverse_transformer_layers_per_block"]) {
     read.only(key, [null]);
   }
+  read.only("addition_embed_type", [null, "text_time"]);
   read.only("time_embedding_type", ["positional"]);
   const channels = read.counts("block_out_channels", LIMITS.channels);
   const groups = read.count("norm_num_groups", LIMITS.channels, 32);
@@ -254,6 +277,12 @@ export function readUnetConfig(json: JsonObject): UnetConfig {
     flipSineToCosine: read.flag("flip_sin_to_cos", true),
     frequencyShift: read.number("freq_shift", [0, 1], 0),
     ...(json.time_cond_proj_dim != null && { guidanceWidth: read.count("time_cond_proj_dim", LIMITS.channels) }),
+    ...(json.addition_embed_type === "text_time" && {
+      added: {
+        sizeWidth: read.count("addition_time_embed_dim", LIMITS.channels),
+        width: read.count("projection_class_embeddings_input_dim", LIMITS.channels),
+      },
+    }),
     upcastAttention: read.flag("upcast_attention", false),
   };
 }

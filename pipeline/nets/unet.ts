@@ -34,6 +34,8 @@ export interface UnetWeights {
   readonly config: UnetConfig;
   /** The embedded guidance scale's projection, which is added to the embedded timestep. */
   readonly guidance?: Layer;
+  /** The layers behind the pooled text and the embedded sizes, whose result is added to the embedded timestep. */
+  readonly added?: { readonly in: Layer; readonly out: Layer };
   readonly timeIn: Layer;
   readonly timeOut: Layer;
   /** The timestep's projections into all residual blocks as one layer, the first convolutions' biases added. */
@@ -117,9 +119,15 @@ export function readUnet(parameters: Parameters, config: UnetConfig): UnetWeight
   const convolutions = parameters.biases(
     reader.projections.map(({ resnet, out }) => ({ name: `${resnet}.conv1`, out })),
   );
-  const { guidanceWidth } = config;
+  const { guidanceWidth, added } = config;
   return {
     config,
+    ...(added && {
+      added: {
+        in: parameters.layer("add_embedding.linear_1", { in: added.width, out: timeWidth }),
+        out: parameters.layer("add_embedding.linear_2", { in: timeWidth, out: timeWidth }),
+      },
+    }),
     ...(guidanceWidth !== undefined && {
       guidance: parameters.layer("time_embedding.cond_proj", { in: guidanceWidth, out: first, bias: false }),
     }),
@@ -153,6 +161,13 @@ export function embedGuidance({ guidanceWidth = 0 }: UnetConfig, guidance: numbe
   return embed(new Array<number>(steps).fill(scale), { channels: guidanceWidth, shift: 1, cosineFirst: false });
 }
 
+/** Embeddings `[sizes x sizeWidth]` of a picture's sizes in pixels, one after the other. */
+export function embedSizes(config: UnetConfig, sizes: readonly number[]): Float32Array {
+  const { flipSineToCosine: cosineFirst, frequencyShift: shift, added } = config;
+  const channels = added!.sizeWidth;
+  return Float32Array.from(sizes.flatMap((size) => [...embed([size], { channels, shift, cosineFirst })]));
+}
+
 function embed(
   values: readonly number[],
   { channels, shift, cosineFirst }: { channels: number; shift: number; cosineFirst: boolean },
@@ -172,7 +187,7 @@ function embed(
 }
 
 export interface UnetConditions {
-  /** Projected timesteps of all steps, `[1, all residual blocks' channels, steps]`. */
+  /** Projected timesteps of all steps, `[1 or batch, all residual blocks' channels, steps]`. */
   readonly time: Tensor;
   readonly step: Memory;
   /** Keys and values of the context, one tensor for each transformer layer in order of use. */
@@ -186,10 +201,12 @@ function transformers(w: UnetWeights): readonly TransformerWeights[] {
 }
 
 export interface UnetInputs {
-  /** Embedded timesteps of all steps, `[1, channels, steps]`. */
+  /** Embedded timesteps of all steps, `[1, channels, steps]`, or of each sample where samples differ in `added`. */
   readonly timesteps: Tensor;
   /** The embedded guidance scale of all steps, `[1, guidanceWidth, steps]`, for a UNet that takes one. */
   readonly guidance?: Tensor | undefined;
+  /** The pooled text and the embedded sizes of all steps, `[batch, width, steps]`, for a UNet that takes them. */
+  readonly added?: Tensor | undefined;
   readonly step: Memory;
   /** `[batch, width, tokens]`. */
   readonly context: Tensor;
@@ -199,7 +216,12 @@ export interface UnetInputs {
 export function prepareUnet(ops: Ops, w: UnetWeights, inputs: UnetInputs): UnetConditions {
   const { timesteps, guidance, step, context } = inputs;
   const time = w.guidance && guidance ? ops.linear(guidance, w.guidance, { plus: timesteps }) : timesteps;
-  const embedding = ops.linear(ops.linear(time, w.timeIn, { activation: "silu" }), w.timeOut, { activation: "silu" });
+  const plus = w.added && inputs.added &&
+    ops.linear(ops.linear(inputs.added, w.added.in, { activation: "silu" }), w.added.out);
+  const embedding = ops.linear(ops.linear(time, w.timeIn, { activation: "silu" }), w.timeOut, {
+    activation: "silu",
+    ...(plus && { plus, plusFirst: true }),
+  });
   const keep = (x: Tensor, layer: Layer, exact: boolean) =>
     ops.linear(x, layer, { into: ops.keep({ ...x, channels: layer.out }, "conditions", { exact }) });
   const { upcastAttention: exact } = w.config;

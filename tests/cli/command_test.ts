@@ -174,13 +174,13 @@ Deno.test(
     assertEquals([none.code, none.stdout], [4, ""]);
     assertStringIncludes(none.stderr, "denoise: tiny.safetensors holds no tokenizer");
     assertStringIncludes(none.stderr, "give it CLIP's with --tokenizer DIR");
-    const xl = tinyCheckpoint({
-      change: (name, tensor) => [name.replace("cond_stage_model", "conditioner.embedders.0"), tensor],
+    const refiner = tinyCheckpoint({
+      change: (name, tensor) => [name.replace("cond_stage_model.transformer", "conditioner.embedders.0.model"), tensor],
     });
-    Deno.writeFileSync(`${folder}/tiny.safetensors`, xl);
+    Deno.writeFileSync(`${folder}/tiny.safetensors`, refiner);
     const refused = await runDenoise([...given, "--tokenizer", TOKENIZER], { folder });
     assertEquals([refused.code, refused.stdout], [5, ""]);
-    assertStringIncludes(refused.stderr, "tiny.safetensors: this is Stable Diffusion XL");
+    assertStringIncludes(refused.stderr, "tiny.safetensors: this is the refiner of Stable Diffusion XL");
   }),
 );
 

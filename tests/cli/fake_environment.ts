@@ -22,6 +22,8 @@ export interface FakeWorld {
   readonly decoderOnly?: boolean;
   /** Whether the model's UNet reads a mask. */
   readonly paints?: boolean;
+  /** Whether the model is one of Stable Diffusion XL. */
+  readonly xl?: boolean;
   /** Time of each step; default 500. */
   readonly stepMilliseconds?: number;
   /** What is found out about the GPU; default nothing that is amiss. */
@@ -94,7 +96,7 @@ const LETTERS = Array.from({ length: 94 }, (_, i) => 33 + i).flatMap((code) => {
 const VOCABULARY = { "<|startoftext|>": 1, "<|endoftext|>": 2, "!pad": 0, ...Object.fromEntries(LETTERS) };
 
 /** A model with a text encoder of two layers, whose weights nobody reads. */
-function fakeModel(name: string, { scheduler = "EulerDiscreteScheduler", decoderOnly, paints }: FakeWorld): Model {
+function fakeModel(name: string, { scheduler = "EulerDiscreteScheduler", decoderOnly, paints, xl }: FakeWorld): Model {
   const config = readConfig(TINY);
   const encoder = decoderOnly ? [] : [["encoder.conv_in.weight", [1]] as const];
   return describeFiles({
@@ -103,7 +105,8 @@ function fakeModel(name: string, { scheduler = "EulerDiscreteScheduler", decoder
     config: {
       ...config,
       text_encoder: { ...config.text_encoder, num_hidden_layers: 2 },
-      unet: { ...config.unet, in_channels: paints ? 9 : 4 },
+      ...(xl && { text_encoder_2: config.text_encoder }),
+      unet: { ...config.unet, in_channels: paints ? 9 : 4, addition_embed_type: xl ? "text_time" : null },
       scheduler: { _class_name: scheduler, beta_schedule: "scaled_linear" },
     },
     parts: byPart((part) => openFormula(part, new Map(part === "vae" ? encoder : []))),

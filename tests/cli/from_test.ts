@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { join } from "@std/path";
+import { type Request, SIZE_SETTINGS } from "../../pipeline/request.ts";
 import { encodePng, readTexts } from "../../cli/png.ts";
 import { run } from "../../cli/run.ts";
 import { fakeEnvironment } from "./fake_environment.ts";
@@ -89,6 +90,23 @@ Deno.test(
     const words = await runFake(folder, ["show", "cat.png"]);
     assertStringIncludes(words.stdout, "prompt: a cat\nmodel: ./mine\n");
     assertStringIncludes(words.stdout, "\nmade on: Fake\n");
+  }),
+);
+
+Deno.test(
+  "what SDXL is told of an original is kept, and other families refuse it",
+  withFolder(async (folder) => {
+    const told = { "original-width": "256", "original-height": "192", "crop-left": "0", "crop-top": "16" };
+    const args = ["a cat", ...flags(told), "--output", "cat.png"];
+    assertEquals(await run(args, fakeEnvironment({ folder, xl: true })), 0);
+    let made: Request | undefined;
+    const again = ["--from", "cat.png", "--output", "again.png"];
+    assertEquals(await run(again, fakeEnvironment({ folder, xl: true, onRequest: (request) => made = request })), 0);
+    assertEquals(SIZE_SETTINGS.map((setting) => made![setting]), [256, 192, 0, 16]);
+    assertEquals(Deno.readFileSync(join(folder, "again.png")), Deno.readFileSync(join(folder, "cat.png")));
+    const { code, stderr } = await runFake(folder, args);
+    assertEquals(code, 2);
+    assertStringIncludes(stderr, "--original-width 256: only models of Stable Diffusion XL are told it");
   }),
 );
 

@@ -35,7 +35,7 @@ Deno.test("models are listed with size, family and folder, or why they cannot be
     const variables = { XDG_CACHE_HOME: home, HF_HOME: join(home, "hf") };
     const good = writeModel(join(home, "denoise", "hub"), "org/good");
     const wide = writeModel(join(home, "hf", "hub"), "org/xl", {
-      "unet/config.json": '{"addition_embed_type": "text_time"}',
+      "unet/config.json": '{"addition_embed_type": "text_image"}',
     });
     const half = writeModel(join(home, "hf", "hub"), "org/half", { "vae/config.json": "absent" });
     writeModel(join(home, "hf", "hub"), "org/words", { "model_index.json": "absent" });
@@ -52,7 +52,7 @@ Deno.test("models are listed with size, family and folder, or why they cannot be
     ]);
     assertEquals(rows[0]![3], good);
     assertEquals(rows[1]![3], `${half}: incomplete: there is no vae/config.json; "denoise pull org/half" downloads it`);
-    assertStringIncludes(rows[2]![3]!, `${wide}: unet/config.json: addition_embed_type is "text_time"`);
+    assertStringIncludes(rows[2]![3]!, `${wide}: unet/config.json: addition_embed_type is "text_image"`);
 
     const { models, schema } = JSON.parse((await runFake(variables, "--json")).stdout);
     assertEquals([schema, models.length], [1, 4]);

@@ -47,11 +47,11 @@ Deno.test("pull prints the folder; what is downloaded is announced, and how far 
 Deno.test("a model that cannot be drawn with is refused before its weights are downloaded", async () => {
   const text = (json: string) => ({ bytes: new TextEncoder().encode(json), lfs: false });
   using scene = new Scene(tinyModel({
-    "model_index.json": text('{"_class_name": "StableDiffusionXLPipeline"}'),
+    "model_index.json": text('{"_class_name": "StableDiffusion3Pipeline"}'),
   }));
   const { code, stderr } = await runFake(scene, ["pull", "org/name"]);
   assertEquals(code, 5, stderr);
-  assertStringIncludes(stderr, 'model_index.json: _class_name is "StableDiffusionXLPipeline"; only models of');
+  assertStringIncludes(stderr, 'model_index.json: _class_name is "StableDiffusion3Pipeline"; only models of');
   assertEquals(scene.hub.seen.filter(({ path }) => path.endsWith(".safetensors")), []);
   assertEquals(namesIn(join(scene.folder, "snapshots")), []);
 });

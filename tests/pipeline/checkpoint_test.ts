@@ -28,11 +28,14 @@ async function draw(gpu: Gpu, model: Model): Promise<Uint8Array> {
 /** A tiny model in one file; no shape tells that it has fewer heads and groups than a full-size one. */
 function openTinyCheckpoint(path: string, tiny: Model = openTinyModel()): Model {
   const model = openModel(path, { tokenizer: TOKENIZER });
-  const { text_encoder, unet, vae, scheduler } = model.config;
+  const { text_encoder, text_encoder_2: second, unet, vae, scheduler } = model.config;
   const { attention_head_dim, norm_num_groups } = tiny.config.unet;
   const { hidden_act, num_attention_heads } = tiny.config.text_encoder;
   const config = {
     text_encoder: { ...text_encoder, num_attention_heads, hidden_act },
+    ...(second && {
+      text_encoder_2: { ...second, num_attention_heads: tiny.config.text_encoder_2!.num_attention_heads },
+    }),
     unet: { ...unet, attention_head_dim, norm_num_groups },
     vae: { ...vae, norm_num_groups: tiny.config.vae.norm_num_groups },
     scheduler: { ...tiny.config.scheduler, ...scheduler },
@@ -104,6 +107,19 @@ Deno.test("a checkpoint in BF16 draws the picture of a folder of shards that hol
     using checkpoint = openTinyCheckpoint(path);
     using sharded = openModel(folder, { tokenizer: TOKENIZER });
     assertEquals(await draw(gpu, checkpoint), await draw(gpu, sharded));
+  }));
+
+Deno.test("a checkpoint of Stable Diffusion XL draws the picture of the folder it was made from", () =>
+  inFolder(async (folder) => {
+    await using gpu = await Gpu.open();
+    const path = `${folder}/tiny.safetensors`;
+    Deno.writeFileSync(path, tinyCheckpoint({ model: "tiny-sdxl" }));
+    using tiny = openTinyModel("tiny-sdxl");
+    using checkpoint = openTinyCheckpoint(path, tiny);
+    const { scheduler, vae: { scaling_factor } } = checkpoint.config;
+    assertEquals([checkpoint.family.name, scaling_factor], ["SDXL", 0.13025]);
+    const same = { ...tiny, config: { ...tiny.config, scheduler } };
+    assertEquals(await draw(gpu, checkpoint), await draw(gpu, same));
   }));
 
 Deno.test("a checkpoint in OpenCLIP's naming draws the picture of the folder that fills up prompts as it does", () =>

@@ -19,7 +19,7 @@ interface Run {
   /** The files in the model's folder, and what the names of its tensors begin with. */
   readonly file: string;
   readonly prefix: string;
-  readonly request: Omit<Request, "negativePrompt" | "width" | "height" | "rng">;
+  readonly request: Omit<Request, "negativePrompt" | "width" | "height" | "rng"> & { readonly negativePrompt?: string };
   /** What its tokenizer fills up with, where that is not the end token: OpenCLIP's is "!". */
   readonly padding?: string;
   /** What the model's scheduler configuration says otherwise. */
@@ -27,6 +27,63 @@ interface Run {
 }
 
 const inpainting = { width: 128, height: 128, kind: "inpaint", strength: 1 } as const;
+
+/** How the scheduler of the SDXL that people download begins, and what diffusers drew `runs` with. */
+const SPACED = { timestep_spacing: "leading" };
+
+const XL_RUNS: readonly (Pick<Run, "prefix" | "request"> & Partial<Run>)[] = [
+  {
+    file: "cases",
+    prefix: "",
+    request: { prompt: "a surreal lighthouse", seed: 300n, steps: 6, guidance: 5 },
+    scheduler: {},
+  },
+  {
+    file: "cases",
+    prefix: "sizes.",
+    request: {
+      prompt: "a fox in the snow",
+      seed: 52n,
+      steps: 4,
+      guidance: 5,
+      clipSkip: 2,
+      originalWidth: 256,
+      originalHeight: 192,
+      cropLeft: 8,
+      cropTop: 16,
+    },
+    scheduler: {},
+  },
+  {
+    prefix: "negative.",
+    request: { prompt: "a fox", negativePrompt: "blurry", seed: 31n, steps: 5, guidance: 6 },
+  },
+  {
+    prefix: "long.",
+    request: {
+      prompt: Array(12).fill("a very long description of a garden with many flowers,").join(" "),
+      seed: 8n,
+      steps: 3,
+      guidance: 5,
+    },
+  },
+  {
+    family: "SDXL-Turbo",
+    prefix: "turbo.",
+    request: { prompt: "a cat", seed: 33n, steps: 2, guidance: 0 },
+    scheduler: { _class_name: "EulerAncestralDiscreteScheduler", timestep_spacing: "trailing" },
+  },
+  {
+    prefix: "img2img.",
+    request: {
+      prompt: "a fox",
+      seed: 35n,
+      steps: 6,
+      guidance: 5,
+      init: goldenInit({ width: 128, height: 128, kind: "img2img", strength: 0.6 })!,
+    },
+  },
+];
 
 const RUNS: readonly Run[] = [
   {
@@ -69,6 +126,7 @@ const RUNS: readonly Run[] = [
       timestep_spacing: "trailing",
     },
   },
+  ...XL_RUNS.map((run) => ({ model: "tiny-sdxl", family: "SDXL", file: "runs", scheduler: SPACED, ...run }) as const),
   {
     model: "tiny-lcm",
     family: "LCM",
@@ -104,7 +162,7 @@ async function testRun(gpu: Gpu, backend: Backend, run: Run): Promise<void> {
   });
   assertEquals(model.family.name, run.family);
   await using pipeline = await Pipeline.load(gpu, model, { backends: { exact: backend, half: backend } });
-  const request: Request = { ...run.request, negativePrompt: "", width: 128, height: 128, rng: "cpu" };
+  const request: Request = { negativePrompt: "", ...run.request, width: 128, height: 128, rng: "cpu" };
   const latents: Float32Array[] = [];
   for await (const event of pipeline.generate(request, { latents: true })) {
     if (event.type === "step") latents.push(event.latent!);
@@ -124,7 +182,7 @@ async function testRun(gpu: Gpu, backend: Backend, run: Run): Promise<void> {
 
 for (const backend of BACKENDS) {
   for (const run of RUNS) {
-    Deno.test(`${run.family}, ${run.model}/${run.file}: diffusers' picture, ${backend.name} kernels`, async () => {
+    Deno.test(`${run.family}, ${run.model}/${run.prefix}${run.file}: diffusers' picture, ${backend.name} kernels`, async () => {
       await using gpu = await Gpu.open();
       await testRun(gpu, backend, run);
     });

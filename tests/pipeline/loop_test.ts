@@ -71,7 +71,8 @@ async function denoise(
     rescaled: false,
   });
   const timesteps = schedule.steps.map(({ timestep }) => timestep);
-  await loop.conditions.prepare({ prompts, timesteps, guidance: GUIDANCE });
+  const request = { guidance: GUIDANCE, negativePrompt: "", width: 128, height: 128 };
+  await loop.conditions.prepare({ prompts: [prompts], timesteps, request });
   loop.start(schedule, { sample: start, guidance: GUIDANCE, guidanceRescale: 0, finalScale: 1 });
   loop.step();
   const latent = await loop.sample();

@@ -9,6 +9,14 @@ import { openTinyModel } from "../tiny_model.ts";
 import { openTinyFiles, type TinyName } from "../weights/tiny_files.ts";
 import { goldenInit } from "./golden_init.ts";
 
+/** What sets the UNet of Stable Diffusion XL apart. */
+const XL = {
+  addition_embed_type: "text_time",
+  cross_attention_dim: 2048,
+  use_linear_projection: true,
+  sample_size: 128,
+};
+
 /** What the published configurations of each family say beside those of Stable Diffusion 1.4. */
 const PUBLISHED: readonly (readonly [family: string, unet: JsonObject, scheduler: JsonObject])[] = [
   ["SD 1.x", {}, {}],
@@ -23,6 +31,11 @@ const PUBLISHED: readonly (readonly [family: string, unet: JsonObject, scheduler
     { use_linear_projection: true, cross_attention_dim: 1024 },
     { _class_name: "EulerDiscreteScheduler", prediction_type: "epsilon", timestep_spacing: "trailing" },
   ],
+  ["SDXL", XL, { _class_name: "EulerDiscreteScheduler", timestep_spacing: "leading" }],
+  ["SDXL-Turbo", { ...XL, sample_size: 64 }, {
+    _class_name: "EulerAncestralDiscreteScheduler",
+    timestep_spacing: "trailing",
+  }],
   ["LCM", { time_cond_proj_dim: 256 }, { _class_name: "LCMScheduler" }],
   ["inpainting", { in_channels: 9 }, {}],
   ["inpainting", { in_channels: 9, use_linear_projection: true, cross_attention_dim: 1024 }, {}],
@@ -31,6 +44,8 @@ const PUBLISHED: readonly (readonly [family: string, unet: JsonObject, scheduler
 Deno.test("the configuration tells the family, and with it what a model wants", () => {
   const wants: Readonly<Record<string, readonly [steps: number, guidance: number]>> = {
     "SD-Turbo": [1, 1],
+    "SDXL-Turbo": [1, 1],
+    SDXL: [30, 5],
     LCM: [4, 8.5],
   };
   for (const [name, unet, scheduler] of PUBLISHED) {
@@ -103,6 +118,13 @@ const REFUSED: readonly (readonly [TinyName, Partial<Request>, setting: keyof Re
       ["tiny-sd1", { [setting]: value }, setting, "must be a number from 0 to 1"] as const
     )
   ),
+  ...[0, -1, 1.5, NaN, 65_537].map((originalWidth) =>
+    ["tiny-sdxl", { originalWidth }, "originalWidth", "must be a whole number from 1 to 65536"] as const
+  ),
+  ...[-1, 1.5, NaN, 65_537].map((cropTop) =>
+    ["tiny-sdxl", { cropTop }, "cropTop", "must be a whole number from 0 to 65536"] as const
+  ),
+  ["tiny-sd1", { cropLeft: 0 }, "cropLeft", "only models of Stable Diffusion XL are told it"],
   ...[-1n, 2n ** 64n].map((seed) => ["tiny-sd1", { seed }, "seed", "a whole number from 0 to 2^64 - 1"] as const),
   ...[0, -1, 1.1, NaN, Infinity].map((strength) =>
     ["tiny-sd1", { init: { ...INIT, strength } }, "init", `strength ${strength} is not above 0 and up to 1`] as const
@@ -143,7 +165,7 @@ Deno.test("a completed request has its schedule and its samples' chunks, and say
   const samples = async (name: TinyName, change: Partial<Request>) => {
     using model = openTinyModel(name);
     const { schedule, prompts, notices } = await complete(model, { ...REQUEST, ...change });
-    return [schedule.steps.length, prompts.length, notices.join("; ")];
+    return [schedule.steps.length, prompts[0]!.length, notices.join("; ")];
   };
   const init = { init: { ...INIT, strength: 0.5 } };
   assertEquals(await samples("tiny-sd1", { scheduler: "ddim" }), [4, 2, ""]);

@@ -1,10 +1,11 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { openFiles, sd14Config } from "../../weights/mod.ts";
 import { ModelFileError, ModelNotFoundError } from "../../weights/errors.ts";
-import { PART_NAMES } from "../../weights/manifest.ts";
+import { PART_NAMES, partsOf } from "../../weights/manifest.ts";
 import type { ModelFiles } from "../../weights/model.ts";
 import type { TensorSource } from "../../weights/tensor_source.ts";
 
+import { VERSION_XL } from "../../weights/shape_config.ts";
 import { type Change, tinyCheckpoint } from "./ldm_checkpoint.ts";
 import { type StoredTensor, storeTensors, withFile } from "./safetensors_bytes.ts";
 import { openTinyFiles, TOKENIZER } from "./tiny_files.ts";
@@ -26,13 +27,13 @@ function assertRefused(bytes: Uint8Array, words: string): void {
 
 /** Same tensors under the same names, with the same bytes. */
 function assertSameWeights(got: ModelFiles, want: ModelFiles): void {
-  for (const part of PART_NAMES) {
+  assertEquals(partsOf(got.parts), partsOf(want.parts));
+  for (const part of partsOf(want.parts)) {
+    const [own, other] = [got.parts[part]!, want.parts[part]!];
     const known = ({ tensors }: TensorSource) =>
-      [...tensors.values()].map(({ name, dtype, shape }) => [name, dtype, shape]);
-    assertEquals(known(got.parts[part]), known(want.parts[part]));
-    for (const name of want.parts[part].tensors.keys()) {
-      assertEquals(got.parts[part].read(name), want.parts[part].read(name), name);
-    }
+      [...tensors.values()].map(({ name, dtype, shape }) => [name, dtype, shape]).sort();
+    assertEquals(known(own), known(other));
+    for (const name of other.tensors.keys()) assertEquals(own.read(name), other.read(name), name);
   }
 }
 
@@ -100,6 +101,37 @@ Deno.test("OpenCLIP's names and joined projections are the text encoder's, its l
   });
 });
 
+Deno.test("a checkpoint of version XL has the weights and the sizes of its folder, and both tokenizers", () => {
+  using tiny = openTinyFiles("tiny-sdxl");
+  withCheckpoint(tinyCheckpoint({ model: "tiny-sdxl" }), (model) => {
+    assertSameWeights(model, tiny);
+    const { config, tokenizer, tokenizer_2 } = model;
+    assertEquals([tokenizer, tokenizer_2].map((files) => files?.specialTokens.pad_token), ["<|endoftext|>", "!"]);
+    assertEquals(config.scheduler, VERSION_XL.scheduler);
+    const untold = ["attention_head_dim", "hidden_act", "sample_size", "scaling_factor"];
+    for (const part of partsOf(config)) {
+      for (const [key, value] of Object.entries(config[part]!)) {
+        const from = untold.includes(key) ? VERSION_XL : tiny.config;
+        assertEquals([key, value], [key, key === "num_attention_heads" ? 1 : from[part]![key]]);
+      }
+    }
+  });
+});
+
+for (const shape of [[48], [2 ** 13, 2 ** 12]]) {
+  Deno.test(`a projection of shape ${shape} is refused`, () => {
+    const bytes = new Uint8Array(2 * shape.reduce((a, b) => a * b));
+    const change: Change = (name, tensor) => [
+      name,
+      name.endsWith("text_projection") ? { ...tensor, shape, bytes } : tensor,
+    ];
+    withFile(tinyCheckpoint({ model: "tiny-sdxl", change }), (path) => {
+      const words = `[${shape.join(", ")}], and must be a matrix of at most 33554432 bytes`;
+      assertThrows(() => openFiles(path, { tokenizer: TOKENIZER }), ModelFileError, words);
+    });
+  });
+}
+
 /** A checkpoint of version 2's context width in which the norm that tells the prediction has biases of `spread`. */
 function versionTwo(spread: number): Uint8Array<ArrayBuffer> {
   const biases = Float16Array.from({ length: 96 }, (_, i) => i % 2 ? spread : -spread);
@@ -166,9 +198,8 @@ const KEYS = `${UNET}middle_block.1.transformer_blocks.0.attn2.to_k.weight`;
 
 const OTHERS: readonly (readonly [kind: string, shapes: Readonly<Record<string, readonly number[]>>])[] = [
   ["InstructPix2Pix", { [`${UNET}input_blocks.0.0.weight`]: [320, 8, 3, 3] }],
-  ["Stable Diffusion XL", { [KEYS]: [1280, 2048] }],
-  ["Stable Diffusion XL", { "conditioner.embedders.0.transformer.text_model.final_layer_norm.bias": [768] }],
   ["the refiner of Stable Diffusion XL", { [KEYS]: [1280, 1280] }],
+  ["the refiner of Stable Diffusion XL", { "conditioner.embedders.0.model.ln_final.bias": [1280] }],
   ["Stable Diffusion 3", { [`${UNET}joint_blocks.0.x_block.attn.proj.bias`]: [1536] }],
   ["Flux", { "double_blocks.0.img_attn.proj.bias": [3072] }],
   ["a LoRA", { "lora_unet_mid_block_attentions_0_proj_in.alpha": [1] }],

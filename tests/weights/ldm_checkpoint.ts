@@ -2,7 +2,7 @@
  * The tiny model as a single file in the original naming: the reverse of what the loader does, written on its own.
  * @module
  */
-import { PART_NAMES, type PartName } from "../../weights/manifest.ts";
+import { type ByPart, type PartName, partsWith } from "../../weights/manifest.ts";
 import type { TensorSource } from "../../weights/tensor_source.ts";
 import { type StoredTensor, storeTensors } from "./safetensors_bytes.ts";
 import { openTinyPart, type TinyName } from "./tiny_files.ts";
@@ -21,6 +21,8 @@ const RESNET: Readonly<Record<string, string>> = {
 const UNET_ENDS: Readonly<Record<string, string>> = {
   "time_embedding.linear_1": "time_embed.0",
   "time_embedding.linear_2": "time_embed.2",
+  "add_embedding.linear_1": "label_emb.0.0",
+  "add_embedding.linear_2": "label_emb.0.2",
   conv_in: "input_blocks.0.0",
   conv_norm_out: "out.0",
   conv_out: "out.2",
@@ -95,11 +97,11 @@ const OPEN_CLIP: Readonly<Record<string, string>> = {
 function openClipName(name: string): string {
   const [, layer, module, kind] = name.match(/^encoder\.layers\.(\d+)\.(.+)\.(weight|bias)$/) ?? [];
   const own = layer === undefined ? OPEN_CLIP[name] : `transformer.resblocks.${layer}.${OPEN_CLIP[module!]}.${kind}`;
-  return `cond_stage_model.model.${own}`;
+  return own!;
 }
 
 /** How a part's canonical names are written in a checkpoint. */
-export const LDM_NAMES: Readonly<Record<PartName, (name: string) => string>> = {
+export const LDM_NAMES: ByPart<(name: string) => string> = {
   text_encoder: (name) => `cond_stage_model.transformer.text_model.${name}`,
   unet: (name) => `model.diffusion_model.${unetName(name, 2)}`,
   vae: (name) => `first_stage_model.${vaeName(name)}`,
@@ -141,14 +143,21 @@ export interface CheckpointOptions {
   readonly layers?: number;
 }
 
-/** The bytes of a tiny model as a checkpoint, its training's tensors among them; tiny-sd2 in OpenCLIP's naming. */
+/** The bytes of a tiny model as a checkpoint, its training's tensors among them; tiny-sd2 and the second text encoder of tiny-sdxl in OpenCLIP's naming. */
 export function tinyCheckpoint(options: CheckpointOptions = {}): Uint8Array<ArrayBuffer> {
   const { change = (name, tensor) => [name, tensor], metadata = {}, model, layers = 2 } = options;
   const tensors = new Map(TRAINING);
-  for (const part of PART_NAMES) {
-    const openClip = part === "text_encoder" && model === "tiny-sd2";
+  const xl = model === "tiny-sdxl";
+  const parts = partsWith(() => xl);
+  for (const part of parts) {
     const source: TensorSource = openTinyPart(part, model);
-    for (const [name, tensor] of openClip ? openClipTensors(source) : storedTensors(part, source, layers)) {
+    const stored = part === "text_encoder_2"
+      ? openClipTensors(source, "conditioner.embedders.1.model.")
+      : part === "text_encoder" && model === "tiny-sd2"
+      ? [...openClipTensors(source, SD2_PREFIX), ...SD2_EXTRA]
+      : storedTensors(part, source, layers);
+    for (const [written, tensor] of stored) {
+      const name = xl ? written.replace("cond_stage_model.", "conditioner.embedders.0.") : written;
       const changed = change(name, tensor);
       if (changed) tensors.set(...changed);
     }
@@ -162,29 +171,40 @@ function storedTensors(
   layers: number,
 ): readonly (readonly [string, StoredTensor])[] {
   return Array.from(source.tensors, ([canonical, { dtype, shape }]) => {
-    const name = part === "unet" ? `model.diffusion_model.${unetName(canonical, layers)}` : LDM_NAMES[part](canonical);
+    const name = part === "unet" ? `model.diffusion_model.${unetName(canonical, layers)}` : LDM_NAMES[part]!(canonical);
     return [name, { dtype, shape: storedShape(name, shape), bytes: source.read(canonical) }];
   });
 }
 
-/** The text encoder as OpenCLIP saves it, with the last layer that Stable Diffusion 2 never runs and a projection. */
-function openClipTensors(source: TensorSource): readonly (readonly [string, StoredTensor])[] {
+const SD2_PREFIX = "cond_stage_model.model.";
+
+/** The last layer, which Stable Diffusion 2 never runs, and a projection. */
+const SD2_EXTRA = ["transformer.resblocks.23.ln_1.weight", "text_projection"].map((name) =>
+  [`${SD2_PREFIX}${name}`, { dtype: "F16", shape: [32], bytes: new Uint8Array(64) }] as const
+);
+
+/** A text encoder as OpenCLIP saves it, its projection turned. */
+function openClipTensors(source: TensorSource, prefix: string): readonly (readonly [string, StoredTensor])[] {
   const stored = new Map<string, StoredTensor>();
   for (const [canonical, { dtype, shape }] of source.tensors) {
     const [, layer, part, kind] = canonical.match(/^encoder\.layers\.(\d+)\.self_attn\.([qkv])_proj\.(.+)$/) ?? [];
     const bytes = source.read(canonical);
-    if (part === undefined) {
-      stored.set(openClipName(canonical), { dtype, shape, bytes });
+    if (canonical === "text_projection.weight") {
+      const [rows, columns] = shape as [number, number];
+      const halves = new Uint16Array(bytes.buffer);
+      const turned = Uint16Array.from(halves, (_, i) => halves[i % rows * columns + Math.floor(i / rows)]!);
+      stored.set(`${prefix}text_projection`, { dtype, shape: [columns, rows], bytes: new Uint8Array(turned.buffer) });
       continue;
     }
-    const name = `cond_stage_model.model.transformer.resblocks.${layer}.attn.in_proj_${kind}`;
+    if (part === undefined) {
+      stored.set(`${prefix}${openClipName(canonical)}`, { dtype, shape, bytes });
+      continue;
+    }
+    const name = `${prefix}transformer.resblocks.${layer}.attn.in_proj_${kind}`;
     const joined = stored.get(name) ??
       { dtype, shape: [3 * shape[0]!, ...shape.slice(1)], bytes: new Uint8Array(3 * bytes.length) };
     joined.bytes.set(bytes, "qkv".indexOf(part) * bytes.length);
     stored.set(name, joined);
   }
-  const extra: StoredTensor = { dtype: "F16", shape: [32], bytes: new Uint8Array(64) };
-  stored.set("cond_stage_model.model.transformer.resblocks.23.ln_1.weight", extra);
-  stored.set("cond_stage_model.model.text_projection", extra);
   return [...stored];
 }

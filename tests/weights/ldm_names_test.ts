@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { byPart, checkpointNaming, isNeeded, PART_NAMES, renameOf } from "../../weights/manifest.ts";
+import { byPart, checkpointNaming, isNeeded, PART_NAMES, type PartName, renameOf } from "../../weights/manifest.ts";
 import type { Rename } from "../../weights/names.ts";
 import { LDM_NAMES } from "./ldm_checkpoint.ts";
 import { openTinyPart } from "./tiny_files.ts";
@@ -51,6 +51,51 @@ Deno.test("names of Stable Diffusion 1.x are those of diffusers", () => {
   for (const [name, canonical] of KNOWN_VAE) assertEquals(naming.vae(`first_stage_model.${name}`), canonical);
 });
 
+/** Names as they are in the base checkpoint of Stable Diffusion XL, one for each kind of place. */
+const KNOWN_XL: readonly (readonly [PartName, stored: string, canonical: string | readonly string[]])[] = [
+  ...([
+    ["label_emb.0.0.weight", "add_embedding.linear_1.weight"],
+    ["label_emb.0.2.bias", "add_embedding.linear_2.bias"],
+    ["input_blocks.3.0.op.weight", "down_blocks.0.downsamplers.0.conv.weight"],
+    [
+      "input_blocks.4.1.transformer_blocks.1.attn2.to_v.weight",
+      "down_blocks.1.attentions.0.transformer_blocks.1.attn2.to_v.weight",
+    ],
+    ["input_blocks.8.1.proj_out.bias", "down_blocks.2.attentions.1.proj_out.bias"],
+    ["output_blocks.2.2.conv.weight", "up_blocks.0.upsamplers.0.conv.weight"],
+    [
+      "output_blocks.2.1.transformer_blocks.9.ff.net.0.proj.weight",
+      "up_blocks.0.attentions.2.transformer_blocks.9.ff.net.0.proj.weight",
+    ],
+    ["output_blocks.8.0.skip_connection.weight", "up_blocks.2.resnets.2.conv_shortcut.weight"],
+  ] as const).map(([name, canonical]) => ["unet", `model.diffusion_model.${name}`, canonical] as const),
+  [
+    "text_encoder",
+    "conditioner.embedders.0.transformer.text_model.encoder.layers.11.mlp.fc1.bias",
+    "encoder.layers.11.mlp.fc1.bias",
+  ],
+  ["text_encoder_2", "conditioner.embedders.1.model.ln_final.weight", "final_layer_norm.weight"],
+  ["text_encoder_2", "conditioner.embedders.1.model.positional_embedding", "embeddings.position_embedding.weight"],
+  [
+    "text_encoder_2",
+    "conditioner.embedders.1.model.transformer.resblocks.31.attn.in_proj_bias",
+    ["q", "k", "v"].map((part) => `encoder.layers.31.self_attn.${part}_proj.bias`),
+  ],
+];
+
+Deno.test("names of Stable Diffusion XL are those of diffusers", () => {
+  const names = KNOWN_XL.map(([, name]) => name);
+  for (const [part, name, canonical] of KNOWN_XL) {
+    assertEquals(renameOf(checkpointNaming(part, names)!, names)(name), canonical);
+    assertEquals(isNeeded(name), true);
+  }
+  const turned = "conditioner.embedders.1.model.text_projection";
+  assertEquals(renameOf(checkpointNaming("text_encoder_2", names)!, names)(turned), {
+    turned: "text_projection.weight",
+  });
+  assertEquals(isNeeded("conditioner.embedders.1.model.logit_scale"), false);
+});
+
 Deno.test("a text encoder loses both of its prefixes, or the only one it has", () => {
   for (const prefix of ["cond_stage_model.transformer.", "cond_stage_model.transformer.text_model."]) {
     assertEquals(naming.text_encoder(`${prefix}final_layer_norm.bias`), "final_layer_norm.bias");
@@ -65,7 +110,7 @@ Deno.test("what training leaves behind belongs to no part", () => {
 });
 
 Deno.test("names within a part that nobody knows stay as they are", () => {
-  for (const name of ["input_blocks.1.0.in_layers.7.weight", "label_emb.0.0.weight"]) {
+  for (const name of ["input_blocks.1.0.in_layers.7.weight", "label_emb.0.1.weight"]) {
     assertEquals(naming.unet(`model.diffusion_model.${name}`), name);
   }
   assertEquals(naming.vae("first_stage_model.quantize.embedding.weight"), "quantize.embedding.weight");

@@ -82,6 +82,34 @@ Deno.test("a folder opens by its path, in today's names", () => {
   });
 });
 
+/** What a folder of Stable Diffusion XL has besides. */
+const SECOND = {
+  "model_index.json": '{"_class_name": "StableDiffusionXLPipeline", "force_zeros_for_empty_prompt": false}',
+  "text_encoder_2/config.json": '{"projection_dim": 8}',
+  "text_encoder_2/model.safetensors": part("text_projection.weight"),
+  "tokenizer_2/vocab.json": '{"!": 0}',
+  "tokenizer_2/merges.txt": "",
+};
+
+Deno.test("a second text encoder opens with its tokenizer; one that is given is both, filled up as each does it", () => {
+  withModel(SECOND, (folder) => {
+    using model = openFiles(folder);
+    assertEquals(model.config.text_encoder_2, { projection_dim: 8 });
+    assertEquals(model.config.index?.force_zeros_for_empty_prompt, false);
+    assertEquals(Array.from(model.parts.text_encoder_2!.tensors.keys()), ["text_projection.weight"]);
+    assertEquals([model.tokenizer.vocab, model.tokenizer_2?.vocab], ["{}", '{"!": 0}']);
+    using given = openFiles(folder, { tokenizer: TOKENIZER });
+    const padding = [given.tokenizer, given.tokenizer_2].map((files) => files?.specialTokens.pad_token);
+    assertEquals(padding, ["<|endoftext|>", "!"]);
+  });
+  for (const path of Object.keys(SECOND).slice(1)) {
+    withModel({ ...SECOND, [path]: undefined }, (folder) => {
+      const { message } = assertThrows(() => openFiles(folder), ModelNotFoundError);
+      assertStringIncludes(message, path.split("/")[0]!);
+    });
+  }
+});
+
 Deno.test("old position ids are no reason to refuse a text encoder", () => {
   const ids = { "text_model.embeddings.position_ids": entry([1, 1], 0, 8, "I64"), a: entry([1], 8, 12) };
   withModel({ "text_encoder/model.safetensors": safetensors(ids, 12) }, (folder) => {
@@ -286,17 +314,21 @@ Deno.test("keys that every object inherits are nothing but names, in every file"
 });
 
 const PIPELINES: readonly (readonly [index: string, words: string | undefined])[] = [
-  ...["", "Img2Img", "Inpaint"].map((kind) =>
+  ...["", "Img2Img", "Inpaint", "XL", "XLImg2Img"].map((kind) =>
     [`{"_class_name": "StableDiffusion${kind}Pipeline"}`, undefined] as const
   ),
   ['{"_class_name": "LatentConsistencyModelPipeline"}', undefined],
   ["{}", undefined],
-  ...["Flux", "StableDiffusion3", "StableDiffusionXL", "StableDiffusionUpscale", "Kandinsky"].map((kind) =>
+  ...["Flux", "StableDiffusion3", "StableDiffusionXLControlNet", "StableDiffusionUpscale", "Kandinsky"].map((kind) =>
     [
       `{"_class_name": "${kind}Pipeline"}`,
       `_class_name is "${kind}Pipeline"; only models of Stable Diffusion 1.x`,
     ] as const
   ),
+  [
+    '{"_class_name": "StableDiffusionXLImg2ImgPipeline", "requires_aesthetics_score": true}',
+    "this is the refiner of Stable Diffusion XL; only models",
+  ],
   ['{"_class_name": ["StableDiffusionPipeline"]}', "_class_name is a list of 1; only models"],
   ["garbage", "the file is not JSON"],
   ["[]", "the file is a list of 0, not an object"],

@@ -1,6 +1,7 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { ModelFileError } from "../../weights/errors.ts";
 import { openFormula } from "../../weights/formula.ts";
+import { openClipNames } from "../../weights/ldm_names.ts";
 import { belongs, PARTS } from "../../weights/manifest.ts";
 import { renameTensors, textEncoderName, vaeName } from "../../weights/names.ts";
 
@@ -98,3 +99,22 @@ Deno.test("rows that cannot be shared, are missing or do not fit are refused", (
   const both = (name: string) => name === "seven" ? undefined : { name: "all", index: name === "a" ? 0 : 1, of: 2 };
   assertThrows(() => renameTensors(source, both), ModelFileError, '"all" is stored in 2 parts, and not all');
 });
+
+for (const dtype of ["F16", "F32"] as const) {
+  Deno.test(`a matrix in ${dtype} whose rows are columns is read in any pieces`, async () => {
+    const stored = openFormula("a", new Map([["text_projection", [5, 3]]]), dtype);
+    const turned = renameTensors(stored, openClipNames());
+    const name = "text_projection.weight";
+    const { shape, bytes } = turned.tensors.get(name)!;
+    assertEquals([shape, turned.tensors.size], [[3, 5], 1]);
+    const [size, old] = [bytes / 15, stored.read("text_projection")];
+    const columns = [0, 1, 2].flatMap((column) => [0, 1, 2, 3, 4].map((row) => 3 * row + column));
+    const want = Uint8Array.from(columns.flatMap((i) => [...old.subarray(i * size, (i + 1) * size)]));
+    for (const [begin, end] of [[0, bytes], [1, 4], [size, bytes - 1], [bytes - 3, bytes]] as const) {
+      const options = () => ({ begin, into: new Uint8Array(end - begin) });
+      assertEquals(turned.read(name, options()), want.subarray(begin, end));
+      assertEquals(await turned.readAsync(name, options()), want.subarray(begin, end));
+    }
+    assertThrows(() => turned.read(name, { begin: bytes, into: new Uint8Array(1) }), RangeError);
+  });
+}

@@ -5,10 +5,11 @@
 import { join } from "@std/path";
 import { readJson } from "../../weights/files.ts";
 import { openFormula } from "../../weights/formula.ts";
-import { byPart, type PartName } from "../../weights/manifest.ts";
+import { byPart, partEntry, type PartName, partsWith, renameOf } from "../../weights/manifest.ts";
 import type { ModelFiles } from "../../weights/model.ts";
+import { renameTensors } from "../../weights/names.ts";
 import type { TensorSource } from "../../weights/tensor_source.ts";
-import { readTokenizer } from "../../weights/tokenizer_files.ts";
+import { forOpenClip, readTokenizer } from "../../weights/tokenizer_files.ts";
 
 const FIXTURES = join(import.meta.dirname!, "..", "..", "fixtures");
 
@@ -16,19 +17,24 @@ const FIXTURES = join(import.meta.dirname!, "..", "..", "fixtures");
 export const TOKENIZER = join(FIXTURES, "tokenizer");
 
 /** A folder of fixtures. */
-export type TinyName = "tiny-sd1" | "tiny-sd2" | "tiny-lcm" | "tiny-inpaint" | `tiny-bk-${"base" | "small" | "tiny"}`;
+export type TinyName =
+  | `tiny-${"sd1" | "sd2" | "sdxl" | "lcm" | "inpaint"}`
+  | `tiny-bk-${"base" | "small" | "tiny"}`;
 
 /** A tiny model; its weights are those that the golden data was made with. */
 export function openTinyFiles(name: TinyName = "tiny-sd1"): ModelFiles {
+  const tokenizer = readTokenizer(TOKENIZER);
+  const own = partsWith((part) => has(name, part));
   return {
     name,
     directory: join(FIXTURES, name),
     config: {
-      ...byPart((part) => readJson(join(folderOf(name, part), "config.json"))),
+      ...byPart((part) => readJson(join(folderOf(name, part), "config.json")), own),
       scheduler: readJson(join(folderOf(name, "scheduler"), "scheduler_config.json")),
     },
-    parts: byPart((part) => openTinyPart(part, name)),
-    tokenizer: readTokenizer(TOKENIZER),
+    parts: byPart((part) => openTinyPart(part, name), own),
+    tokenizer,
+    ...(own.includes("text_encoder_2") && { tokenizer_2: forOpenClip(tokenizer) }),
     settings: {},
     [Symbol.dispose]() {},
   };
@@ -38,11 +44,15 @@ export function openTinyFiles(name: TinyName = "tiny-sd1"): ModelFiles {
 export function openTinyPart(part: PartName, name: TinyName = "tiny-sd1"): TensorSource {
   const folder = folderOf(name, part);
   const names = Deno.readTextFileSync(join(folder, "tensors.json"));
-  return openFormula(`${folder.split("/").at(-2)}.${part}`, new Map(JSON.parse(names)));
+  const source = openFormula(`${folder.split("/").at(-2)}.${part}`, new Map(JSON.parse(names)));
+  return renameTensors(source, renameOf(partEntry(part).folder, source.tensors.keys()));
 }
 
 /** Where a model's part is; what it does not have is that of tiny-sd1. */
 function folderOf(name: TinyName, part: string): string {
-  const own = Array.from(Deno.readDirSync(join(FIXTURES, name)), (entry) => entry.name).includes(part);
-  return join(FIXTURES, own ? name : "tiny-sd1", part);
+  return join(FIXTURES, has(name, part) ? name : "tiny-sd1", part);
+}
+
+function has(name: TinyName, part: string): boolean {
+  return Array.from(Deno.readDirSync(join(FIXTURES, name)), (entry) => entry.name).includes(part);
 }

@@ -6,7 +6,7 @@ import { ModelFileError } from "../errors.ts";
 import { parseJson } from "../files.ts";
 import { isObject, type JsonObject, shown } from "../json.ts";
 import { LIMITS } from "../limits.ts";
-import { PART_NAMES, partEntry, TOKENIZER } from "../manifest.ts";
+import { partEntry, type PartName, partsWith } from "../manifest.ts";
 import { isPickle } from "../pickle.ts";
 import { TOKENIZER_FILES } from "../tokenizer_files.ts";
 import { isCommit, type Repository, showRepository } from "./repository.ts";
@@ -25,17 +25,23 @@ export function neededFiles(paths: readonly string[]): Needed<string> & {
   /** What is needed and not there, in words; empty for a whole model. */
   readonly missing: readonly string[];
 } {
+  const own = partsIn(paths);
   const required = [
     "model_index.json",
     "scheduler/scheduler_config.json",
-    ...PART_NAMES.map((part) => `${part}/config.json`),
+    ...own.map((part) => `${part}/config.json`),
   ];
-  const stems = PART_NAMES.map((part) => `${part}/${partEntry(part).stem}`);
-  const inTokenizer = (name: string) => `${TOKENIZER}/${name}`;
-  const optional = ["denoise.json", ...TOKENIZER_FILES.map(inTokenizer)];
+  const stems = own.map((part) => `${part}/${partEntry(part).stem}`);
   const there = new Set(paths);
-  const tokenizer = there.has(inTokenizer("tokenizer.json")) ||
-    (there.has(inTokenizer("vocab.json")) && there.has(inTokenizer("merges.txt")));
+  const tokenizers = own.flatMap((part) => partEntry(part).tokenizer ?? []);
+  const optional = [
+    "denoise.json",
+    ...tokenizers.flatMap((folder) => TOKENIZER_FILES.map((name) => `${folder}/${name}`)),
+  ];
+  const unreadable = tokenizers.filter((folder) =>
+    !there.has(`${folder}/tokenizer.json`) &&
+    !(there.has(`${folder}/vocab.json`) && there.has(`${folder}/merges.txt`))
+  );
   const parts = stems.map((stem) => ({
     stem,
     half: findWeights(paths, stem, true),
@@ -47,11 +53,15 @@ export function neededFiles(paths: readonly string[]): Needed<string> & {
     half: parts.some(({ half, full }) => half !== undefined && full !== undefined),
     missing: [
       ...required.filter((path) => !there.has(path)),
-      ...(tokenizer ? [] : [`${inTokenizer("vocab.json")} and merges.txt`]),
+      ...unreadable.map((folder) => `${folder}/vocab.json and merges.txt`),
       ...parts.filter(({ half, full }) => half === undefined && full === undefined)
         .map(({ stem }) => `${stem}.safetensors`),
     ],
   };
+}
+
+function partsIn(paths: readonly string[]): readonly PartName[] {
+  return partsWith((part) => paths.some((path) => path.startsWith(`${part}/`)));
 }
 
 /** One file, or an index and all of its shards; diffusers has written two names for shards in half precision. */
@@ -90,7 +100,7 @@ export async function planDownload(hub: Hub, repository: Repository): Promise<Pl
   // What the list does not say is asked of the file.
   const describe = async (path: string) =>
     files.get(path) ?? await askFor(hub, path, { ...repository, revision: commit });
-  const most = PART_NAMES.length * (1 + LIMITS.shards);
+  const most = partsIn(paths).length * (1 + LIMITS.shards);
   if (weights.length > most) {
     throw new ModelFileError(
       showRepository(repository),
@@ -111,7 +121,7 @@ export async function planDownload(hub: Hub, repository: Repository): Promise<Pl
 function checkLength({ path, size }: HubFile): void {
   const most = path.endsWith(".safetensors")
     ? Infinity
-    : path.startsWith(TOKENIZER)
+    : path.startsWith("tokenizer")
     ? LIMITS.tokenizerBytes
     : LIMITS.jsonBytes;
   if (size > most) throw new ModelFileError(path, `the hub lists it with ${size} bytes; at most ${most} are read`);

@@ -35,6 +35,20 @@ Deno.test("configurations, tokenizer and one set of weights are needed, nothing 
   assertEquals([half, missing], [false, []]);
 });
 
+Deno.test("a second text encoder is needed with its tokenizer where there is one", () => {
+  const second = PATHS.filter((path) => /^(?:text_encoder|tokenizer)/.test(path)).map((path) =>
+    path.replace("/", "_2/")
+  );
+  const all = neededFiles([...PATHS, ...second]);
+  const wanted = second.filter((path) => !path.endsWith(".bin"));
+  assertEquals([...all.configs, ...all.weights].filter((path) => path.includes("_2/")).sort(), wanted.sort());
+  assertEquals(all.missing, []);
+  assertEquals(neededFiles([...PATHS, "text_encoder_2/config.json"]).missing, [
+    "tokenizer_2/vocab.json and merges.txt",
+    "text_encoder_2/model.safetensors",
+  ]);
+});
+
 Deno.test("weights in half precision go before others, part by part", () => {
   const all = neededFiles([...PATHS, ...HALF]);
   assertEquals(all.half, true);

@@ -16,7 +16,13 @@ const FIXTURES = join(import.meta.dirname!, "..", "..", "fixtures");
 export const TOKENIZER = join(FIXTURES, "tokenizer");
 
 /** A folder of fixtures. */
-export type TinyName = "tiny-sd1" | "tiny-sd2" | "tiny-lcm" | "tiny-inpaint" | `tiny-bk-${"base" | "small" | "tiny"}`;
+export type TinyName =
+  | "tiny-sd1"
+  | "tiny-sd2"
+  | "tiny-lcm"
+  | "tiny-inpaint"
+  | `tiny-bk-${"base" | "small" | "tiny"}`
+  | "taesd";
 
 /** A tiny model; its weights are those that the golden data was made with. */
 export function openTinyFiles(name: TinyName = "tiny-sd1"): ModelFiles {

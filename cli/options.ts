@@ -66,6 +66,13 @@ export const options = {
     read: name,
     scope: "model",
   },
+  "vae": {
+    value: "DIR|FILE",
+    help: "another VAE: a folder of diffusers or a .safetensors file, tiny autoencoders (TAESD), too",
+    otherwise: "the model's",
+    read: name,
+    scope: "model",
+  },
   "negative-prompt": {
     letter: "n",
     value: "TEXT",

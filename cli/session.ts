@@ -68,9 +68,9 @@ export class Session implements AsyncDisposable {
   #since: number;
 
   private constructor(module: PipelineModule, { values, environment, places, start }: Run) {
-    const { model: name = "emoji", tokenizer } = values;
+    const { model: name = "emoji", tokenizer, vae } = values;
     this.#webgpu = providerOf(values, environment.variable);
-    this.model = module.openModel(name, { tokenizer, variable: environment.variable });
+    this.model = module.openModel(name, { tokenizer, vae, variable: environment.variable });
     this.#module = module;
     this.#values = values;
     this.#environment = environment;
@@ -206,6 +206,8 @@ export class Session implements AsyncDisposable {
     const { Gpu, Pipeline } = this.#module;
     const { precision, kernels } = this.#values;
     const selection = selectionOf(this.#values, this.#environment);
+    // Pictures say what they were made with: a file that is gone must not be found missing when one is ready.
+    this.model.givenVae?.hashes();
     await using stack = new AsyncDisposableStack();
     const gpu = stack.use(await Gpu.open(await deviceOptions(this.#webgpu, this.#environment)));
     const pipeline = stack.use(await Pipeline.load(gpu, this.model, { precision, kernels, selection }));

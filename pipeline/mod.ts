@@ -40,6 +40,7 @@ export {
   type ProviderName,
 } from "../kernels/mod.ts";
 export {
+  type GivenVae,
   listEmbedded,
   ModelFileError,
   type ModelFiles,

@@ -59,7 +59,12 @@ export function openModel(name: string, options: ModelOptions = {}): Model {
 export function describeFiles(files: ModelFiles): Model {
   const { config, settings } = files;
   const family = familyOf(config);
-  const { factor } = readVaeConfig(config.vae);
+  const { factor, latentChannels } = readVaeConfig(config.vae);
+  const { out_channels: channels = 4 } = config.unet;
+  if (files.givenVae && latentChannels !== channels) {
+    const makes = `and the UNet of ${files.name} makes latents of ${shown(channels)}`;
+    throw new ModelFileError(files.givenVae.path, `this VAE decodes latents of ${latentChannels} channels, ${makes}`);
+  }
   const native = () => nativeSide(files) * factor;
   const { width = native(), height = native(), latentToRgb: _, ...own } = settings;
   for (const [key, side] of Object.entries({ width, height })) {

@@ -24,6 +24,7 @@ import { openSafetensors, type SafetensorsSource } from "./safetensors.ts";
 import { configOfShapes, contextWidth } from "./shape_config.ts";
 import type { TensorSource } from "./tensor_source.ts";
 import { readTokenizer, type TokenizerFiles } from "./tokenizer_files.ts";
+import { openVae } from "./vae.ts";
 import { toFloat32 } from "./values.ts";
 
 /**
@@ -34,7 +35,10 @@ import { toFloat32 } from "./values.ts";
 export function openCheckpoint(path: string, options: ModelOptions = {}): ModelFiles {
   using stack = new DisposableStack();
   const file = stack.use(openSafetensors(path, { ignore: (name) => !isNeeded(name) }));
+  const vae = options.vae === undefined ? undefined : openVae(options.vae);
+  if (vae) stack.use(vae.source);
   const parts = byPart((part): TensorSource => {
+    if (part === "vae" && vae) return vae.source;
     const naming = checkpointNaming(part, file.tensors.keys());
     const source = renameTensors(file, naming ? renameOf(naming, file.tensors.keys()) : () => undefined);
     return { ...source, label: `${path} (${partEntry(part).title})` };
@@ -46,10 +50,15 @@ export function openCheckpoint(path: string, options: ModelOptions = {}): ModelF
   return {
     name: basename(path).replace(/\.safetensors$/i, ""),
     directory: dirname(path),
-    config: { ...config, scheduler: { ...config.scheduler, ...trainingOf(file, parts.unet) } },
+    config: {
+      ...config,
+      ...(vae && { vae: vae.config(config.vae) }),
+      scheduler: { ...config.scheduler, ...trainingOf(file, parts.unet) },
+    },
     parts,
     tokenizer,
     settings: {},
+    ...(vae && { givenVae: vae.given }),
     [Symbol.dispose]: () => opened.dispose(),
   };
 }

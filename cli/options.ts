@@ -258,6 +258,12 @@ export const options = {
     default: "5",
     read: wholeNumber(1, 1000),
   },
+  "preview-vae": {
+    value: "DIR|FILE",
+    help: "a VAE that decodes previews, best a tiny autoencoder (TAESD)",
+    otherwise: "previews are approximated, in a moment",
+    read: name,
+  },
   "show": { help: "show the picture in the terminal, if it can (kitty, Ghostty, iTerm2, WezTerm ...)" },
   "skip-existing": { help: "make only pictures whose files are not there yet" },
   "no-clobber": { help: "replace no file that is there: exit with 2 before anything is drawn" },

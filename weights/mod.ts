@@ -27,5 +27,6 @@ export {
   type TensorInfo,
   type TensorSource,
 } from "./tensor_source.ts";
+export { openVae } from "./vae.ts";
 export { readValues, toFloat32, type Values } from "./values.ts";
 export type { TokenizerFiles } from "./tokenizer_files.ts";

@@ -9,6 +9,7 @@ import type { Examination } from "../../kernels/self_test.ts";
 import { complete, type CompleteRequest, isComplete } from "../../pipeline/complete.ts";
 import { describeFiles, type Model } from "../../pipeline/model.ts";
 import type { GenerateOptions } from "../../pipeline/pipeline.ts";
+import { openPreviewVae } from "../../pipeline/preview_vae.ts";
 import type { GenerateEvent, Request } from "../../pipeline/request.ts";
 import { byPart, listEmbedded, openFormula, readConfig } from "../../weights/mod.ts";
 
@@ -149,6 +150,7 @@ function fakePipeline(world: FakeWorld, reach: (stage: Stage) => void): Pipeline
       const givenVae = vae === undefined ? {} : { givenVae: { path: vae, hashes: () => ({ [vae]: hash() }) } };
       return { ...fakeModel(name, world), ...givenVae };
     },
+    openPreviewVae,
     listEmbedded,
     complete(model, request) {
       reach("complete");

@@ -4,7 +4,7 @@ import { Ops } from "../../kernels/ops.ts";
 import { checkModel } from "../../pipeline/check_model.ts";
 import { complete } from "../../pipeline/complete.ts";
 import { fromImage, toImage } from "../../pipeline/image.ts";
-import { ModelFileError, openModel, Pipeline, type Request } from "../../pipeline/mod.ts";
+import { ModelFileError, openModel, openPreviewVae, Pipeline, type Request } from "../../pipeline/mod.ts";
 import { readVaeConfig } from "../../pipeline/nets/config.ts";
 import { Parameters } from "../../pipeline/nets/parameters.ts";
 import { decode, encode, readDecoder, readEncoder } from "../../pipeline/nets/vae.ts";
@@ -36,6 +36,8 @@ Deno.test("a VAE of other latents than the model's is refused with both numbers"
     const words = "this VAE decodes latents of 16 channels, and the UNet of emoji makes latents of 4";
     const error = assertThrows(() => openModel("emoji", { vae: path }), ModelFileError, words);
     assertEquals(error.message, `${path}: ${words}`);
+    using model = openModel("emoji");
+    assertThrows(() => openPreviewVae(path, model), ModelFileError, words);
   });
 });
 
@@ -57,6 +59,7 @@ Deno.test("every tensor of a given VAE is accounted for", () => {
     withFile(bytes, (path) => {
       using model = openModel("emoji", { vae: path });
       const error = assertThrows(() => checkModel(model), ModelFileError, words);
+      assertThrows(() => openPreviewVae(path, model), ModelFileError, words);
       assertEquals(error.file, path);
     });
   }

@@ -37,7 +37,11 @@ export async function execute({ values, positionals }: Given, environment: Envir
   if (chart !== undefined) new Places().check(chart);
 
   using model = values["random-weights"] === undefined
-    ? openModel(values.model ?? "emoji", { tokenizer: values.tokenizer, variable: environment.variable })
+    ? openModel(values.model ?? "emoji", {
+      tokenizer: values.tokenizer,
+      vae: values.vae,
+      variable: environment.variable,
+    })
     : openRandomModel();
   const { defaults } = model;
   const { precision, kernels, steps = defaults.steps, width = defaults.width, height = defaults.height } = values;
@@ -95,6 +99,9 @@ function checkUsage(values: OptionValues, positionals: readonly string[]): void 
   if (positionals.length > 0) throw new UsageError(`bench takes no prompt, got ${JSON.stringify(positionals[0])}`);
   if (values.model !== undefined && values["random-weights"] !== undefined) {
     throw new UsageError("--model and --random-weights both name a model: choose one");
+  }
+  if (values.vae !== undefined && values["random-weights"] !== undefined) {
+    throw new UsageError("--vae puts a VAE into a model of files, and --random-weights has none");
   }
   const measurements = (["check", "ablation", "list-kernels"] as const).filter((name) => values[name]);
   if (measurements.length > 1) {

@@ -97,6 +97,7 @@ const table = [
     options: [
       "model",
       "tokenizer",
+      "vae",
       "steps",
       "width",
       "height",

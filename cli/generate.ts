@@ -2,7 +2,7 @@
  * `denoise PROMPT`: a picture, or several that differ by their seeds.
  * @module
  */
-import type { CompleteRequest } from "../pipeline/mod.ts";
+import type { CompleteRequest, Model } from "../pipeline/mod.ts";
 import { commands, type Given } from "./commands.ts";
 import { type Environment, say } from "./environment.ts";
 import { UsageError } from "./errors.ts";
@@ -33,9 +33,11 @@ export async function execute(given: Given, environment: Environment): Promise<n
 
   await using session = await Session.open({ values, environment, places, start });
   const changed = changedFiles(recipe, await session.complete(series));
+  const other = otherVae(recipe, session.model, from);
   say(environment, `Seed ${seed}${values.count === 1 ? "" : ` to ${seed + BigInt(values.count - 1)}`}`);
   for (const setting of lost) say(environment, `Not taken from ${from}: ${setting}`);
   for (const path of changed) say(environment, `${path} has changed since ${from} was made`);
+  if (other) say(environment, `${other} is not the VAE that ${from} was made with`);
   const code = await session.draw([series]);
   if (recipe?.adapter !== undefined && session.adapter !== undefined) {
     const { description, webgpu } = session.adapter;
@@ -74,10 +76,28 @@ async function readSpec(
   }
 }
 
+/**
+ * The VAE's path, where it is not the one that the recipe was made with and somebody chose it.
+ *
+ * @throws {UsageError} when it has the recipe's name and other bytes.
+ */
+function otherVae(
+  recipe: Recipe | undefined,
+  { givenVae }: Pick<Model, "givenVae">,
+  from: string | undefined,
+): string | undefined {
+  if (recipe?.options.vae === undefined || givenVae === undefined) return undefined;
+  const then = Object.values(recipe.files ?? {});
+  const other = Object.entries(givenVae.hashes()).find(([, sha256]) => !then.includes(sha256));
+  if (other === undefined || givenVae.path !== recipe.options.vae) return other && givenVae.path;
+  const [path, sha256] = other;
+  throw new UsageError(`${path} is another file than the one that ${from} was made with: its SHA-256 is ${sha256}`);
+}
+
 /** The files that both begin with, and whose bytes have changed. */
 function changedFiles(recipe: Recipe | undefined, request: CompleteRequest): string[] {
   const then = new Map(Object.entries(recipe?.files ?? {}));
-  return Object.entries(filesOf(request) ?? {}).flatMap(([path, sha256]) =>
+  return Object.entries(filesOf(request, {}) ?? {}).flatMap(([path, sha256]) =>
     then.get(path) === undefined || then.get(path) === sha256 ? [] : [path]
   );
 }

@@ -4,6 +4,7 @@
  * options in its words, and its settings in ours.
  * @module
  */
+import { basename } from "@std/path";
 import { LIMITS } from "../pipeline/limits.ts";
 import type { Request } from "../pipeline/request.ts";
 import { findScheduler, webUiNames } from "../pipeline/schedulers/mod.ts";
@@ -40,7 +41,7 @@ const FEWEST_SETTINGS = 3;
 const SDCPP = ", SDCPP: {";
 
 /** Settings that say nothing of the picture's pixels, or nothing that changes what Stable Diffusion draws. */
-const IDLE: readonly string[] = ["Version", "User", "Guidance", "Schedule type", "Model hash"];
+const IDLE: readonly string[] = ["Version", "User", "Guidance", "Schedule type", "Model hash", "VAE hash"];
 
 /** The web UI's names of generators, and stable-diffusion.cpp's. */
 const generators = new Map([["cpu", "cpu"], ["nv", "cuda"], ["gpu", "cuda"], ["cuda", "cuda"]]);
@@ -71,7 +72,7 @@ const readers = new Map<string, (value: string) => OptionTexts | undefined>([
 /** The settings of a picture, in the web UI's names and order; those of its extensions are last. */
 export function settingsOf(
   request: Request,
-  { scheduler, model }: { readonly scheduler: string; readonly model: string },
+  { scheduler, model, vae }: { readonly scheduler: string; readonly model: string; readonly vae?: string | undefined },
 ): Map<string, string> {
   const { steps, guidance, guidanceRescale = 0, seed, width, height, clipSkip = 1, eta = 0, rng, init } = request;
   const { sampler, schedule } = webUiNames(scheduler);
@@ -83,6 +84,7 @@ export function settingsOf(
     ["Seed", seed],
     ["Size", `${width}x${height}`],
     ["Model", model],
+    ["VAE", vae && basename(vae), vae !== undefined],
     ["Denoising strength", init?.strength, init !== undefined],
     ["Eta DDIM", eta, eta > 0],
     ["Clip skip", clipSkip, clipSkip > 1],
@@ -113,7 +115,7 @@ function readSampler(sampler: string, schedule: string | undefined): OptionTexts
 
 function hintOf(name: string, settings: Infotext["settings"]): string {
   if (name === "Denoising strength") return " (the picture that it began with is not in the file)";
-  if (name === "Model") return " (--model says where it is)";
+  if (name === "Model" || name === "VAE") return ` (--${name.toLowerCase()} says where it is)`;
   const schedule = settings.get("Schedule type");
   return name === "Sampler" && schedule !== undefined ? `, Schedule type: ${schedule}` : "";
 }

@@ -97,11 +97,15 @@ interface Wanted extends NamedFiles {
 export const AHEAD = 100;
 
 /**
- * Refuses a plan two of whose files would be the same: pictures, contact sheet, preview, and those that pictures start from.
+ * Refuses a plan two of whose files would be the same: pictures, contact sheet, preview, and those that pictures start from;
+ * and a VAE for previews that are not written.
  *
  * @throws {UsageError} saying which.
  */
 export function checkNames(plan: Plan, values: OptionValues, folder: string): void {
+  if (values["preview-vae"] !== undefined && values.preview === undefined) {
+    throw new UsageError("--preview-vae requires --preview, the file that it decodes previews for");
+  }
   const wanted: Wanted[] = [];
   const folders = new Map<string, string>();
   const want = (written: string, of: Omit<Wanted, "pattern" | "written">) => {

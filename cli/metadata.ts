@@ -39,7 +39,7 @@ export interface Recipe extends ForeignPicture {
   readonly webgpu?: string;
   /** The text that other tools read. */
   readonly parameters?: string;
-  /** SHA-256 of the files that it began with, by their paths. */
+  /** SHA-256 of the files that it began with, and of those of a VAE that was put in, by their paths. */
   readonly files?: Readonly<Record<string, string>>;
 }
 
@@ -47,7 +47,8 @@ export interface Recipe extends ForeignPicture {
 export function writeMetadata(making: Making): PngText[] {
   const { request, model, adapter: { description: adapter, webgpu } } = making;
   const { prompt, negativePrompt, scheduler = nearestName(model.config.scheduler) } = request;
-  const settings = new Map([...settingsOf(request, { scheduler, model: model.name }), ["Version", SOFTWARE]]);
+  const names = { scheduler, model: model.name, vae: model.givenVae?.path };
+  const settings = new Map([...settingsOf(request, names), ["Version", SOFTWARE]]);
   // The character 0 would end the text for some readers.
   const infotext = formatInfotext({ prompt, negativePrompt, settings }).replaceAll("\0", "");
   const own = {
@@ -56,7 +57,7 @@ export function writeMetadata(making: Making): PngText[] {
     adapter,
     webgpu,
     picture: describePicture(making),
-    files: filesOf(request),
+    files: filesOf(request, model),
   };
   return [{ keyword: PARAMETERS, text: infotext }, { keyword: OWN, text: JSON.stringify(own) }];
 }
@@ -145,10 +146,11 @@ function writeFlag(name: string, value: string): string {
   return `--${name}${value.startsWith("-") ? "=" : " "}${quoted}`;
 }
 
-/** SHA-256 of the files that a request begins with, by their paths; undefined when there are none. */
-export function filesOf({ init }: Request): Readonly<Record<string, string>> | undefined {
+/** SHA-256 of the files that were named beside the model, by their paths; undefined when there are none. */
+export function filesOf({ init }: Request, { givenVae }: Pick<Model, "givenVae">): Recipe["files"] {
   const files = [init?.image.file, init?.mask?.file].filter((file) => file !== undefined);
-  return files.length === 0 ? undefined : Object.fromEntries(files.map(({ path, sha256 }) => [path, sha256]));
+  const hashes = [...files.map(({ path, sha256 }) => [path, sha256]), ...Object.entries(givenVae?.hashes() ?? {})];
+  return hashes.length === 0 ? undefined : Object.fromEntries(hashes);
 }
 
 function readOwn(text: string): Recipe {

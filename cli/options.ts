@@ -69,6 +69,13 @@ export const options = {
     read: name,
     scope: "model",
   },
+  "vae": {
+    value: "DIR|FILE",
+    help: "another VAE: a folder of diffusers or a .safetensors file, tiny autoencoders (TAESD), too",
+    otherwise: "the model's",
+    read: name,
+    scope: "model",
+  },
   "negative-prompt": {
     letter: "n",
     value: "TEXT",
@@ -278,6 +285,12 @@ export const options = {
     help: "steps from one preview to the next, 1 to 1000",
     default: "5",
     read: wholeNumber(1, 1000),
+  },
+  "preview-vae": {
+    value: "DIR|FILE",
+    help: "a VAE that decodes previews, best a tiny autoencoder (TAESD)",
+    otherwise: "previews are approximated, in a moment",
+    read: name,
   },
   "show": { help: "show the picture in the terminal, if it can (kitty, Ghostty, iTerm2, WezTerm ...)" },
   "skip-existing": { help: "make only pictures whose files are not there yet" },

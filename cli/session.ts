@@ -4,7 +4,7 @@
  * @module
  */
 import { resolve } from "@std/path";
-import type { AdapterInfo, CompleteRequest, Model } from "../pipeline/mod.ts";
+import type { AdapterInfo, CompleteRequest, Model, PreviewVae } from "../pipeline/mod.ts";
 import type { ProviderName } from "../pipeline/webgpu.ts";
 import { LIMITS } from "../pipeline/limits.ts";
 import type { GenerateEvent, Image } from "../pipeline/request.ts";
@@ -49,6 +49,7 @@ interface Run {
 /** Disposing of it closes the model's files and the GPU. */
 export class Session implements AsyncDisposable {
   readonly model: Model;
+  readonly #previewVae: PreviewVae | undefined;
   readonly #webgpu: ProviderName;
   readonly #module: PipelineModule;
   readonly #values: OptionValues;
@@ -68,9 +69,12 @@ export class Session implements AsyncDisposable {
   #since: number;
 
   private constructor(module: PipelineModule, { values, environment, places, start }: Run) {
-    const { model: name = "emoji", tokenizer } = values;
+    const { model: name = "emoji", tokenizer, vae, "preview-vae": previews } = values;
     this.#webgpu = providerOf(values, environment.variable);
-    this.model = module.openModel(name, { tokenizer, variable: environment.variable });
+    using stack = new DisposableStack();
+    this.model = stack.use(module.openModel(name, { tokenizer, vae, variable: environment.variable }));
+    this.#previewVae = previews === undefined ? undefined : stack.use(module.openPreviewVae(previews, this.model));
+    stack.move();
     this.#module = module;
     this.#values = values;
     this.#environment = environment;
@@ -206,9 +210,13 @@ export class Session implements AsyncDisposable {
     const { Gpu, Pipeline } = this.#module;
     const { precision, kernels } = this.#values;
     const selection = selectionOf(this.#values, this.#environment);
+    // Pictures say what they were made with: a file that is gone must not be found missing when one is ready.
+    this.model.givenVae?.hashes();
     await using stack = new AsyncDisposableStack();
     const gpu = stack.use(await Gpu.open(await deviceOptions(this.#webgpu, this.#environment)));
-    const pipeline = stack.use(await Pipeline.load(gpu, this.model, { precision, kernels, selection }));
+    const pipeline = stack.use(
+      await Pipeline.load(gpu, this.model, { precision, kernels, selection, previewVae: this.#previewVae }),
+    );
     return { adapter: gpu.adapter, pipeline, resources: stack.move() };
   }
 
@@ -311,6 +319,7 @@ export class Session implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#unload();
+    this.#previewVae?.[Symbol.dispose]();
     this.model[Symbol.dispose]();
   }
 }

@@ -48,13 +48,14 @@ function readsNumber(name: OptionName, text: string): boolean {
   }
 }
 
-function inWords({ prompt, options, software, adapter, webgpu, lost }: Recipe): string {
+function inWords({ prompt, options, software, adapter, webgpu, files = {}, lost }: Recipe): string {
   const told = [
     ["prompt", prompt],
     ...Object.entries(options),
     ["made by", software],
     ["made on", adapter],
     ["made with", webgpu],
+    ...Object.entries(files).map(([path, sha256]) => [`SHA-256 of ${inline(path)}`, sha256]),
     ...lost.map((setting) => ["cannot be made again", setting]),
   ];
   return told.flatMap(([name, value]) => value === undefined ? [] : [`${name}: ${indented(`${value}`)}\n`]).join("");

@@ -47,8 +47,11 @@ export interface Window {
   readonly outputWidth: number;
 }
 
-/** Element-wise functions; `geglu` takes twice the rows: value x gelu(gate). */
-export type Activation = "none" | "silu" | "gelu" | "quick_gelu" | "geglu";
+/** Element-wise functions of one value. */
+export type ValueFunction = "silu" | "gelu" | "quick_gelu" | "relu" | "soft_clamp" | "to_unit" | "from_unit";
+
+/** What a layer does to its sums; `geglu` takes twice the rows: value x gelu(gate). */
+export type Activation = "none" | "geglu" | ValueFunction;
 
 /** What a launch does to its sums before it stores them. */
 export interface Epilogue {

@@ -3,17 +3,10 @@
  * @module
  */
 import { type Backend, type GroupNormSpec, planTensor, type ProductSpec } from "./backend.ts";
-import { activationFunction, elementwise, extentOf } from "./elementwise.ts";
+import { activate, elementwise, extentOf } from "./elementwise.ts";
 import { unroll } from "./kernel.ts";
 import { type Launch, launch } from "./launch.ts";
 import { channelsOf, pixels, type Tensor } from "./tensor.ts";
-
-/** `out = activation(x)`. */
-export function activate(backend: Backend, x: Tensor, out: Tensor, activation: "silu" | "gelu"): Launch {
-  const text = `${activationFunction(activation, "vec4<f32>")}
-fn value(row: i32, column: i32) -> vec4<f32> { return ${activation}(x_load(row, column)); }`;
-  return elementwise(backend, { name: activation, inputs: { x }, out, text });
-}
 
 /** `out = x + y` or `out = x y`, value by value. */
 export function combine(

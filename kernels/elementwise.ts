@@ -2,16 +2,18 @@
  * Operations that read and write each value once, of every backend.
  * @module
  */
-import type { Activation, Backend, Epilogue } from "./backend.ts";
+import type { Activation, Backend, Epilogue, ValueFunction } from "./backend.ts";
 import { unroll } from "./kernel.ts";
 import { type Launch, launch } from "./launch.ts";
 import { columns, pixels, type Tensor } from "./tensor.ts";
 
 /**
  * WGSL of the element-wise functions, for any of f32 and its vectors, `T`. `gelu` uses the error function of Abramowitz
- * and Stegun 7.1.26 (absolute error 1.5e-7: below f32's own at this size), because WGSL has none.
+ * and Stegun 7.1.26 (absolute error 1.5e-7: below f32's own at this size), because WGSL has none. `relu` keeps NaN, which
+ * `max` may lose. `soft_clamp` is 3 tanh(x / 3), whose exponentials may overflow without harm; `to_unit` takes -1 to 1 to
+ * 0 to 1, and `from_unit` back.
  */
-const ACTIVATIONS: Readonly<Record<Exclude<Activation, "none" | "geglu">, string>> = {
+const FUNCTIONS: Readonly<Record<ValueFunction, string>> = {
   silu: `fn silu(x: T) -> T { return x / (1.0 + exp(-x)); }`,
   quick_gelu: `fn quick_gelu(x: T) -> T { return x / (1.0 + exp(-1.702 * x)); }`,
   gelu: `fn gelu(x: T) -> T {
@@ -21,12 +23,16 @@ const ACTIVATIONS: Readonly<Record<Exclude<Activation, "none" | "geglu">, string
   let erf = sign(x) * (1.0 - tail * exp(-z * z));
   return 0.5 * x * (1.0 + erf);
 }`,
+  relu: `fn relu(x: T) -> T { return select(x, T(), x < T()); }`,
+  soft_clamp: `fn soft_clamp(x: T) -> T { return 3.0 - 6.0 / (exp(x / 1.5) + 1.0); }`,
+  to_unit: `fn to_unit(x: T) -> T { return 0.5 * x + 0.5; }`,
+  from_unit: `fn from_unit(x: T) -> T { return 2.0 * x - 1.0; }`,
 };
 
 /** The WGSL function that `activation` needs, of WGSL type `type`; nothing for `none`. */
 export function activationFunction(activation: Activation, type: string): string {
   if (activation === "none") return "";
-  return ACTIVATIONS[activation === "geglu" ? "gelu" : activation].replaceAll("T", type);
+  return FUNCTIONS[activation === "geglu" ? "gelu" : activation].replaceAll("T", type);
 }
 
 /** WGSL of `sum` activated by `apply` with `plus` added, if there is any: after the activation or before it. */
@@ -92,6 +98,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 export function copy(backend: Backend, x: Tensor, out: Tensor): Launch {
   const text = "fn value(row: i32, column: i32) -> vec4<f32> { return x_load(row, column); }";
   return elementwise(backend, { name: "copy", inputs: { x }, out, text });
+}
+
+/** `out = f(x)`, value by value. */
+export function activate(backend: Backend, x: Tensor, out: Tensor, f: ValueFunction): Launch {
+  const text = `${activationFunction(f, "vec4<f32>")}
+fn value(row: i32, column: i32) -> vec4<f32> { return ${f}(x_load(row, column)); }`;
+  return elementwise(backend, { name: f, inputs: { x }, out, text });
 }
 
 /**

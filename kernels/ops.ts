@@ -9,11 +9,12 @@ import {
   type RawWeights,
   type Shape,
   type Use,
+  type ValueFunction,
   type WeightShape,
   type Window,
 } from "./backend.ts";
 import { separateGroupNorm } from "./baseline.ts";
-import { concat, copy } from "./elementwise.ts";
+import { activate, concat, copy } from "./elementwise.ts";
 import type { Launch, Way } from "./launch.ts";
 import {
   type Affine,
@@ -192,6 +193,13 @@ export class Ops extends Recorder {
       memoryWork("layer norm", out, x),
       oneShader(() => this.backend.layerNorm({ x, out, affine, ...options })),
     );
+    return out;
+  }
+
+  /** A function of each value on its own; after a layer it is that layer's activation instead. */
+  activate(x: Tensor, f: ValueFunction): Tensor {
+    const out = this.#tensor(x, f);
+    this.perform(memoryWork(f, out, x), oneShader(() => activate(this.backend, x, out, f)));
     return out;
   }
 

@@ -2,9 +2,9 @@
  * Whether a model's files are those of a model that can be drawn with.
  * @module
  */
-import { byPart, partsOf } from "../weights/mod.ts";
+import { byPart, partsOf, type TensorSource } from "../weights/mod.ts";
 import type { Model } from "./model.ts";
-import { readVaeConfig } from "./nets/config.ts";
+import { readVaeConfig, type VaeConfig } from "./nets/config.ts";
 import { checkTensors, ShapeRecorder } from "./nets/shapes.ts";
 import { readDecoder, readEncoder } from "./nets/vae.ts";
 
@@ -16,9 +16,19 @@ import { readDecoder, readEncoder } from "./nets/vae.ts";
 export function checkModel({ family, config, parts }: Pick<Model, "family" | "config" | "parts">): void {
   const recorders = byPart(() => new ShapeRecorder(), partsOf(parts));
   family.read(recorders, config);
-  const vae = readVaeConfig(config.vae);
-  readDecoder(recorders.vae, vae);
+  for (const part of partsOf(parts)) if (part !== "vae") checkTensors(parts[part]!, recorders[part]!.shapes);
+  checkVae(parts.vae, readVaeConfig(config.vae));
+}
+
+/**
+ * Holds a VAE's tensors against its configuration.
+ *
+ * @throws {ModelFileError} when they are missing, misshapen or unknown.
+ */
+export function checkVae(source: TensorSource, config: VaeConfig): void {
+  const recorder = new ShapeRecorder();
+  readDecoder(recorder, config);
   // It may come without its encoder, which only starting from a picture needs.
-  if ([...parts.vae.tensors.keys()].some((name) => name.startsWith("encoder."))) readEncoder(recorders.vae, vae);
-  for (const part of partsOf(parts)) checkTensors(parts[part]!, recorders[part]!.shapes);
+  if (source.tensors.keys().some((name) => name.startsWith("encoder."))) readEncoder(recorder, config);
+  checkTensors(source, recorder.shapes);
 }

@@ -125,7 +125,7 @@ function checkSize({ config }: Model, { width, height }: Request): void {
 }
 
 function checkEncoder({ parts: { vae } }: Model): void {
-  if (vae.tensors.has("encoder.conv_in.weight")) return;
+  if (vae.tensors.keys().some((name) => name.startsWith("encoder."))) return;
   throw new ModelFileError(vae.label, "has no encoder, so this model cannot start from a picture");
 }
 

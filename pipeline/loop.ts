@@ -13,9 +13,9 @@ import {
   spreadFactor,
 } from "../kernels/recurrence.ts";
 import type { Conditions, Net, Run } from "./families/family.ts";
-import { drawLatent, estimateImage } from "./preview.ts";
+import { estimateImage } from "./preview.ts";
 import type { NoiseSource } from "./random/mod.ts";
-import type { StepEvent } from "./request.ts";
+import type { Image, StepEvent } from "./request.ts";
 import type { Schedule } from "./schedulers/schedule.ts";
 
 /** What a loop is recorded for; requests that agree in it share one. */
@@ -172,8 +172,8 @@ export interface Steps {
   /** Steps from one latent to the next, which are shown after the last step, too; 0 shows none. */
   readonly latentEvery: number;
   readonly previewEvery: number;
-  /** Colours of previews, see {@link drawLatent}. */
-  readonly rgb: readonly (readonly number[])[];
+  /** Makes a preview of a clean latent `[channels, height, width]`. */
+  readonly draw: (latent: Float32Array) => Image | Promise<Image>;
   /** Called once, while the GPU has steps to run. */
   readonly meanwhile?: () => Promise<void>;
 }
@@ -191,7 +191,7 @@ const UNSEEN_MILLISECONDS = 200;
  * @throws {GpuFailedError | GpuMemoryError} when the GPU fails.
  */
 export async function* runSteps(run: Steps): AsyncGenerator<StepEvent & { readonly latent?: Float32Array }> {
-  const { gpu, loop, schedule, noise, latentEvery, previewEvery, rgb, meanwhile } = run;
+  const { gpu, loop, schedule, noise, latentEvery, previewEvery, draw, meanwhile } = run;
   const steps = schedule.steps.length;
   const isDue = (done: number, every: number) => every > 0 && done > 0 && (done % every === 0 || done === steps);
   // A preview is made of the states before and after its step.
@@ -211,8 +211,7 @@ export async function* runSteps(run: Steps): AsyncGenerator<StepEvent & { readon
     return submitted - first;
   };
   const preview = (before: readonly Float32Array[], after: Float32Array) => {
-    const latent = estimateImage(schedule.steps[submitted - 1]!, { before, after, noise: fresh });
-    return drawLatent(latent, { ...loop.shape, rgb });
+    return draw(estimateImage(schedule.steps[submitted - 1]!, { before, after, noise: fresh }));
   };
 
   let state = isRead(0) ? await loop.state() : [];
@@ -230,7 +229,7 @@ export async function* runSteps(run: Steps): AsyncGenerator<StepEvent & { readon
     if (shown) state = await loop.state();
     const last = {
       ...(isDue(done, latentEvery) && { latent: state[0]! }),
-      ...(isDue(done, previewEvery) && { preview: preview(before, state[0]!) }),
+      ...(isDue(done, previewEvery) && { preview: await preview(before, state[0]!) }),
     };
     for (let step = done - running + 1; step <= done; step++) {
       yield { type: "step", step, steps, milliseconds, ...(step === done && last) };

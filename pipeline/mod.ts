@@ -40,6 +40,7 @@ export {
   type ProviderName,
 } from "../kernels/mod.ts";
 export {
+  type GivenVae,
   listEmbedded,
   ModelFileError,
   type ModelFiles,
@@ -55,6 +56,7 @@ export type { Precision } from "./nets/parameters.ts";
 export type { KernelTimes, SelectionOptions, TimingStore } from "../kernels/selection.ts";
 export { AUTO, BASELINE, type Optimizations, PAPER, readOptimizations } from "./optimizations.ts";
 export { type GenerateOptions, Pipeline, type PipelineOptions } from "./pipeline.ts";
+export { openPreviewVae, type PreviewVae } from "./preview_vae.ts";
 export {
   type EncodedPrompt,
   encodePrompt,

@@ -14,7 +14,7 @@ import {
 } from "../weights/mod.ts";
 import type { Family } from "./families/family.ts";
 import { familyOf } from "./families/table.ts";
-import { readTokenLimits, readVaeConfig } from "./nets/config.ts";
+import { readTokenLimits, readVaeConfig, type VaeConfig } from "./nets/config.ts";
 import { loadTokenizer, type Tokenizer } from "./tokenizer.ts";
 
 /** The settings that a model wants. */
@@ -59,7 +59,9 @@ export function openModel(name: string, options: ModelOptions = {}): Model {
 export function describeFiles(files: ModelFiles): Model {
   const { config, settings } = files;
   const family = familyOf(config);
-  const { factor } = readVaeConfig(config.vae);
+  const vae = readVaeConfig(config.vae);
+  if (files.givenVae) checkLatents(files.givenVae.path, vae, files);
+  const { factor } = vae;
   const native = () => nativeSide(files) * factor;
   const { width = native(), height = native(), latentToRgb: _, ...own } = settings;
   for (const [key, side] of Object.entries({ width, height })) {
@@ -67,6 +69,18 @@ export function describeFiles(files: ModelFiles): Model {
     throw new ModelFileError("denoise.json", `${key} is ${side}, not a multiple of ${factor} up to ${LIMITS.side}`);
   }
   return { ...files, family, defaults: { ...family.defaults, ...own, width, height } };
+}
+
+/**
+ * Holds a VAE from elsewhere, at `path`, against the model's latents.
+ *
+ * @throws {ModelFileError} when it decodes others.
+ */
+export function checkLatents(path: string, { latentChannels }: VaeConfig, { name, config }: ModelFiles): void {
+  const { out_channels: channels = 4 } = config.unet;
+  if (latentChannels === channels) return;
+  const makes = `and the UNet of ${name} makes latents of ${shown(channels)}`;
+  throw new ModelFileError(path, `this VAE decodes latents of ${latentChannels} channels, ${makes}`);
 }
 
 /** Pixels along a side of the latents that the UNet was trained with. */

@@ -21,6 +21,8 @@ import { readDecoder, readEncoder, type VaeWeights } from "./nets/vae.ts";
 import { createNoiseSource, type NoiseSource } from "./random/mod.ts";
 import type { Schedule } from "./schedulers/schedule.ts";
 import type { GenerateEvent, Request } from "./request.ts";
+import { drawLatent } from "./preview.ts";
+import { PreviewDecoder, type PreviewVae } from "./preview_vae.ts";
 import { startOf } from "./start.ts";
 
 /** The VAE runs once a picture: only a small one's transformed weights are worth their memory. */
@@ -34,6 +36,8 @@ export interface PipelineOptions {
   readonly kernels?: Optimizations;
   /** How it is decided which of their kernels run; by default without a memory of earlier runs. */
   readonly selection?: SelectionOptions;
+  /** Decodes previews, which are then as large as the picture; by default they are approximated, a pixel for each of a latent's. */
+  readonly previewVae?: PreviewVae | undefined;
   /**
    * The kernels to choose among; by default those that suit the GPU.
    * @internal
@@ -71,6 +75,7 @@ interface Loaded {
   readonly exactVaeOps: Ops;
   /** The VAE's encoder, read when it is first asked for; the model must still be open then. */
   readonly encoder: () => Promise<VaeWeights>;
+  readonly previews?: PreviewDecoder;
 }
 
 /** A model on a GPU. What it records for one size it keeps for the next request of that size. */
@@ -119,7 +124,16 @@ export class Pipeline implements AsyncDisposable {
       await parameters.load();
       return weights;
     };
+    const loadPreviews = async ({ source, config }: PreviewVae) => {
+      // Its own operations: it must take none of the memory that the VAE's may spend.
+      const [ops, exactOps] = [backend, backends.exact].map((backend) => new Ops(gpu, backend, once)) as [Ops, Ops];
+      const parameters = new Parameters(ops, source, precision);
+      const weights = readDecoder(parameters, config);
+      await parameters.load();
+      return { previews: new PreviewDecoder({ ops, exactOps, weights }) };
+    };
     return new Pipeline({
+      ...(options.previewVae && await loadPreviews(options.previewVae)),
       model,
       net,
       ops,
@@ -168,9 +182,12 @@ export class Pipeline implements AsyncDisposable {
 
     const { latents = 0, previews: previewEvery = 0 } = options;
     const rgb = model.settings.latentToRgb ?? model.family.latent.rgb;
+    const decoded = previewEvery > 0 ? this.#loaded.previews : undefined;
+    await decoded?.prepare(loop.shape);
+    const draw = (latent: Float32Array) => decoded?.draw(latent) ?? drawLatent(latent, { ...loop.shape, rgb });
     const { program } = await decoder.record(loop.latent, request.vaeTiling);
     const meanwhile = () => gpu.prepare(program.kernels);
-    yield* runSteps({ gpu, loop, schedule, noise, latentEvery: Number(latents), previewEvery, rgb, meanwhile });
+    yield* runSteps({ gpu, loop, schedule, noise, latentEvery: Number(latents), previewEvery, draw, meanwhile });
 
     const decoding = performance.now();
     const { values, fellBack } = await decoder.decode(loop.latent, request.vaeTiling, () => loop.sample());
@@ -253,6 +270,7 @@ export class Pipeline implements AsyncDisposable {
       this.#loop?.dispose();
       this.#loop = undefined;
       decoder.release();
+      this.#loaded.previews?.release();
       this.#loop = await recordLoop(ops, net, shape);
     }
     const { conditions, stepping, latent } = this.#loop!;
@@ -267,6 +285,7 @@ export class Pipeline implements AsyncDisposable {
     this.#loop?.dispose();
     this.#loop = undefined;
     decoder.dispose();
+    this.#loaded.previews?.dispose();
     ops.dispose();
     exactVaeOps.dispose();
     return Promise.resolve();

@@ -12,7 +12,7 @@ import { resize } from "./resize.ts";
 import { skippedSteps } from "./schedulers/mod.ts";
 import type { Schedule } from "./schedulers/schedule.ts";
 
-/** Means, then log variances of latents, `[2 x channels, height, width]`. */
+/** Means, then log variances of latents, `[2 x channels, height, width]`; or the latents themselves, of a tiny VAE. */
 export interface Moments {
   /** Of the init image, if the run starts from it. */
   readonly image?: Float32Array;
@@ -24,7 +24,7 @@ export interface StartOptions {
   readonly schedule: Schedule;
   /** Where the noise is drawn from, in diffusers' order. */
   readonly noise: NoiseSource;
-  readonly vae: Pick<VaeConfig, "latentChannels" | "factor" | "scalingFactor">;
+  readonly vae: Pick<VaeConfig, "latentChannels" | "encodedChannels" | "factor" | "scalingFactor">;
   readonly moments: Moments;
 }
 
@@ -47,8 +47,9 @@ export function startOf(
 ): Pick<Start, "sample" | "original"> & { readonly kept?: Float32Array } {
   const { init, width, height } = request;
   const elements = vae.latentChannels * (height / vae.factor) * (width / vae.factor);
+  const draws = vae.encodedChannels > vae.latentChannels;
   const scaled = (moments: Float32Array) =>
-    samplePosterior(moments, noise.normal(elements)).map((value) => value * vae.scalingFactor);
+    (draws ? samplePosterior(moments, noise.normal(elements)) : moments).map((value) => value * vae.scalingFactor);
   const latent = moments.image && scaled(moments.image);
   const added = noise.normal(elements);
   const sample = latent && !(init?.mask && init.strength === 1)
@@ -63,7 +64,7 @@ export function startOf(
     return { sample, kept };
   }
   // diffusers encodes what the mask keeps, too, which only other UNets read; its draw moves the generator on.
-  noise.normal(elements);
+  if (draws) noise.normal(elements);
   return { sample, original: { mask: latent!.map((_, i) => mask[i % mask.length]!), sample: latent!, noise: added } };
 }
 

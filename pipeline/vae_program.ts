@@ -69,9 +69,9 @@ export async function recordEncoder(
   size: Size,
   tiling: VaeTiling,
 ): Promise<VaeProgram> {
-  const { latentChannels, imageChannels, factor } = weights.config;
+  const { encodedChannels, imageChannels, factor } = weights.config;
   const from = { channels: imageChannels, scale: factor };
-  const half = { weights, build: encode, from, to: { channels: 2 * latentChannels, scale: 1 } };
+  const half = { weights, build: encode, from, to: { channels: encodedChannels, scale: 1 } };
   return await recordFitting(ops, half, { size, tiling });
 }
 

@@ -25,6 +25,7 @@ import { openSafetensors, type SafetensorsSource } from "./safetensors.ts";
 import { configOfShapes, contextWidth } from "./shape_config.ts";
 import type { TensorSource } from "./tensor_source.ts";
 import { forOpenClip, readTokenizer, type TokenizerFiles } from "./tokenizer_files.ts";
+import { openVae } from "./vae.ts";
 import { toFloat32 } from "./values.ts";
 
 /**
@@ -35,8 +36,11 @@ import { toFloat32 } from "./values.ts";
 export function openCheckpoint(path: string, options: ModelOptions = {}): ModelFiles {
   using stack = new DisposableStack();
   const file = stack.use(openSafetensors(path, { ignore: (name) => !isNeeded(name) }));
+  const vae = options.vae === undefined ? undefined : openVae(options.vae);
+  if (vae) stack.use(vae.source);
   const namings = new Map(partsWith(() => true).map((part) => [part, checkpointNaming(part, file.tensors.keys())]));
   const parts = byPart((part): TensorSource => {
+    if (part === "vae" && vae) return vae.source;
     const naming = namings.get(part);
     const source = renameTensors(file, naming ? renameOf(naming, file.tensors.keys()) : () => undefined);
     return { ...source, label: `${path} (${partEntry(part).title})` };
@@ -48,11 +52,16 @@ export function openCheckpoint(path: string, options: ModelOptions = {}): ModelF
   return {
     name: basename(path).replace(/\.safetensors$/i, ""),
     directory: dirname(path),
-    config: { ...config, scheduler: { ...config.scheduler, ...trainingOf(file, parts.unet) } },
+    config: {
+      ...config,
+      ...(vae && { vae: vae.config(config.vae) }),
+      scheduler: { ...config.scheduler, ...trainingOf(file, parts.unet) },
+    },
     parts,
     tokenizer: isOpenClip(file) ? forOpenClip(tokenizer) : tokenizer,
     ...(parts.text_encoder_2 && { tokenizer_2: forOpenClip(tokenizer) }),
     settings: {},
+    ...(vae && { givenVae: vae.given }),
     [Symbol.dispose]: () => opened.dispose(),
   };
 }

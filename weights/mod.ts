@@ -16,7 +16,7 @@ export { isObject, type JsonObject, quoted, shown } from "./json.ts";
 export { LIMITS } from "./limits.ts";
 export { type ListedModel, listModels } from "./model_list.ts";
 export { type ByPart, byPart, PART_NAMES, type PartName, partsOf } from "./manifest.ts";
-export type { ModelConfig, ModelFiles, ModelOptions, ModelSettings } from "./model.ts";
+export type { GivenVae, ModelConfig, ModelFiles, ModelOptions, ModelSettings } from "./model.ts";
 export { listEmbedded, openFiles, readConfig } from "./open.ts";
 export { VERSION_1 as sd14Config } from "./shape_config.ts";
 export { openSafetensors, type SafetensorsOptions, type SafetensorsSource } from "./safetensors.ts";
@@ -27,5 +27,6 @@ export {
   type TensorInfo,
   type TensorSource,
 } from "./tensor_source.ts";
+export { openVae } from "./vae.ts";
 export { readValues, toFloat32, type Values } from "./values.ts";
 export type { TokenizerFiles } from "./tokenizer_files.ts";

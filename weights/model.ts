@@ -31,6 +31,18 @@ export interface ModelSettings {
   readonly latentToRgb?: readonly (readonly number[])[];
 }
 
+/** A VAE that was put into a model. */
+export interface GivenVae {
+  /** Where it was found, as it was given. */
+  readonly path: string;
+  /**
+   * SHA-256 of its files by their paths; they are read once, when it is first asked for.
+   *
+   * @throws {ModelNotFoundError} when a file is gone by then.
+   */
+  hashes(): Readonly<Record<string, string>>;
+}
+
 /** The files of a model; disposing of it closes them. */
 export interface ModelFiles extends Disposable {
   /** The name it was opened by, or that of its folder or file. */
@@ -62,12 +74,16 @@ export interface ModelFiles extends Disposable {
    * @internal
    */
   readonly settings: ModelSettings;
+  /** The VAE that takes the place of its own, if any does; {@link config} and {@link parts} have it. */
+  readonly givenVae?: GivenVae;
 }
 
 /** How a model is opened. */
 export interface ModelOptions {
   /** A folder with the tokenizer to use instead of the model's own. */
   readonly tokenizer?: string | undefined;
+  /** A folder or file with the VAE to use instead of the model's own. */
+  readonly vae?: string | undefined;
   /** Reads the variables that say where downloaded models are; default the process's own. */
   readonly variable?: ((name: string) => string | undefined) | undefined;
 }

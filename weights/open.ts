@@ -19,6 +19,7 @@ import { readSettings } from "./settings.ts";
 import { openShards } from "./shards.ts";
 import type { TensorSource } from "./tensor_source.ts";
 import { forOpenClip, readTokenizer } from "./tokenizer_files.ts";
+import { openVae } from "./vae.ts";
 
 /** The file that makes a folder a model. */
 const INDEX = "model_index.json";
@@ -84,15 +85,21 @@ function openFolder(directory: string, options: ModelOptions): ModelFiles {
   const tokenizers = readTokenizers(directory, config, options);
   const settings = readSettings(directory, config.vae);
   using stack = new DisposableStack();
-  const parts = byPart((part) => stack.use(openPart(directory, part)), partsOf(config));
+  const vae = options.vae === undefined ? undefined : openVae(options.vae);
+  if (vae) stack.use(vae.source);
+  const parts = byPart(
+    (part) => part === "vae" && vae ? vae.source : stack.use(openPart(directory, part)),
+    partsOf(config),
+  );
   const opened = stack.move();
   return {
     name: basename(resolve(directory)),
     directory,
-    config,
+    config: { ...config, ...(vae && { vae: vae.config(config.vae) }) },
     parts,
     ...tokenizers,
     settings,
+    ...(vae && { givenVae: vae.given }),
     [Symbol.dispose]: () => opened.dispose(),
   };
 }

@@ -10,13 +10,13 @@ export function isPickle(path: string): boolean {
 
 /**
  * Why a pickle is refused, and what to do about it.
- * @param load the call of diffusers' StableDiffusionPipeline that reads it
+ * @param load the call that reads it, of diffusers' class `reader`
  */
-export function pickleError(path: string, load: string): ModelFileError {
+export function pickleError(path: string, load: string, reader = "StableDiffusionPipeline"): ModelFileError {
   return new ModelFileError(
     path,
     "a Python pickle can run any program when it is opened, so it is not read; where you trust it, " +
-      `convert it with diffusers: StableDiffusionPipeline.${load}.save_pretrained("converted")`,
+      `convert it with diffusers: ${reader}.${load}.save_pretrained("converted")`,
   );
 }
 

@@ -200,6 +200,46 @@ function unetSizes(tensors: Tensors) {
   };
 }
 
+/** The configuration of a VAE of these tensors that takes the place of `own`, which has what no shape tells. */
+export function vaeConfigOfShapes(tensors: Tensors, own: JsonObject): JsonObject {
+  if (tensors.keys().some((name) => name.startsWith("decoder.layers."))) return tinyVaeConfig(tensors);
+  const { _class_name: kind } = own;
+  return { ...(kind === "AutoencoderTiny" ? VERSION_1.vae : own), ...found(vaeSizes(tensors)) };
+}
+
+function tinyVaeConfig(tensors: Tensors): JsonObject {
+  const decoder = tinyBlocks(tensors, "decoder");
+  // It may come without its encoder, which mirrors the decoder.
+  const encoder = tinyBlocks(tensors, "encoder");
+  const width = size(tensors, 0, ["decoder.layers.0.weight", "decoder.layers.0.bias"]);
+  return {
+    _class_name: "AutoencoderTiny",
+    ...found({
+      latent_channels: size(tensors, 1, ["decoder.layers.0.weight"]),
+      encoder_block_out_channels: width && decoder.map(() => width),
+      decoder_block_out_channels: width && decoder.map(() => width),
+    }),
+    num_encoder_blocks: encoder.length > 0 ? encoder : decoder.toReversed(),
+    num_decoder_blocks: decoder,
+  };
+}
+
+/** How many blocks follow each convolution of a half of a tiny autoencoder, but for the last. */
+function tinyBlocks(tensors: Tensors, half: "encoder" | "decoder"): readonly number[] {
+  const layers = [...tensors.keys()].flatMap((name) => {
+    const [, number, block] = name.match(/^(?:en|de)coder\.layers\.(\d{1,3})(\.conv\.0)?\.weight$/) ?? [];
+    return number !== undefined && name.startsWith(half)
+      ? [{ number: Number(number), isBlock: block !== undefined }]
+      : [];
+  }).toSorted((a, b) => a.number - b.number);
+  const blocks: number[] = [];
+  for (const { isBlock } of layers) {
+    if (!isBlock) blocks.push(0);
+    else if (blocks.length > 0) blocks.push(blocks.pop()! + 1);
+  }
+  return blocks.slice(0, -1);
+}
+
 function vaeSizes(tensors: Tensors) {
   return {
     block_out_channels: blockWidths(tensors, "decoder.up_blocks").toReversed(),

@@ -31,6 +31,26 @@ export function quickGelu(x: number): number {
   return x / (1 + Math.exp(-1.702 * x));
 }
 
+/** `max(x, 0)`. */
+export function relu(x: number): number {
+  return Math.max(x, 0);
+}
+
+/** `3 tanh(x / 3)`. */
+export function softClamp(x: number): number {
+  return 3 * Math.tanh(x / 3);
+}
+
+/** From -1 to 1 to 0 to 1. */
+export function toUnit(x: number): number {
+  return (x + 1) / 2;
+}
+
+/** From 0 to 1 to -1 to 1. */
+export function fromUnit(x: number): number {
+  return 2 * x - 1;
+}
+
 /** The first half of the channels times the GELU of the second (arXiv 2002.05202, GEGLU). */
 export function geglu(x: NumberArray): NumberArray {
   const half = x.channels / 2;

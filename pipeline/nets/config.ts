@@ -55,24 +55,45 @@ export interface UnetConfig {
   readonly upcastAttention: boolean;
 }
 
-/** The autoencoder between pictures and latents. */
-export interface VaeConfig {
+/** What an autoencoder's pictures and latents are like. */
+interface LatentConfig {
   readonly imageChannels: number;
   readonly latentChannels: number;
-  /** Channels of each block, from the picture's resolution to the latent's. */
-  readonly channels: readonly number[];
-  /** Residual blocks of an encoder block; a decoder block has one more. */
-  readonly layers: number;
-  readonly groups: number;
+  /** Channels that the encoder makes: means and log variances of the latent's, or those themselves. */
+  readonly encodedChannels: number;
   readonly scalingFactor: number;
-  readonly quantConvolution: boolean;
-  readonly postQuantConvolution: boolean;
-  readonly middleAttention: boolean;
   /** Pixels of the picture along one pixel of the latent. */
   readonly factor: number;
   /** Side of the pictures that it was trained with. */
   readonly sampleSize: number;
 }
+
+/** The variational autoencoder (arXiv 2112.10752). */
+export interface KlVaeConfig extends LatentConfig {
+  readonly kind: "kl";
+  /** Channels of each block, from the picture's resolution to the latent's. */
+  readonly channels: readonly number[];
+  /** Residual blocks of an encoder block; a decoder block has one more. */
+  readonly layers: number;
+  readonly groups: number;
+  readonly quantConvolution: boolean;
+  readonly postQuantConvolution: boolean;
+  readonly middleAttention: boolean;
+}
+
+/** The tiny autoencoder (TAESD). */
+export interface TinyVaeConfig extends LatentConfig {
+  readonly kind: "tiny";
+  /** Channels of every layer between the ends. */
+  readonly width: number;
+  /** Blocks of each resolution, from the picture's to the latent's. */
+  readonly encoder: readonly number[];
+  /** Blocks of each resolution, from the latent's to the picture's. */
+  readonly decoder: readonly number[];
+}
+
+/** The autoencoder between pictures and latents. */
+export type VaeConfig = KlVaeConfig | TinyVaeConfig;
 
 /** Reads values of one JSON object and complains in its name. */
 class Reader {
@@ -123,8 +144,8 @@ class Reader {
     return this.value(key, fallback) === true;
   }
 
-  counts(key: string, most: number): readonly number[] {
-    const value = this.value(key, []);
+  counts(key: string, most: number, fallback: readonly number[] = []): readonly number[] {
+    const value = this.value(key, fallback);
     if (!Array.isArray(value) || value.length === 0) this.fail(key, `is ${shown(value)}, not a list of whole numbers`);
     if (value.length > LIMITS.blocks) {
       this.fail(key, `has a length of ${value.length}; at most ${LIMITS.blocks} is supported`);
@@ -294,8 +315,19 @@ export function readUnetConfig(json: JsonObject): UnetConfig {
  */
 export function readVaeConfig(json: JsonObject): VaeConfig {
   const read = new Reader("vae/config.json", json);
-  read.only("act_fn", ["silu", "swish"]);
+  read.only("_class_name", ["AutoencoderKL", "AutoencoderTiny"]);
   read.only("shift_factor", [null, 0]);
+  const common = {
+    imageChannels: read.count("out_channels", LIMITS.channels, 3),
+    sampleSize: read.count("sample_size", LIMITS.side, 512),
+  };
+  return json._class_name === "AutoencoderTiny" ? { ...common, ...readTiny(read) } : { ...common, ...readKl(read) };
+}
+
+type Own<Config extends VaeConfig> = Omit<Config, "imageChannels" | "sampleSize">;
+
+function readKl(read: Reader): Own<KlVaeConfig> {
+  read.only("act_fn", ["silu", "swish"]);
   const channels = read.counts("block_out_channels", LIMITS.channels);
   const groups = read.count("norm_num_groups", LIMITS.channels, 32);
   for (const width of channels) read.divisor("norm_num_groups", width, groups);
@@ -303,9 +335,11 @@ export function readVaeConfig(json: JsonObject): VaeConfig {
     const other = read.names(key!).find((type) => type !== name);
     if (other !== undefined) read.fail(key!, `names ${shown(other)}; supported is ${name}`);
   }
+  const latentChannels = read.count("latent_channels", LIMITS.channels, 4);
   return {
-    imageChannels: read.count("out_channels", LIMITS.channels, 3),
-    latentChannels: read.count("latent_channels", LIMITS.channels, 4),
+    kind: "kl",
+    latentChannels,
+    encodedChannels: 2 * latentChannels,
     channels,
     layers: read.count("layers_per_block", LIMITS.residuals, 1),
     groups,
@@ -314,6 +348,36 @@ export function readVaeConfig(json: JsonObject): VaeConfig {
     postQuantConvolution: read.flag("use_post_quant_conv", true),
     middleAttention: read.flag("mid_block_add_attention", true),
     factor: 2 ** (channels.length - 1),
-    sampleSize: read.count("sample_size", LIMITS.side, 512),
+  };
+}
+
+function readTiny(read: Reader): Own<TinyVaeConfig> {
+  read.only("act_fn", ["relu"]);
+  read.only("upsample_fn", ["nearest"]);
+  read.only("upsampling_scaling_factor", [2]);
+  const encoder = read.counts("num_encoder_blocks", LIMITS.residuals, [1, 3, 3, 3]);
+  const decoder = read.counts("num_decoder_blocks", LIMITS.residuals, [3, 3, 3, 1]);
+  const levels = decoder.length;
+  if (encoder.length !== levels) {
+    read.fail("num_encoder_blocks", `has a length of ${encoder.length}, and the decoder has ${levels} resolutions`);
+  }
+  const widths = ["encoder_block_out_channels", "decoder_block_out_channels"].flatMap((key) =>
+    read.perBlock(key, levels, [LIMITS.channels, 64])
+  );
+  const width = widths[0]!;
+  const other = widths.find((count) => count !== width);
+  if (other !== undefined) {
+    read.fail("encoder_block_out_channels", `is ${width}, and elsewhere ${other}; supported is one number for all`);
+  }
+  const latentChannels = read.count("latent_channels", LIMITS.channels, 4);
+  return {
+    kind: "tiny",
+    latentChannels,
+    encodedChannels: latentChannels,
+    scalingFactor: read.number("scaling_factor", [1e-3, 1e3], 1),
+    width,
+    encoder,
+    decoder,
+    factor: 2 ** (levels - 1),
   };
 }

@@ -13,8 +13,9 @@ import {
   resnetBlock,
   type ResnetWeights,
 } from "./blocks.ts";
-import type { VaeConfig } from "./config.ts";
+import type { KlVaeConfig, VaeConfig } from "./config.ts";
 import type { Parameters } from "./parameters.ts";
+import { decodeTiny, encodeTiny, readTinyDecoder, readTinyEncoder, type TinyVaeWeights } from "./tiny_vae.ts";
 
 /** Group normalisation of the VAE: fixed in diffusers. */
 const EPSILON = 1e-6;
@@ -31,8 +32,8 @@ interface VaeMiddle {
   readonly second: ResnetWeights;
 }
 
-export interface VaeWeights {
-  readonly config: VaeConfig;
+interface KlVaeWeights {
+  readonly config: KlVaeConfig;
   readonly convIn: Layer;
   readonly blocks: readonly VaeBlock[];
   readonly middle: VaeMiddle;
@@ -42,7 +43,14 @@ export interface VaeWeights {
   readonly quant?: Layer;
 }
 
-function readMiddle(parameters: Parameters, name: string, config: VaeConfig): VaeMiddle {
+/** Half of an autoencoder, of either kind. */
+export type VaeWeights = KlVaeWeights | TinyVaeWeights;
+
+function isTiny(weights: VaeWeights): weights is TinyVaeWeights {
+  return weights.config.kind === "tiny";
+}
+
+function readMiddle(parameters: Parameters, name: string, config: KlVaeConfig): VaeMiddle {
   const channels = config.channels.at(-1)!;
   return {
     first: readResnet(parameters, `${name}.resnets.0`, channels, channels),
@@ -75,6 +83,7 @@ function readBlocks(
 }
 
 export function readDecoder(parameters: Parameters, config: VaeConfig): VaeWeights {
+  if (config.kind === "tiny") return readTinyDecoder(parameters, config);
   const channels = config.channels.toReversed();
   const latent = config.latentChannels;
   return {
@@ -89,8 +98,8 @@ export function readDecoder(parameters: Parameters, config: VaeConfig): VaeWeigh
 }
 
 export function readEncoder(parameters: Parameters, config: VaeConfig): VaeWeights {
-  const { channels } = config;
-  const moments = 2 * config.latentChannels;
+  if (config.kind === "tiny") return readTinyEncoder(parameters, config);
+  const { channels, encodedChannels: moments } = config;
   return {
     config,
     convIn: parameters.layer("encoder.conv_in", { in: config.imageChannels, out: channels[0]!, window: 3 }),
@@ -110,6 +119,7 @@ function middle(ops: Ops, w: VaeMiddle, x: Tensor, norm: GroupNormConfig): Tenso
 
 /** Picture `[batch, 3, height, width]`, values about -1 to 1, of the latent `z` divided by the scaling factor. */
 export function decode(ops: Ops, w: VaeWeights, z: Tensor): Tensor {
+  if (isTiny(w)) return decodeTiny(ops, w, z);
   const norm = { groups: w.config.groups, epsilon: EPSILON };
   let h = ops.convolve(w.quant ? ops.convolve(z, w.quant) : z, w.convIn);
   h = middle(ops, w.middle, h, norm);
@@ -120,8 +130,12 @@ export function decode(ops: Ops, w: VaeWeights, z: Tensor): Tensor {
   return ops.convolve(ops.groupNorm(h, w.normOut, { ...norm, silu: true }), w.convOut, { exact: true });
 }
 
-/** Moments `[batch, 2 x latentChannels, height / factor, width / factor]` of a picture: means, then log variances. */
+/**
+ * Moments `[batch, 2 x latentChannels, height / factor, width / factor]` of a picture: means, then log variances. A tiny
+ * autoencoder has no variances: it gives the latent.
+ */
 export function encode(ops: Ops, w: VaeWeights, image: Tensor): Tensor {
+  if (isTiny(w)) return encodeTiny(ops, w, image);
   const norm = { groups: w.config.groups, epsilon: EPSILON };
   let h = ops.convolve(image, w.convIn);
   for (const block of w.blocks) {

@@ -2,11 +2,14 @@
  * A world for `run` without a process: streams are texts, the model is small and the pipeline draws a gradient.
  * @module
  */
+import { createHash } from "node:crypto";
+import { join } from "@std/path";
 import type { Environment, PipelineModule } from "../../cli/environment.ts";
 import type { Examination } from "../../kernels/self_test.ts";
 import { complete, type CompleteRequest, isComplete } from "../../pipeline/complete.ts";
 import { describeFiles, type Model } from "../../pipeline/model.ts";
 import type { GenerateOptions } from "../../pipeline/pipeline.ts";
+import { openPreviewVae } from "../../pipeline/preview_vae.ts";
 import type { GenerateEvent, Request } from "../../pipeline/request.ts";
 import { byPart, listEmbedded, openFormula, readConfig } from "../../weights/mod.ts";
 
@@ -144,10 +147,13 @@ function fakePipeline(world: FakeWorld, reach: (stage: Stage) => void): Pipeline
     yield { type: "image", image, timings: { text: 1, denoise: 2, decode: 3 }, peakBytes: 4096 };
   }
   return {
-    openModel(name) {
+    openModel(name, { vae } = {}) {
       reach("openModel");
-      return fakeModel(name, world);
+      const hash = () => createHash("sha256").update(Deno.readFileSync(join(world.folder!, vae!))).digest("hex");
+      const givenVae = vae === undefined ? {} : { givenVae: { path: vae, hashes: () => ({ [vae]: hash() }) } };
+      return { ...fakeModel(name, world), ...givenVae };
     },
+    openPreviewVae,
     listEmbedded,
     complete(model, request) {
       reach("complete");

@@ -222,6 +222,45 @@ Deno.test(
   }),
 );
 
+Deno.test(
+  "a picture made with another VAE says which, and --from refuses one of the same name and other bytes",
+  withFolder(async (folder) => {
+    Deno.writeTextFileSync(join(folder, "tiny.safetensors"), "one");
+    Deno.writeTextFileSync(join(folder, "other.safetensors"), "two");
+    const sha256 = new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode("one"))).toHex();
+    const vae = ["--vae", "tiny.safetensors"];
+    await runFake(folder, ["a cat", "--seed", "1", ...vae, "--output", "cat.png"]);
+    const shown = JSON.parse((await runFake(folder, ["show", "cat.png", "--json"])).stdout);
+    assertEquals([shown.picture.vae, shown.files], ["tiny.safetensors", { "tiny.safetensors": sha256 }]);
+    assertStringIncludes(shown.parameters, ", Model: emoji, VAE: tiny.safetensors, ");
+    const words = (await runFake(folder, ["show", "cat.png"])).stdout;
+    assertStringIncludes(words, `\nSHA-256 of tiny.safetensors: ${sha256}\n`);
+
+    const untold = await runFake(folder, ["--from", "cat.png"]);
+    assertEquals(untold.code, 2);
+    assertStringIncludes(untold.stderr, "cat.png was made with --vae tiny.safetensors: add this to the command");
+    const again = await runFake(folder, ["--from", "cat.png", ...vae, "--output", "again.png"]);
+    assertEquals([again.code, again.stderr.includes("is not the VAE")], [0, false], again.stderr);
+    assertEquals(Deno.readFileSync(join(folder, "again.png")), Deno.readFileSync(join(folder, "cat.png")));
+    Deno.copyFileSync(join(folder, "tiny.safetensors"), join(folder, "copy.safetensors"));
+    const copied = await runFake(folder, ["--from", "cat.png", "--vae", "copy.safetensors"]);
+    assertEquals([copied.code, copied.stderr.includes("is not the VAE")], [0, false], copied.stderr);
+    const other = await runFake(folder, ["--from", "cat.png", "--vae", "other.safetensors"]);
+    assertEquals(other.code, 0);
+    assertStringIncludes(other.stderr, "other.safetensors is not the VAE that cat.png was made with\n");
+
+    Deno.writeTextFileSync(join(folder, "tiny.safetensors"), "two");
+    for (const named of [vae, ["--trust-paths"]]) {
+      const { code, stderr, stdout } = await runFake(folder, ["--from", "cat.png", ...named]);
+      assertEquals([code, stdout], [2, ""]);
+      assertStringIncludes(
+        stderr,
+        "denoise: tiny.safetensors is another file than the one that cat.png was made with: ",
+      );
+    }
+  }),
+);
+
 const BLANK = { width: 1, height: 1, pixels: new Uint8Array(3) };
 
 /** Puts a picture into a folder whose own text says these options. */

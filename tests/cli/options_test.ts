@@ -12,6 +12,7 @@ const OF_A_RUN = [
   "preview",
   "show",
   "preview-every",
+  "preview-vae",
   "skip-existing",
   "no-clobber",
   "progress",

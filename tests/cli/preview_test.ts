@@ -24,6 +24,20 @@ Deno.test("--preview is written every few steps, as large as the picture, and ch
     assertEquals(Deno.readFileSync(`${folder}/plain.png`), Deno.readFileSync(`${folder}/cat-1.png`));
   }));
 
+Deno.test("--preview-vae needs --preview, and a VAE that is there, before the GPU is opened", () =>
+  inFolder(async (folder) => {
+    for (
+      const [preview, code, words, stages] of [
+        [[], 2, "denoise: --preview-vae requires --preview, the file that it decodes previews for\n", []],
+        [["--preview", "a.png"], 4, "denoise: There is no folder or file /nowhere/vae with a VAE\n", ["openModel"]],
+      ] as const
+    ) {
+      const environment = fakeEnvironment({ folder });
+      assertEquals(await run([...ARGS, ...preview, "--preview-vae", "/nowhere/vae"], environment), code);
+      assertEquals([environment.written.stderr, environment.stages], [words, stages]);
+    }
+  }));
+
 Deno.test("a preview that cannot be written is refused before the model is opened", () =>
   inFolder(async (folder) => {
     const environment = fakeEnvironment({ folder });

@@ -1,14 +1,14 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { scoredAttention } from "../../kernels/attention.ts";
 import { planTensor } from "../../kernels/backend.ts";
-import { activate, combine, separateGroupNorm } from "../../kernels/baseline.ts";
+import { combine, separateGroupNorm } from "../../kernels/baseline.ts";
 import type { Launch } from "../../kernels/launch.ts";
 import { Ops } from "../../kernels/ops.ts";
 import { BASELINE } from "../../kernels/optimizations.ts";
 import { attention } from "../../kernels/reference/attention.ts";
 import { map, type NumberArray } from "../../kernels/reference/array.ts";
 import { convolution } from "../../kernels/reference/convolution.ts";
-import { geglu, gelu, silu } from "../../kernels/reference/elementwise.ts";
+import { geglu } from "../../kernels/reference/elementwise.ts";
 import { groupNorm } from "../../kernels/reference/normalization.ts";
 import type { Tensor } from "../../kernels/tensor.ts";
 import {
@@ -72,7 +72,7 @@ const SHAPES: readonly (readonly [number, number, number, number])[] = [
   [1, 16, 130, 130],
 ];
 
-testBackends("sums, products and activations equal the reference", async (bench, t) => {
+testBackends("sums and products equal the reference", async (bench, t) => {
   const { backend } = bench.ops;
   for (const shape of SHAPES) {
     await t.step(`${shape}`, async () => {
@@ -94,9 +94,6 @@ testBackends("sums, products and activations equal the reference", async (bench,
       const [a, b] = [x.values, y.values];
       await compare("sum", (out) => combine(backend, "+", inputs, out), (i) => a[i]! + b[i]!, 2 * EPSILON);
       await compare("product", (out) => combine(backend, "*", inputs, out), (i) => a[i]! * b[i]!, EPSILON);
-      const allowed = activationTolerance(1);
-      await compare("silu", (out) => activate(backend, inputs.x, out, "silu"), (i) => silu(a[i]!), allowed);
-      await compare("gelu", (out) => activate(backend, inputs.x, out, "gelu"), (i) => gelu(a[i]!), allowed);
     });
   }
 });

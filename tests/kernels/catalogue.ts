@@ -71,7 +71,7 @@ export function products(backend: Backend, { batch, channels, height, width }: C
   const sizes = { b: x, out: x, m: channels, n: columns(x), k: channels };
   const a = weightsOf(backend, channels, channels, 1);
   const bias = matrixOf(backend, channels, 1);
-  const activations: readonly Activation[] = ["none", "silu", "gelu", "quick_gelu"];
+  const activations: readonly Activation[] = ["none", "silu", "gelu", "quick_gelu", "relu", "from_unit"];
   const gated = {
     ...sizes,
     a: weightsOf(backend, channels, 2 * channels, 1),

@@ -1,8 +1,20 @@
+import { assertEquals } from "@std/assert";
 import { planTensor } from "../../kernels/backend.ts";
 import { copy, transpose } from "../../kernels/elementwise.ts";
 import { transpose as transposed } from "../../kernels/reference/attention.ts";
-import { concat } from "../../kernels/reference/elementwise.ts";
-import { assertClose, random, testBackends } from "./harness.ts";
+import type { ValueFunction } from "../../kernels/backend.ts";
+import { map } from "../../kernels/reference/array.ts";
+import {
+  concat,
+  fromUnit,
+  gelu,
+  quickGelu,
+  relu,
+  silu,
+  softClamp,
+  toUnit,
+} from "../../kernels/reference/elementwise.ts";
+import { activationTolerance, assertClose, random, testBackends } from "./harness.ts";
 
 /** `[batch, channels, height, width]`. */
 const SHAPES: readonly (readonly [number, number, number, number])[] = [
@@ -62,4 +74,43 @@ testBackends("transposition is exact", async (bench, t) => {
       assertClose(got, want, 0, "transposition");
     });
   }
+});
+
+const FUNCTIONS: Readonly<Record<ValueFunction, (x: number) => number>> = {
+  silu,
+  gelu,
+  quick_gelu: quickGelu,
+  relu,
+  soft_clamp: softClamp,
+  to_unit: toUnit,
+  from_unit: fromUnit,
+};
+
+testBackends("functions of values equal the reference", async (bench, t) => {
+  for (const shape of SHAPES) {
+    await t.step(`${shape}`, async () => {
+      const plain = random(7, ...shape);
+      // From -8 to 8: a clamp to 3 bends far before.
+      const x = map(plain, (i) => Math.fround(8 * plain.values[i]!));
+      const input = bench.tensor(x);
+      for (const [f, apply] of Object.entries(FUNCTIONS) as [ValueFunction, (x: number) => number][]) {
+        const got = await bench.run(() => bench.ops.activate(input, f));
+        assertClose(got, map(x, (i) => apply(x.values[i]!)), activationTolerance(8), f);
+      }
+    });
+  }
+});
+
+testBackends("ReLU and the clamp hide no number that is none, and the clamp takes any size", async (bench) => {
+  const values = Float64Array.of(NaN, -3e38, -1e4, -100, 100, 1e4, 3e38, NaN).map(Math.fround);
+  const input = bench.tensor({ batch: 1, channels: 1, height: 1, width: values.length, values });
+  const layer = bench.layer({ weights: Float64Array.of(1), out: 1, size: 1 });
+  const clamped = await bench.run(() => bench.ops.activate(input, "soft_clamp"));
+  assertEquals([...clamped.values], [NaN, -3, -3, -3, 3, 3, 3, NaN]);
+  const kept = [NaN, 0, 0, 0, ...values.subarray(4)];
+  const made = [
+    await bench.run(() => bench.ops.activate(input, "relu")),
+    await bench.run(() => bench.ops.linear(input, layer, { activation: "relu" })),
+  ];
+  for (const { values } of made) assertEquals([...values], kept);
 });

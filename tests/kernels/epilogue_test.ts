@@ -5,7 +5,7 @@ import type { ConvolutionOptions } from "../../kernels/ops.ts";
 import { AUTO, type Optimizations } from "../../kernels/optimizations.ts";
 import { map, type NumberArray } from "../../kernels/reference/array.ts";
 import { convolution } from "../../kernels/reference/convolution.ts";
-import { geglu, gelu, quickGelu, silu } from "../../kernels/reference/elementwise.ts";
+import { geglu, gelu, quickGelu, relu, silu } from "../../kernels/reference/elementwise.ts";
 import { channelsOf } from "../../kernels/tensor.ts";
 import {
   activationTolerance,
@@ -65,6 +65,7 @@ const ACTIVATIONS: readonly (readonly [Activation, (x: number) => number])[] = [
   ["silu", silu],
   ["gelu", gelu],
   ["quick_gelu", quickGelu],
+  ["relu", relu],
 ];
 
 /** Half the distance from 1 to the next float16. */

@@ -148,6 +148,13 @@ const RUNS: readonly Run[] = [
       init: goldenInit(inpainting)!,
     },
   },
+  {
+    model: "taesd",
+    family: "SD 1.x",
+    file: "cases",
+    prefix: "txt2img.",
+    request: { prompt: "a boat", seed: 3n, steps: 4, guidance: 7.5, scheduler: "ddim" },
+  },
 ];
 
 async function testRun(gpu: Gpu, backend: Backend, run: Run): Promise<void> {

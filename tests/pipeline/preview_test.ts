@@ -1,8 +1,9 @@
 import { assert, assertEquals } from "@std/assert";
-import { Gpu, type Image, openModel, Pipeline, type Request } from "../../pipeline/mod.ts";
+import { Gpu, type Image, openModel, openPreviewVae, Pipeline, type Request } from "../../pipeline/mod.ts";
 import { drawLatent, estimateImage } from "../../pipeline/preview.ts";
 import { runStep, scheduleFor, schedulerNames } from "../../pipeline/schedulers/mod.ts";
 import { createNoiseSource } from "../../pipeline/random/mod.ts";
+import { psnr } from "./stages.ts";
 
 /** What Stable Diffusion 1.x was trained with. */
 const training = { beta_start: 0.00085, beta_end: 0.012, beta_schedule: "scaled_linear" };
@@ -74,6 +75,27 @@ Deno.test("previews look like the picture, and leave it as it is", async (t) => 
       assertEquals(every.previews[5]![1].pixels, watched.previews[1]![1].pixels);
     });
   }
+});
+
+Deno.test("previews that a VAE decodes become the picture, and leave it as it is", async () => {
+  await using gpu = await Gpu.open();
+  using model = openModel("emoji");
+  using previewVae = openPreviewVae(new URL("../../weights/emoji", import.meta.url).pathname, model);
+  const pipeline = await Pipeline.load(gpu, model, { previewVae });
+  const held = gpu.bytes;
+  // Of another size, then of this one.
+  await draw(pipeline, { ...REQUEST, width: 128, steps: 2 }, 1);
+  const plain = await draw(pipeline, REQUEST);
+  const watched = await draw(pipeline, REQUEST, 5);
+  assertEquals(watched.image.pixels, plain.image.pixels);
+  assertEquals(watched.previews.map(([step, { width, height }]) => [step, width, height]), [
+    [5, 256, 256],
+    [10, 256, 256],
+  ]);
+  const likeness = watched.previews.map(([, { pixels }]) => psnr(pixels, plain.image.pixels));
+  assert(likeness[0]! > 12 && likeness[1]! > 45, `Previews reach ${likeness} dB`);
+  await pipeline[Symbol.asyncDispose]();
+  assertEquals(gpu.bytes, held);
 });
 
 async function draw(pipeline: Pipeline, request: Request, previews = 0) {

@@ -5,7 +5,7 @@ import { scheduleFor } from "../../pipeline/schedulers/mod.ts";
 import { startOf, stepsLeftOut } from "../../pipeline/start.ts";
 
 const TRAINING = { beta_start: 0.00085, beta_end: 0.012, beta_schedule: "scaled_linear", num_train_timesteps: 1000 };
-const VAE = { latentChannels: 2, factor: 8, scalingFactor: 0.5 };
+const VAE = { latentChannels: 2, encodedChannels: 4, factor: 8, scalingFactor: 0.5 };
 const ELEMENTS = 2 * 2 * 3;
 
 /** Means 0, 1, 2, ... and the standard deviation 3. */
@@ -24,7 +24,7 @@ function picture(width: number, height: number, level: (x: number) => number): I
   return { width, height, pixels: Uint8Array.from({ length: 3 * width * height }, (_, i) => level(i / 3 % width)) };
 }
 
-function start(scheduler: string, init?: InitImage, image?: Float32Array, kept?: Float32Array) {
+function start(scheduler: string, init?: InitImage, image?: Float32Array, kept?: Float32Array, vae = VAE) {
   const request: Request = {
     prompt: "",
     negativePrompt: "",
@@ -39,7 +39,7 @@ function start(scheduler: string, init?: InitImage, image?: Float32Array, kept?:
   const schedule = scheduleFor(TRAINING, { steps: 10, name: scheduler, start: stepsLeftOut(request) });
   const noise = powersOfTen();
   const moments = { ...(image && { image }), ...(kept && { kept }) };
-  return { ...startOf(request, { schedule, noise, vae: VAE, moments }), schedule, draws: noise.draws };
+  return { ...startOf(request, { schedule, noise, vae, moments }), schedule, draws: noise.draws };
 }
 
 /** The latent that the first draw makes of the moments, and with the second draw as noise. */
@@ -93,4 +93,16 @@ Deno.test("a net that paints reads the mask and what it keeps; at full strength 
   assertEquals([...kept!], [0, 0, 1, 0, 0, 1, ...latent.map(Math.fround)]);
   const some = start("ddim", { image, mask, strength: 0.5 }, MOMENTS, MOMENTS);
   assertEquals([some.draws, some.sample], [3, noised(some.schedule.noiseLevels[0]!)]);
+});
+
+Deno.test("a VAE without variances gives the latent itself, and nothing is drawn for it", () => {
+  const vae = { ...VAE, encodedChannels: 2 };
+  const latent = MOMENTS.subarray(0, ELEMENTS);
+  const mask = picture(12, 8, (x) => x < 6 ? 0 : 255);
+  const { sample, original, schedule, draws } = start("euler", { image, mask, strength: 0.5 }, latent, undefined, vae);
+  assertEquals([draws, original!.sample], [1, latent.map((value) => value / 2)]);
+  const { signal, noise } = schedule.noiseLevels[0]!;
+  assertEquals(sample, latent.map((value) => signal * Math.fround(value / 2) + noise));
+  const painted = start("ddim", { image, mask, strength: 1 }, undefined, latent, vae);
+  assertEquals([painted.draws, [...painted.kept!.subarray(6)]], [1, [...latent].map((value) => value / 2)]);
 });

@@ -19,7 +19,8 @@ export const TOKENIZER = join(FIXTURES, "tokenizer");
 /** A folder of fixtures. */
 export type TinyName =
   | `tiny-${"sd1" | "sd2" | "sdxl" | "lcm" | "inpaint"}`
-  | `tiny-bk-${"base" | "small" | "tiny"}`;
+  | `tiny-bk-${"base" | "small" | "tiny"}`
+  | "taesd";
 
 /** A tiny model; its weights are those that the golden data was made with. */
 export function openTinyFiles(name: TinyName = "tiny-sd1"): ModelFiles {

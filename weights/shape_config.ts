@@ -172,11 +172,21 @@ const ADDED = "add_embedding.linear_1.weight";
 
 function xlSizes(tensors: Tensors, second: Tensors = new Map()) {
   const [added, pooled] = [size(tensors, 1, [ADDED]), size(second, 0, [PROJECTION])];
-  const depth = (block: number) => count(tensors, `down_blocks.${block}.attentions.0.transformer_blocks.`);
+  const depths = (way: "down" | "up") =>
+    Array.from({ length: count(tensors, `${way}_blocks.`) }, (_, block) => {
+      const attentions = `${way}_blocks.${block}.attentions.`;
+      const own = Array.from({ length: count(tensors, attentions) }, (_, i) => {
+        return count(tensors, `${attentions}${i}.transformer_blocks.`);
+      });
+      return new Set(own).size > 1 ? own : own[0] ?? 1;
+    });
+  const [down, up] = [depths("down"), depths("up")];
+  const mirrors = JSON.stringify(down) === JSON.stringify(up.toReversed());
   return {
     addition_time_embed_dim: added && pooled && (added - pooled) / 6,
     projection_class_embeddings_input_dim: added,
-    transformer_layers_per_block: Array.from({ length: count(tensors, "down_blocks.") }, (_, i) => depth(i) || 1),
+    transformer_layers_per_block: down,
+    reverse_transformer_layers_per_block: mirrors ? undefined : up,
   };
 }
 
@@ -194,10 +204,16 @@ function unetSizes(tensors: Tensors) {
     down_block_types: types("Down"),
     in_channels: size(tensors, 1, ["conv_in.weight"]),
     layers_per_block: count(tensors, "down_blocks.0.resnets."),
-    ...(!names.some((name) => name.startsWith("mid_block.")) && { mid_block_type: null }),
+    ...middleType(names),
     out_channels: size(tensors, 0, ["conv_out.weight", "conv_out.bias"]),
     up_block_types: types("Up"),
   };
+}
+
+function middleType(names: readonly string[]): JsonObject {
+  const has = (prefix: string) => names.some((name) => name.startsWith(prefix));
+  if (has("mid_block.attentions.")) return {};
+  return { mid_block_type: has("mid_block.") ? "UNetMidBlock2D" : null };
 }
 
 /** The configuration of a VAE of these tensors that takes the place of `own`, which has what no shape tells. */

@@ -21,8 +21,8 @@ export interface UnetBlockConfig {
   /** Whether transformers follow its residual blocks. */
   readonly attention: boolean;
   readonly heads: number;
-  /** Transformer blocks of each transformer. */
-  readonly depth: number;
+  /** Transformer blocks of each of its transformers. */
+  readonly depths: readonly number[];
 }
 
 /** The denoising UNet (arXiv 2112.10752). */
@@ -173,6 +173,18 @@ class Reader {
     return this.counts(key, most);
   }
 
+  /** {@link perBlock} with a number for each of `count` layers, where a block may have a list of its own. */
+  perLayer(key: string, [blocks, count]: readonly [blocks: number, count: number], most: number): readonly number[][] {
+    const value = this.value(key, 1);
+    const all: readonly unknown[] = Array.isArray(value) ? value : new Array(blocks).fill(value);
+    if (all.length !== blocks) this.fail(key, `has a length of ${all.length}, and there are ${blocks} blocks`);
+    return all.map((own) => {
+      const layers: readonly unknown[] = Array.isArray(own) ? own : new Array(count).fill(own);
+      if (layers.length !== count) this.fail(key, `has a list of ${layers.length}, and a block has ${count} layers`);
+      return layers.map((layer) => this.#checked(key, most, layer));
+    });
+  }
+
   /** Refuses every value but those that are supported. */
   only(key: string, supported: readonly unknown[]): void {
     const value = this.#json[key];
@@ -256,9 +268,7 @@ export function readUnetConfig(json: JsonObject): UnetConfig {
   ) {
     read.only(key, [false, null]);
   }
-  for (const key of ["class_embed_type", "encoder_hid_dim_type", "reverse_transformer_layers_per_block"]) {
-    read.only(key, [null]);
-  }
+  for (const key of ["class_embed_type", "encoder_hid_dim_type"]) read.only(key, [null]);
   read.only("addition_embed_type", [null, "text_time"]);
   read.only("time_embedding_type", ["positional"]);
   const channels = read.counts("block_out_channels", LIMITS.channels);
@@ -275,22 +285,23 @@ export function readUnetConfig(json: JsonObject): UnetConfig {
   };
   const headKey = json.num_attention_heads == null ? "attention_head_dim" : "num_attention_heads";
   const heads = read.perBlock(headKey, channels.length, [LIMITS.channels, 8]);
-  const depths = read.perBlock("transformer_layers_per_block", channels.length, [LIMITS.depth, 1]);
-  const block = (name: string, i: number): UnetBlockConfig => ({
+  const layers = read.count("layers_per_block", LIMITS.residuals, 2);
+  const { down: downDepths, up: upDepths } = readDepths(read, channels.length, layers);
+  const block = (name: string, i: number, depths: readonly number[]): UnetBlockConfig => ({
     channels: channels[i]!,
     attention: name.startsWith("CrossAttn"),
     heads: name.startsWith("CrossAttn") ? read.divisor(headKey, channels[i]!, heads[i]!) : heads[i]!,
-    depth: depths[i]!,
+    depths,
   });
   const last = channels.length - 1;
   return {
     inChannels: read.count("in_channels", LIMITS.channels, 4),
     outChannels: read.count("out_channels", LIMITS.channels, 4),
-    layers: read.count("layers_per_block", LIMITS.residuals, 2),
-    down: blockTypes("down_block_types", DOWN_BLOCKS).map(block),
-    up: blockTypes("up_block_types", UP_BLOCKS).map((name, i) => block(name, last - i)),
+    layers,
+    down: blockTypes("down_block_types", DOWN_BLOCKS).map((name, i) => block(name, i, downDepths[i]!)),
+    up: blockTypes("up_block_types", UP_BLOCKS).map((name, i) => block(name, last - i, upDepths[i]!)),
     ...(json.mid_block_type !== null && {
-      middle: block(json.mid_block_type === "UNetMidBlock2D" ? "" : "CrossAttn", last),
+      middle: block(json.mid_block_type === "UNetMidBlock2D" ? "" : "CrossAttn", last, [downDepths[last]![0]!]),
     }),
     contextWidth: read.count("cross_attention_dim", LIMITS.channels, 1280),
     groups,
@@ -306,6 +317,17 @@ export function readUnetConfig(json: JsonObject): UnetConfig {
     }),
     upcastAttention: read.flag("upcast_attention", false),
   };
+}
+
+/** How deep the transformers of each down block and each up block are; up blocks mirror the others unless they say. */
+function readDepths(read: Reader, blocks: number, layers: number) {
+  const [key, upKey] = ["transformer_layers_per_block", "reverse_transformer_layers_per_block"];
+  const down = read.perLayer(key!, [blocks, layers], LIMITS.depth);
+  if (read.value(upKey!, undefined) !== undefined) {
+    return { down, up: read.perLayer(upKey!, [blocks, layers + 1], LIMITS.depth) };
+  }
+  if (down.some((own) => new Set(own).size > 1)) read.fail(upKey!, `is nothing, but ${key} differs within a block`);
+  return { down, up: down.toReversed().map((own) => [...own, own[0]!]) };
 }
 
 /**

@@ -71,6 +71,7 @@ class LayerReader {
       ...(attention && {
         transformer: readTransformer(this.parameters, `${block}.attentions.${index}`, {
           ...config,
+          depth: config.depths[index]!,
           contextWidth: this.#config.contextWidth,
           exact: this.#config.upcastAttention,
         }),
@@ -103,7 +104,10 @@ export function readUnet(parameters: Parameters, config: UnetConfig): UnetWeight
   });
   const { middle: middleConfig } = config;
   const middle = middleConfig
-    ? [0, 1].map((i) => reader.layer("mid_block", i, channels, middleConfig, middleConfig.attention && i === 0))
+    // Without attention there is nothing that a second residual block would follow.
+    ? [0, 1].slice(0, middleConfig.attention ? 2 : 1).map((i) =>
+      reader.layer("mid_block", i, channels, middleConfig, middleConfig.attention && i === 0)
+    )
     : [];
   const up = config.up.map((block, b): UnetBlock => {
     const name = `up_blocks.${b}`;

@@ -20,7 +20,7 @@ Deno.test("the UNet's configuration is read", () => {
   assertEquals(config.down.map(({ attention }) => attention), [true, true, true, false]);
   assertEquals(config.up.map(({ channels }) => channels), [96, 96, 64, 32]);
   assertEquals(config.up.map(({ attention }) => attention), [false, true, true, true]);
-  assertEquals(config.middle, { channels: 96, attention: true, heads: 4, depth: 1 });
+  assertEquals(config.middle, { channels: 96, attention: true, heads: 4, depths: [1] });
   assertEquals([config.layers, config.contextWidth, config.groups, config.epsilon], [2, 32, 16, 1e-5]);
 });
 
@@ -37,10 +37,28 @@ Deno.test("heads and depths may differ from block to block, and the middle may b
     transformer_layers_per_block: [4, 3, 2, 1],
   });
   assertEquals(config.down.map(({ heads }) => heads), [1, 2, 3, 4]);
-  assertEquals(config.up.map(({ depth }) => depth), [1, 2, 3, 4]);
+  assertEquals(config.down.map(({ depths }) => depths), [[4, 4], [3, 3], [2, 2], [1, 1]]);
+  assertEquals(config.up.map(({ depths }) => depths), [[1, 1, 1], [2, 2, 2], [3, 3, 3], [4, 4, 4]]);
   assertEquals(config.middle?.heads, 4);
   assertEquals(readUnetConfig({ ...unet, mid_block_type: null }).middle, undefined);
   assertEquals(readUnetConfig({ ...unet, mid_block_type: "UNetMidBlock2D" }).middle?.attention, false);
+});
+
+Deno.test("depths may differ within a block where those of the up blocks are said", () => {
+  const down = [1, [2, 2], [4, 3], 1];
+  const up = [[1, 2, 3], 4, [5, 6, 7], 1];
+  const both = { ...unet, transformer_layers_per_block: down, reverse_transformer_layers_per_block: up };
+  const config = readUnetConfig(both);
+  assertEquals(config.down.map(({ depths }) => depths), [[1, 1], [2, 2], [4, 3], [1, 1]]);
+  assertEquals(config.up.map(({ depths }) => depths), [[1, 2, 3], [4, 4, 4], [5, 6, 7], [1, 1, 1]]);
+  const up4 = "reverse_transformer_layers_per_block";
+  assertRefused(readUnetConfig, both, [
+    [{ [up4]: null }, "reverse_transformer_layers_per_block is nothing, but transformer_layers_per_block differs"],
+    [{ [up4]: [1, 1, 1] }, "reverse_transformer_layers_per_block has a length of 3, and there are 4 blocks"],
+    [{ [up4]: [[1, 1], 1, 1, 1] }, "reverse_transformer_layers_per_block has a list of 2, and a block has 3 layers"],
+    [{ [up4]: [[1, 1, [1]], 1, 1, 1] }, "is a list of 1, not a whole number above 0"],
+    [{ transformer_layers_per_block: [1, 1, 33, 1] }, "transformer_layers_per_block is 33; at most 32"],
+  ]);
 });
 
 Deno.test("a UNet that is not supported is refused with the key and the value", () => {

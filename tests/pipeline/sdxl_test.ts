@@ -16,7 +16,7 @@ import { configOfShapes, VERSION_XL } from "../../weights/shape_config.ts";
 import { type Golden, readGolden } from "../golden.ts";
 import { BACKENDS } from "../kernels/harness.ts";
 import { openTinyModel } from "../tiny_model.ts";
-import { openTinyFiles } from "../weights/tiny_files.ts";
+import { openTinyFiles, type TinyName } from "../weights/tiny_files.ts";
 import { ALLOWED, assertStage, channelMajor, readStages, relativeError } from "./stages.ts";
 
 const golden: ReadonlyMap<string, Golden> = readGolden("fixtures/tiny-sdxl/cases.safetensors");
@@ -51,10 +51,10 @@ const VARIANTS: readonly (readonly [golden: string, Partial<Request>, index: Jso
 async function predict(
   backend: (typeof BACKENDS)[number],
   changes: readonly Partial<Request>[],
-  index: JsonObject = {},
+  { index = {}, name = "tiny-sdxl" }: { readonly index?: JsonObject; readonly name?: TinyName } = {},
 ): Promise<readonly { readonly encoded: Float32Array; readonly predicted: Float32Array }[]> {
   await using gpu = await Gpu.open();
-  const files = openTinyFiles("tiny-sdxl");
+  const files = openTinyFiles(name);
   using model = describeFiles({ ...files, config: { ...files.config, index } });
   checkModel(model);
   const ops = new Ops(gpu, backend);
@@ -94,7 +94,7 @@ for (const backend of BACKENDS) {
     const want = golden.get("unet.out.t481")!.data;
     assertStage("UNet", plain!.predicted, want, ALLOWED.unet);
     for (const [name, change, index] of VARIANTS) {
-      const [varied] = await predict(backend, [change], index);
+      const [varied] = await predict(backend, [change], { index });
       assertStage(name, varied!.predicted, golden.get(`unet.${name}.out.t481`)!.data, ALLOWED.unet);
     }
     // The first sample alone has the negative prompt; both have the sizes.
@@ -105,6 +105,14 @@ for (const backend of BACKENDS) {
       const error = relativeError(left!.predicted.subarray(from, from + half), want.subarray(from, from + half));
       assert(error > ALLOWED.unet, `sizes change a sample by ${error}`);
     }
+  });
+}
+
+for (const backend of BACKENDS) {
+  Deno.test(`tiny-ssd, depths that differ within a block and a plain middle: diffusers' prediction, ${backend.name} kernels`, async () => {
+    const [result] = await predict(backend, [{}], { name: "tiny-ssd" });
+    const want = readGolden("fixtures/tiny-ssd/cases.safetensors").get("unet.out.t481")!;
+    assertStage("UNet", result!.predicted, want.data, ALLOWED.unet);
   });
 }
 

@@ -8,7 +8,7 @@ import type { TensorSource } from "../../weights/tensor_source.ts";
 import { VERSION_XL } from "../../weights/shape_config.ts";
 import { type Change, tinyCheckpoint } from "./ldm_checkpoint.ts";
 import { type StoredTensor, storeTensors, withFile } from "./safetensors_bytes.ts";
-import { openTinyFiles, TOKENIZER } from "./tiny_files.ts";
+import { openTinyFiles, type TinyName, TOKENIZER } from "./tiny_files.ts";
 
 /** Opens a file of these bytes with CLIP's tokenizer. */
 function withCheckpoint(bytes: Uint8Array, use: (model: ModelFiles, path: string) => void): void {
@@ -101,9 +101,14 @@ Deno.test("OpenCLIP's names and joined projections are the text encoder's, its l
   });
 });
 
-Deno.test("a checkpoint of version XL has the weights and the sizes of its folder, and both tokenizers", () => {
-  using tiny = openTinyFiles("tiny-sdxl");
-  withCheckpoint(tinyCheckpoint({ model: "tiny-sdxl" }), (model) => {
+for (const name of ["tiny-sdxl", "tiny-ssd"] as const) {
+  Deno.test(`a checkpoint of ${name} has the weights and the sizes of its folder, and both tokenizers`, () =>
+    assertXl(name));
+}
+
+function assertXl(name: TinyName): void {
+  using tiny = openTinyFiles(name);
+  withCheckpoint(tinyCheckpoint({ model: name }), (model) => {
     assertSameWeights(model, tiny);
     const { config, tokenizer, tokenizer_2 } = model;
     assertEquals([tokenizer, tokenizer_2].map((files) => files?.specialTokens.pad_token), ["<|endoftext|>", "!"]);
@@ -116,7 +121,7 @@ Deno.test("a checkpoint of version XL has the weights and the sizes of its folde
       }
     }
   });
-});
+}
 
 for (const shape of [[48], [2 ** 13, 2 ** 12]]) {
   Deno.test(`a projection of shape ${shape} is refused`, () => {

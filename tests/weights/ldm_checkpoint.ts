@@ -147,7 +147,7 @@ export interface CheckpointOptions {
 export function tinyCheckpoint(options: CheckpointOptions = {}): Uint8Array<ArrayBuffer> {
   const { change = (name, tensor) => [name, tensor], metadata = {}, model, layers = 2 } = options;
   const tensors = new Map(TRAINING);
-  const xl = model === "tiny-sdxl";
+  const xl = model === "tiny-sdxl" || model === "tiny-ssd";
   const parts = partsWith(() => xl);
   for (const part of parts) {
     const source: TensorSource = openTinyPart(part, model);

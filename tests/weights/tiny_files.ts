@@ -18,14 +18,14 @@ export const TOKENIZER = join(FIXTURES, "tokenizer");
 
 /** A folder of fixtures. */
 export type TinyName =
-  | `tiny-${"sd1" | "sd2" | "sdxl" | "lcm" | "inpaint"}`
+  | `tiny-${"sd1" | "sd2" | "sdxl" | "ssd" | "lcm" | "inpaint"}`
   | `tiny-bk-${"base" | "small" | "tiny"}`
   | "taesd";
 
 /** A tiny model; its weights are those that the golden data was made with. */
 export function openTinyFiles(name: TinyName = "tiny-sd1"): ModelFiles {
   const tokenizer = readTokenizer(TOKENIZER);
-  const own = partsWith((part) => has(name, part));
+  const own = partsWith((part) => has(name, part) || has(baseOf(name), part));
   return {
     name,
     directory: join(FIXTURES, name),
@@ -49,9 +49,13 @@ export function openTinyPart(part: PartName, name: TinyName = "tiny-sd1"): Tenso
   return renameTensors(source, renameOf(partEntry(part).folder, source.tensors.keys()));
 }
 
-/** Where a model's part is; what it does not have is that of tiny-sd1. */
+/** Where a model's part is; what it does not have is that of another model. */
 function folderOf(name: TinyName, part: string): string {
-  return join(FIXTURES, has(name, part) ? name : "tiny-sd1", part);
+  return join(FIXTURES, has(name, part) ? name : baseOf(name), part);
+}
+
+function baseOf(name: TinyName): TinyName {
+  return name === "tiny-ssd" ? "tiny-sdxl" : "tiny-sd1";
 }
 
 function has(name: TinyName, part: string): boolean {

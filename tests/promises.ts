@@ -16,6 +16,7 @@ const PROMISES: readonly Promised[] = [
     "weights/safetensors_header": ALL,
     "weights/shards": ALL,
     "weights/read_async": /shrinks/,
+    "weights/lora": /refused|read as it was/,
     "weights/model": ALL,
     "pipeline/config": ALL,
     "pipeline/tokenizer": /unusable|own rules|inherits/,
@@ -30,6 +31,8 @@ const PROMISES: readonly Promised[] = [
     "pipeline/small_unets": /single file/,
     "weights/checkpoint": ALL,
     "weights/ldm_names": ALL,
+    "weights/lora": /are named/,
+    "weights/lora_names": ALL,
     "weights/names": ALL,
   }],
   ["A download is whole or absent, whatever the hub does; no secret is told", {
@@ -46,13 +49,15 @@ const PROMISES: readonly Promised[] = [
     "pipeline/(shapes|upload)": ALL,
   }],
   ["Each stage equals PyTorch; the first that differs is named", {
-    "pipeline/(compare|emoji|families|optimizations|pipeline|small_unets|text_encoder|unet|vae)": /PyTorch|diffusers/,
+    "pipeline/(compare|emoji|families|lora|optimizations|pipeline|small_unets|text_encoder|unet|vae)":
+      /PyTorch|diffusers/,
     "pipeline/tokenizer": /golden|ids from/,
     "pipeline/schedulers/golden": ALL,
   }],
   ["The same seed is the same picture, and the noise is torch's", {
     "pipeline/random": ALL,
     "pipeline/pipeline": /is one picture/,
+    "pipeline/lora": /come and go|taken back/,
     "pipeline/tuning": ALL,
     "pipeline/least_device": ALL,
     "kernels/probe": ALL,
@@ -117,7 +122,7 @@ const PROMISES: readonly Promised[] = [
     "cli/(batch_lines|options|parse|usage)": ALL,
     "cli/(batch|bench|init_image|run)": /refused|wrong|takes the names/,
     "pipeline/model": /^tiny-\S+ refuses/,
-    "pipeline/prompt/grammar": /refused|hundred/,
+    "pipeline/prompt/(grammar|lora_tags)": /refused|hundred/,
   }],
 ];
 

@@ -21,7 +21,8 @@ export type LoadedPipeline = Pick<Pipeline, "generate" | typeof Symbol.asyncDisp
 
 /** What commands ask of `pipeline/mod.ts`; tests draw without a GPU. */
 export interface PipelineModule
-  extends Pick<typeof import("../pipeline/mod.ts"), "openModel" | "complete" | "listEmbedded"> {
+  extends
+    Pick<typeof import("../pipeline/mod.ts"), "openModel" | "openLora" | "findLora" | "complete" | "listEmbedded"> {
   readonly Gpu: { open(options: DeviceOptions): Promise<OpenGpu> };
   readonly Pipeline: { load(gpu: OpenGpu, model: Model, options: PipelineOptions): Promise<LoadedPipeline> };
   examine(gpu: OpenGpu, options: SelectionOptions): Promise<Examination>;

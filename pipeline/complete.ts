@@ -6,7 +6,7 @@ import { describeTensors, LIMITS, ModelFileError, quoted } from "../weights/mod.
 import { type Model, tokenizerOf } from "./model.ts";
 import { readVaeConfig } from "./nets/config.ts";
 import { type EncodedPrompt, encodePrompt, inEqualChunks, type PromptChunk } from "./prompt/chunks.ts";
-import { LARGEST_LORA, readLoraTags, withoutLoraTags } from "./prompt/lora_tags.ts";
+import { readLoraTags, withoutLoraTags } from "./prompt/lora_tags.ts";
 import { type Image, isGuided, type Lora, type Request, RequestError } from "./request.ts";
 import { scheduleFor } from "./schedulers/mod.ts";
 import type { Schedule } from "./schedulers/schedule.ts";
@@ -171,10 +171,10 @@ function checkLoras({ prompt, promptSyntax, loras = [] }: Request): void {
     throw new RequestError("loras", `there are ${loras.length} LoRAs; at most ${LIMITS.loras} are merged`);
   }
   for (const { name, weight } of loras) {
-    if (Math.abs(weight) <= LARGEST_LORA) continue;
+    if (Math.abs(weight) <= LIMITS.loraWeight) continue;
     throw new RequestError(
       "loras",
-      `the weight of ${quoted(name)} must be a number from ${-LARGEST_LORA} to ${LARGEST_LORA}`,
+      `the weight of ${quoted(name)} must be a number from ${-LIMITS.loraWeight} to ${LIMITS.loraWeight}`,
     );
   }
   if (promptSyntax !== "a1111") return;

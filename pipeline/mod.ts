@@ -40,6 +40,7 @@ export {
   type ProviderName,
 } from "../kernels/mod.ts";
 export {
+  findLora,
   listEmbedded,
   type LoraFile,
   ModelFileError,

@@ -61,7 +61,7 @@ const PROMISES: readonly Promised[] = [
     "pipeline/tuning": ALL,
     "pipeline/least_device": ALL,
     "kernels/probe": ALL,
-    "cli/(batch_command|command|from)": /the same (bytes|file)/,
+    "cli/(batch_command|command|from|lora)": /the same (bytes|file)/,
   }],
   ["Different settings draw different pictures", {
     "pipeline/pipeline": /every setting changes/,
@@ -120,7 +120,7 @@ const PROMISES: readonly Promised[] = [
   }],
   ["Wrong arguments are explained", {
     "cli/(batch_lines|options|parse|usage)": ALL,
-    "cli/(batch|bench|init_image|run)": /refused|wrong|takes the names/,
+    "cli/(batch|bench|init_image|lora|run)": /refused|wrong|takes the names/,
     "pipeline/model": /^tiny-\S+ refuses/,
     "pipeline/prompt/(grammar|lora_tags)": /refused|hundred/,
   }],

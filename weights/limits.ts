@@ -38,6 +38,8 @@ export const LIMITS = {
   rank: 4096,
   /** LoRAs of a picture. */
   loras: 64,
+  /** Weight of a LoRA, above or below 0. */
+  loraWeight: 100,
   /** Tokens of a chunk. */
   tokens: 4096,
   /** Rows of a token table, and merges of pairs of tokens. */

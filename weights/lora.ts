@@ -3,10 +3,11 @@
  * @module
  */
 import { createHash } from "node:crypto";
-import { ModelFileError } from "./errors.ts";
-import { openFile, parseJson } from "./files.ts";
-import { isObject, shown } from "./json.ts";
+import { ModelFileError, ModelNotFoundError } from "./errors.ts";
+import { inside, openFile, parseJson } from "./files.ts";
+import { isObject, quoted, shown } from "./json.ts";
 import { type Change, type Group, planBias, planWeights, type ReadTensor } from "./lora_change.ts";
+import { LIMITS } from "./limits.ts";
 import { type Role, splitName, type Target, targetsOf } from "./lora_names.ts";
 import { type ByPart, byPart, type PartName } from "./manifest.ts";
 import { openSafetensors, type SafetensorsSource } from "./safetensors.ts";
@@ -96,6 +97,19 @@ export function openLora(path: string, parts: ByPart<Pick<TensorSource, "tensors
     throw new ModelFileError(path, `nothing in it belongs to a layer of this model: ${describe(unused)}`);
   }
   return { path, sha256: hashOf(path), used, unused, changes, stamp: stampOf(path) };
+}
+
+/**
+ * The path of the LoRA that is called `name` in `folder`, with or without its ending. Nothing outside of the folder is
+ * looked at, but for what links lead to in a Hugging Face cache.
+ * @throws {ModelNotFoundError} `name` is not the name of a file
+ * @throws {ModelFileError} it is a link out of the folder
+ */
+export function findLora(folder: string, name: string): string {
+  if (/[/\\\0]/.test(name) || name.length > LIMITS.line) {
+    throw new ModelNotFoundError(`${quoted(name)} is not the name of a LoRA in ${folder}: a name has no folders`);
+  }
+  return inside(folder, /\.safetensors$/i.test(name) ? name : `${name}.safetensors`);
 }
 
 /** A number of tensors and the first of their names, for people. */

@@ -3,6 +3,7 @@
  * @module
  */
 import { quoted } from "../../weights/json.ts";
+import { LIMITS } from "../../weights/limits.ts";
 
 /** A LoRA that a prompt names. */
 export interface LoraTag {
@@ -15,9 +16,6 @@ export interface LoraTag {
 const TAG = /<(?:lora|lyco):([^:<>]*)(?::([^<>]*))?>/g;
 
 const NUMBER = /^\s*[+-]?(?:\d+(?:\.\d*)?|\.\d+)\s*$/;
-
-/** Far above any use. */
-export const LARGEST_LORA = 100;
 
 /** The prompt without its tags, which no model reads. */
 export function withoutLoraTags(prompt: string): string {
@@ -32,9 +30,11 @@ export function withoutLoraTags(prompt: string): string {
 export function readLoraTags(prompt: string): readonly LoraTag[] {
   return Array.from(prompt.matchAll(TAG), ([tag, name = "", weight = "1"]) => {
     if (name.trim() === "") throw new RangeError(`${quoted(tag)} names no LoRA`);
-    if (NUMBER.test(weight) && Math.abs(Number(weight)) <= LARGEST_LORA) {
+    if (NUMBER.test(weight) && Math.abs(Number(weight)) <= LIMITS.loraWeight) {
       return { name: name.trim(), weight: Number(weight) };
     }
-    throw new RangeError(`The weight of ${quoted(tag)} is not one number from ${-LARGEST_LORA} to ${LARGEST_LORA}`);
+    throw new RangeError(
+      `The weight of ${quoted(tag)} is not one number from ${-LIMITS.loraWeight} to ${LIMITS.loraWeight}`,
+    );
   });
 }

@@ -81,7 +81,7 @@ export const options = {
   },
   "lora-dir": {
     value: "DIR",
-    help: "the folder of the LoRAs that prompts name, as in <lora:name:0.8>; nothing outside of it is read",
+    help: "the folder of the LoRAs that prompts and --lora name; nothing outside of it is read",
     otherwise: "none",
     read: name,
   },

@@ -4,7 +4,8 @@ import { openFormula } from "../../weights/formula.ts";
 import { mergeLoras, openLora } from "../../weights/lora.ts";
 import { byPart } from "../../weights/manifest.ts";
 import { toFloat32 } from "../../weights/values.ts";
-import { storeTensors, withFile } from "./safetensors_bytes.ts";
+import { storeTensors, withFile, withFolder } from "./safetensors_bytes.ts";
+import { drawing } from "./safetensors_mutations.ts";
 
 type Shape = readonly number[];
 
@@ -310,4 +311,45 @@ Deno.test("tensors that nothing uses are named, and the others used", () => {
     assertEquals([used, [...unused].sort()], [2, Object.keys(extra).sort()]);
     assertEquals(sha256.length, 64);
   });
+});
+
+/** Files that were good before something about a tensor was changed. */
+const COUNT = 2000;
+
+Deno.test(`LoRA: ${COUNT} mutated files are merged or refused in words`, () => {
+  const good = Object.assign({}, ...KINDS.map(({ tensors }) => tensors)) as Record<string, Shape | number>;
+  const outcomes = { merged: 0, refused: 0 };
+  withFolder((folder) => {
+    for (let seed = 0; seed < COUNT; seed++) {
+      const draw = drawing(seed);
+      // One kind alone, or some tensors of all kinds.
+      const all = Object.entries(draw(2) === 0 ? KINDS[draw(KINDS.length)]!.tensors : good);
+      const tensors = Object.fromEntries(
+        all.filter(() => draw(8) > 0).map(([name, shape]) => {
+          if (draw(6) > 0 || typeof shape === "number") return [name, shape];
+          if (draw(2) === 0) return [all[draw(all.length)]![0], shape];
+          return [name, shape.with(draw(shape.length), draw(8))];
+        }),
+      );
+      const path = `${folder}/mutated.safetensors`;
+      Deno.writeFileSync(path, lora(tensors));
+      try {
+        using source = mergeLoras(parts.unet, "unet", [{ file: openLora(path, parts), weight: 1 }]);
+        for (const name of source.changed) {
+          const values = toFloat32(source.tensors.get(name)!, source.read(name));
+          assertEquals([values.length, values.findIndex((value) => Number.isNaN(value))], [
+            count(SHAPES.get(name)!),
+            -1,
+          ]);
+        }
+        outcomes.merged++;
+      } catch (error) {
+        if (!(error instanceof ModelFileError)) {
+          throw new Error(`File ${seed}: ${JSON.stringify(tensors)}`, { cause: error });
+        }
+        outcomes.refused++;
+      }
+    }
+  });
+  assert(outcomes.merged > COUNT / 20 && outcomes.refused > COUNT / 5, JSON.stringify(outcomes));
 });

@@ -31,14 +31,16 @@ interface Completion {
   readonly letter: string | undefined;
   /** The first clause of the help. */
   readonly help: string;
+  /** Whether it may be given again. */
+  readonly repeats: boolean;
   /** What follows the option: nothing, a file or folder, one of a list, or what no shell knows. */
   readonly value: "none" | "file" | "other" | readonly string[];
 }
 
 function completionOf(name: OptionName): Completion {
-  const { help, letter, choices, read } = optionEntry(name);
+  const { help, letter, choices, read, repeats = false } = optionEntry(name);
   const kind = read === undefined ? "none" : namesFile(name) ? "file" : "other";
-  return { name, letter, help: help.split("; ")[0]!, value: choices ?? kind };
+  return { name, letter, help: help.split("; ")[0]!, repeats, value: choices ?? kind };
 }
 
 /** For bash 3.2 (macOS) and later: `source <(denoise completions bash)`. */
@@ -94,12 +96,12 @@ complete -F _denoise denoise
 /** `source <(denoise completions zsh)`, or a file `_denoise` in a folder of `$fpath`. */
 function zsh(): string {
   const quoted = (text: string) => `'${text.replaceAll("'", "'\\''")}'`;
-  const specOf = ({ name, letter, help, value }: Completion) => {
+  const specOf = ({ name, letter, help, repeats, value }: Completion) => {
     const text = `[${help.replaceAll(/[\[\]:\\]/g, "\\$&")}]`;
     const action = value === "file" ? "_files" : value === "other" ? " " : `(${Array.from(value).join(" ")})`;
     const rest = value === "none" ? text : `${text}:value:${action}`;
     const equals = value === "none" ? "" : "=";
-    if (letter === undefined) return quoted(`--${name}${equals}${rest}`);
+    if (letter === undefined) return quoted(`${repeats ? "*" : ""}--${name}${equals}${rest}`);
     return `${quoted(`(-${letter} --${name})`)}{-${letter},--${name}${equals}}${quoted(rest)}`;
   };
   // The first argument of all, the command's name, has been typed by now.

@@ -20,8 +20,11 @@ type OpenGpu = Pick<Gpu, "adapter" | "matrices" | typeof Symbol.asyncDispose>;
 export type LoadedPipeline = Pick<Pipeline, "generate" | typeof Symbol.asyncDispose>;
 
 /** What commands ask of `pipeline/mod.ts`; tests draw without a GPU. */
-export interface PipelineModule
-  extends Pick<typeof import("../pipeline/mod.ts"), "openModel" | "openPreviewVae" | "complete" | "listEmbedded"> {
+export interface PipelineModule extends
+  Pick<
+    typeof import("../pipeline/mod.ts"),
+    "openModel" | "openPreviewVae" | "openLora" | "findLora" | "complete" | "listEmbedded"
+  > {
   readonly Gpu: { open(options: DeviceOptions): Promise<OpenGpu> };
   readonly Pipeline: { load(gpu: OpenGpu, model: Model, options: PipelineOptions): Promise<LoadedPipeline> };
   examine(gpu: OpenGpu, options: SelectionOptions): Promise<Examination>;

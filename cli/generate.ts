@@ -8,6 +8,7 @@ import { type Environment, say } from "./environment.ts";
 import { UsageError } from "./errors.ts";
 import { Places } from "./files.ts";
 import { checkNames, checkPlaces, createSeries } from "./jobs.ts";
+import { checkRecords } from "./loras.ts";
 import { filesOf, optionsOf, readMetadata, type Recipe } from "./metadata.ts";
 import { readValues } from "./parse.ts";
 import { drawSeed, readPrompt, type Spec } from "./request.ts";
@@ -32,8 +33,10 @@ export async function execute(given: Given, environment: Environment): Promise<n
   checkPlaces([series], { values, folder, places });
 
   await using session = await Session.open({ values, environment, places, start });
-  const changed = changedFiles(recipe, await session.complete(series));
+  const request = await session.complete(series);
+  const changed = changedFiles(recipe, request);
   const other = otherVae(recipe, session.model, from);
+  if (recipe?.loras !== undefined) checkRecords(request, recipe.loras, from!);
   say(environment, `Seed ${seed}${values.count === 1 ? "" : ` to ${seed + BigInt(values.count - 1)}`}`);
   for (const setting of lost) say(environment, `Not taken from ${from}: ${setting}`);
   for (const path of changed) say(environment, `${path} has changed since ${from} was made`);

@@ -126,8 +126,8 @@ export function checkNames(plan: Plan, values: OptionValues, folder: string): vo
   for (const item of plan) {
     if (isFailure(item)) continue;
     const { spec: { values }, pattern, index, seed, line } = item;
-    for (const name of ["init-image", "mask"] as const) {
-      const file = values[name];
+    const starts = [["init-image", values["init-image"]], ["mask", values.mask]] as const;
+    for (const [name, file] of [...starts, ...values.lora.map(({ file }) => ["lora", file] as const)]) {
       if (file === undefined || read.has(file)) continue;
       read.add(file);
       want(file, { ...single, isRead: true, who: `--${name}` });

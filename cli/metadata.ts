@@ -10,6 +10,7 @@ import { nearestName } from "../pipeline/schedulers/mod.ts";
 import { LIMITS } from "../pipeline/limits.ts";
 import { UsageError } from "./errors.ts";
 import { readBytes, readingOf } from "./reading.ts";
+import { type LoraRecord, lorasOf, readRecords } from "./loras.ts";
 import { type ForeignPicture, formatInfotext, parseInfotext, readForeign, settingsOf } from "./infotext.ts";
 import { namesFile, optionEntry, type OptionName, optionNames } from "./options.ts";
 import type { OptionTexts } from "./parse.ts";
@@ -41,6 +42,8 @@ export interface Recipe extends ForeignPicture {
   readonly parameters?: string;
   /** SHA-256 of the files that it began with, and of those of a VAE that was put in, by their paths. */
   readonly files?: Readonly<Record<string, string>>;
+  /** The LoRAs, those of its prompt included. */
+  readonly loras?: readonly LoraRecord[];
 }
 
 /** No time is among the texts: the same request makes the same file. */
@@ -58,6 +61,7 @@ export function writeMetadata(making: Making): PngText[] {
     webgpu,
     picture: describePicture(making),
     files: filesOf(request, model),
+    loras: lorasOf(request),
   };
   return [{ keyword: PARAMETERS, text: infotext }, { keyword: OWN, text: JSON.stringify(own) }];
 }
@@ -67,16 +71,19 @@ export function writeMetadata(making: Making): PngText[] {
  * picture, whether it was given, the model's choice or the default.
  */
 function describePicture({ request, options, model }: Making): Readonly<Record<string, unknown>> {
-  const { init, ...told } = request;
+  const { init, loras = [], ...told } = request;
+  const lora = loras.filter(({ inPrompt }) => !inPrompt).map(({ name, weight }) => `${name}:${weight}`);
   const fields = new Map(
-    Object.entries({ ...told, strength: init?.strength }).map(([field, value]) => [optionOf(field), value]),
+    Object.entries({ ...told, lora, strength: init?.strength }).map(([field, value]) => [optionOf(field), value]),
   );
   const entries = optionNames.flatMap((name) => {
     const { scope, default: text } = optionEntry(name);
     if (scope !== "picture" && scope !== "model") return [];
     const value = fields.get(name) ?? options[name] ?? (name === "model" ? model.name : text);
     // A text: most readers of JSON round numbers above 2^53.
-    return value === undefined ? [] : [[name, typeof value === "bigint" ? `${value}` : value]];
+    return value === undefined || (value === lora && lora.length === 0)
+      ? []
+      : [[name, typeof value === "bigint" ? `${value}` : value]];
   });
   return { prompt: request.prompt, ...Object.fromEntries(entries) };
 }
@@ -126,7 +133,7 @@ export function optionsOf(
     namesFile(name as OptionName) && !(name === "model" && embedded.includes(`${value}`))
   );
   if (paths.length > 0 && !trusts) {
-    const flags = paths.map(([name, value]) => writeFlag(name, `${value}`)).join(" ");
+    const flags = paths.flatMap(([name, value]) => [value].flat().map((one) => writeFlag(name, `${one}`))).join(" ");
     throw new UsageError(
       `${from} was made with ${flags}: add this to the command, or --trust-paths to open whatever it names`,
     );
@@ -157,12 +164,14 @@ function readOwn(text: string): Recipe {
   const { picture, ...told } = parseOwn(text);
   const kinds = { software: "string", adapter: "string", webgpu: "string", files: "object" };
   const kept = Object.entries(kinds).filter(([name, kind]) => typeof told[name] === kind && told[name] !== null);
+  const loras = readRecords(told.loras);
   const { prompt, options } = readPictureLine(JSON.stringify(picture ?? null));
   const isForeign = ([name]: readonly [string, unknown]) => optionEntry(name as OptionName).scope === "line";
   return {
     prompt,
     options: Object.fromEntries(Object.entries(options).filter((option) => !isForeign(option))),
     ...Object.fromEntries(kept.map(([name]) => [name, told[name]])),
+    ...(loras && { loras }),
     // Nobody who only asked for a picture asked for these.
     lost: Object.entries(options).filter(isForeign).map(([name, value]) =>
       `${name}: ${value} (a picture does not say it)`

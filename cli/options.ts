@@ -9,6 +9,7 @@ import {
   finiteNumber,
   foundIn,
   fraction,
+  lora,
   name,
   oneOf,
   promptText,
@@ -30,6 +31,8 @@ interface OptionEntry {
   readonly choices?: readonly string[];
   /** Turns the value's text into the value, or throws a RangeError. */
   readonly read?: (value: string) => unknown;
+  /** Whether it may be given several times; its value is then a list. */
+  readonly repeats?: true;
   /** The text read when the option is absent. */
   readonly default?: string;
   /** What help says of an absent option that has no such text. */
@@ -75,6 +78,22 @@ export const options = {
     otherwise: "the model's",
     read: name,
     scope: "model",
+  },
+  "lora": {
+    value: "FILE[:WEIGHT]",
+    help:
+      "a LoRA (.safetensors) that changes the model, and by how much, 1 where nothing is said; may be given several " +
+      "times; a name is looked up in --lora-dir",
+    otherwise: "none",
+    repeats: true,
+    read: lora,
+    scope: "picture",
+  },
+  "lora-dir": {
+    value: "DIR",
+    help: "the folder of the LoRAs that prompts and --lora name; nothing outside of it is read",
+    otherwise: "none",
+    read: name,
   },
   "negative-prompt": {
     letter: "n",
@@ -338,7 +357,7 @@ export type OptionValues = {
 };
 
 type OptionValue<Entry> = Entry extends { read: (value: string) => infer Value }
-  ? Entry extends { default: string } ? Value : Value | undefined
+  ? Entry extends { repeats: true } ? readonly Value[] : Entry extends { default: string } ? Value : Value | undefined
   : boolean;
 
 /** Whether the option's value can be the path of a file or a folder. */

@@ -7,8 +7,11 @@ import { UsageError } from "./errors.ts";
 import { optionEntry, type OptionName, optionNames, type OptionValues } from "./options.ts";
 import { suggest } from "./suggestion.ts";
 
-/** The options that were given, still text; switches are true or false. */
-export type OptionTexts = Readonly<Partial<Record<OptionName, string | boolean>>>;
+/** What an option was given: text, for a switch true or false, and where it may be given several times a list. */
+export type OptionText = string | boolean | readonly string[];
+
+/** The options that were given. */
+export type OptionTexts = Readonly<Partial<Record<OptionName, OptionText>>>;
 
 /** Arguments sorted into options and the rest. */
 export interface SortedArguments {
@@ -40,8 +43,10 @@ export function sortArguments(
     boolean: accepted.filter((name) => !takesValue(name)),
     collect: accepted,
   });
-  const options = accepted.flatMap((name): (readonly [OptionName, string | boolean])[] => {
-    const [value, ...more] = [collected[name] ?? []].flat() as (string | boolean)[];
+  const options = accepted.flatMap((name): (readonly [OptionName, OptionText])[] => {
+    const all = [collected[name] ?? []].flat() as (string | boolean)[];
+    if (optionEntry(name).repeats) return all.length === 0 ? [] : [[name, all.map(String)]];
+    const [value, ...more] = all;
     if (more.length > 0) throw new UsageError(`--${name} is given ${more.length + 1} times: give it once`);
     return value === undefined ? [] : [[name, value]];
   });
@@ -119,13 +124,19 @@ export function readValues(options: OptionTexts, others?: OptionValues): OptionV
   } as OptionValues;
 }
 
-function readValue(name: OptionName, given: string | boolean | undefined): unknown {
-  const { read, default: otherwise, value } = optionEntry(name);
+function readValue(name: OptionName, given: OptionText | undefined): unknown {
+  const { read, default: otherwise, repeats } = optionEntry(name);
   if (read === undefined) return given === true;
+  if (repeats) return [given ?? []].flat().map((text) => readText(name, text));
   if (given === undefined) return otherwise === undefined ? undefined : read(otherwise);
+  return readText(name, given);
+}
+
+function readText(name: OptionName, given: OptionText): unknown {
+  const { read, default: otherwise, value } = optionEntry(name);
   if (given === "" && otherwise !== "") throw new UsageError(`--${name} needs a value: --${name} ${value}`);
   try {
-    return read(String(given));
+    return read!(String(given));
   } catch (cause) {
     if (!(cause instanceof RangeError)) throw cause;
     throw new UsageError(`--${name} ${cause.message}`, { cause });

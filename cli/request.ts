@@ -11,8 +11,9 @@ import type { Environment, PipelineModule } from "./environment.ts";
 import { UsageError } from "./errors.ts";
 import { readTextFile } from "./reading.ts";
 import { type ImageFiles, initSize, readInit } from "./init_image.ts";
+import type { LoraFiles } from "./loras.ts";
 import { optionEntry, optionNames, type OptionValues } from "./options.ts";
-import type { OptionTexts } from "./parse.ts";
+import type { OptionText, OptionTexts } from "./parse.ts";
 import { suggest } from "./suggestion.ts";
 import { promptText } from "./values.ts";
 
@@ -106,7 +107,7 @@ const STRINGS = /"(?:[^"\\]|\\.)*"(?:\s*:)?/g;
 /** Options that a line of a batch may have. */
 const PICTURE_OPTIONS = optionNames.filter((name) => optionEntry(name).scope !== undefined);
 
-function readOption([name, value]: readonly [string, unknown]): readonly [string, string | boolean] {
+function readOption([name, value]: readonly [string, unknown]): readonly [string, OptionText] {
   const option = PICTURE_OPTIONS.find((known) => known === name);
   if (option === undefined) {
     const meant = suggest(name, PICTURE_OPTIONS);
@@ -117,6 +118,10 @@ function readOption([name, value]: readonly [string, unknown]): readonly [string
   if (optionEntry(option).read === undefined) {
     if (typeof value === "boolean") return [name, value];
     throw new UsageError(`${name} must be true or false`);
+  }
+  if (optionEntry(option).repeats && Array.isArray(value)) {
+    if (value.length <= LIMITS.loras && value.every((item) => typeof item === "string")) return [name, value];
+    throw new UsageError(`${name} must be a text, or a list of at most ${LIMITS.loras}`);
   }
   if (typeof value === "string") return [name, value];
   if (value instanceof Digits) return [name, value.text];
@@ -131,14 +136,21 @@ export function drawSeed(): bigint {
 /**
  * The one place where options become fields of a request.
  *
- * @throws {UsageError} when an init image cannot be read.
+ * @throws {UsageError} when an init image cannot be read, or a prompt names a LoRA without saying which.
+ * @throws {ModelNotFoundError | ModelFileError} when a LoRA is absent, damaged or another model's.
  */
 export function createRequest(
   { prompt, values }: Spec,
-  { seed, model: { defaults }, images }: { readonly seed: bigint; readonly model: Model; readonly images: ImageFiles },
+  { seed, model: { defaults }, images, loras: files }: {
+    readonly seed: bigint;
+    readonly model: Model;
+    readonly images: ImageFiles;
+    readonly loras: LoraFiles;
+  },
 ): Request {
   const { scheduler, prediction, eta, "guidance-rescale": guidanceRescale } = values;
   const init = readInit(values, images);
+  const loras = files.read(prompt, values);
   const { width = defaults.width, height = defaults.height } = init ? initSize(init.image, values, defaults) : values;
   return {
     prompt,
@@ -154,6 +166,7 @@ export function createRequest(
     height,
     ...sizesOf(values),
     ...(init && { init }),
+    ...(loras.length > 0 && { loras }),
     vaeTiling: values["vae-tiling"],
     ...(scheduler !== undefined && { scheduler }),
     ...(prediction !== undefined && { prediction }),
@@ -196,6 +209,7 @@ export async function completeRequest(
 function describeRefusal({ setting, message }: RequestError, request: Request, strength: number | undefined): string {
   if (setting === "prompt") return `The prompt: ${message}`;
   if (setting === "negativePrompt") return `--negative-prompt: ${message}`;
+  if (setting === "loras") return `--lora: ${message}`;
   if (setting !== "init") return `--${optionOf(setting)} ${request[setting]}: ${message}`;
   if (message.startsWith("strength")) {
     if (strength !== undefined) return `--${message}`;

@@ -48,10 +48,11 @@ function readsNumber(name: OptionName, text: string): boolean {
   }
 }
 
-function inWords({ prompt, options, software, adapter, webgpu, files = {}, lost }: Recipe): string {
+function inWords({ prompt, options, software, adapter, webgpu, files = {}, loras, lost }: Recipe): string {
   const told = [
     ["prompt", prompt],
-    ...Object.entries(options),
+    ...Object.entries(options).flatMap(([name, value]) => [value].flat().map((one) => [name, one])),
+    ...(loras ?? []).map(({ name, weight, sha256 }) => ["lora file", `${name}, weight ${weight}, SHA-256 ${sha256}`]),
     ["made by", software],
     ["made on", adapter],
     ["made with", webgpu],

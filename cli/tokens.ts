@@ -3,6 +3,7 @@
  * @module
  */
 import { type EncodedPrompt, encodePrompt, type PromptChunk, tokenizerOf } from "../pipeline/mod.ts";
+import { withoutLoraTags } from "../pipeline/prompt/lora_tags.ts";
 import type { Given } from "./commands.ts";
 import type { Environment } from "./environment.ts";
 import { UsageError } from "./errors.ts";
@@ -19,7 +20,8 @@ export async function execute(given: Given, environment: Environment): Promise<v
   const tokenizer = await tokenizerOf(model);
   const longPrompt = values["long-prompt"] ?? model.defaults.longPrompt;
   const reading = { promptSyntax: values["prompt-syntax"], longPrompt };
-  const encoded = await encodePrompt(tokenizer, prompt, reading).catch((cause) => {
+  const text = reading.promptSyntax === "a1111" ? withoutLoraTags(prompt) : prompt;
+  const encoded = await encodePrompt(tokenizer, text, reading).catch((cause) => {
     throw cause instanceof RangeError ? new UsageError(`The prompt: ${cause.message}`, { cause }) : cause;
   });
   const limit = tokenizer.maxLength - 2;

@@ -42,6 +42,13 @@ export const share = number(DECIMAL, (value) => value > 0 && value <= 1, "a numb
 /** A share of a whole, which may be nothing or all. */
 export const fraction = number(DECIMAL, (value) => value <= 1, "a number from 0 to 1");
 
+/** A LoRA's file or name, and the weight after the last colon. */
+export function lora(value: string): { readonly file: string; readonly weight: number } {
+  const [, file = value, weight] = /^(.+):([+-]?(?:\d+(?:\.\d*)?|\.\d+))$/s.exec(value) ?? [];
+  if (Math.abs(Number(weight ?? 1)) <= LIMITS.loraWeight) return { file: name(file), weight: Number(weight ?? 1) };
+  throw refusal(`a file and a weight from ${-LIMITS.loraWeight} to ${LIMITS.loraWeight}`, value);
+}
+
 /** Noise takes a seed of 64 bits, more than a number holds exactly. */
 export const LAST_SEED = 2n ** 64n - 1n;
 

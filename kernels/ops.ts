@@ -81,7 +81,7 @@ export class Ops extends Recorder {
     const memory: Memory = { layout: this.backend.weightLayout(shape), label: "weights", kept: true };
     return {
       weights: { batch: 1, channels: taps * inputs, height: out, width: 1, memory, firstRow: 0 },
-      ...(bias && { bias: this.#upload(bias, out, 1) }),
+      ...(bias && { bias: this.#upload(bias, out) }),
       in: inputs,
       out,
       window: Math.sqrt(taps),
@@ -94,12 +94,18 @@ export class Ops extends Recorder {
   }
 
   affine(weight: Float32Array, bias: Float32Array): Affine {
-    const pairs = Float32Array.from({ length: 2 * weight.length }, (_, i) => (i % 2 ? bias : weight)[i >> 1]!);
-    return this.#upload(pairs, weight.length, 2);
+    const affine = this.keep({ batch: 1, channels: weight.length, height: 2, width: 1 }, "parameters");
+    this.writeAffine(affine, weight, bias);
+    return affine;
   }
 
-  #upload(values: Float32Array, rows: number, columns: number): Tensor {
-    const tensor = this.keep({ batch: 1, channels: rows, height: columns, width: 1 }, "parameters");
+  /** Writes other values of a normalisation. */
+  writeAffine(affine: Affine, weight: Float32Array, bias: Float32Array): void {
+    this.write(affine, Float32Array.from({ length: 2 * weight.length }, (_, i) => (i % 2 ? bias : weight)[i >> 1]!));
+  }
+
+  #upload(values: Float32Array, rows: number): Tensor {
+    const tensor = this.keep({ batch: 1, channels: rows, height: 1, width: 1 }, "parameters");
     this.write(tensor, values);
     return tensor;
   }

@@ -2,11 +2,12 @@
  * A request completed: everything that follows from it and its model without a GPU, each once.
  * @module
  */
-import { LIMITS, ModelFileError, quoted } from "../weights/mod.ts";
+import { describeTensors, LIMITS, ModelFileError, quoted } from "../weights/mod.ts";
 import { type Model, tokenizersOf } from "./model.ts";
 import { readVaeConfig } from "./nets/config.ts";
 import { type EncodedPrompt, encodePrompt, inEqualChunks, type PromptChunk } from "./prompt/chunks.ts";
-import { type Image, isGuided, type Request, RequestError, SIZE_SETTINGS } from "./request.ts";
+import { readLoraTags, withoutLoraTags } from "./prompt/lora_tags.ts";
+import { type Image, isGuided, type Lora, type Request, RequestError, SIZE_SETTINGS } from "./request.ts";
 import { scheduleFor } from "./schedulers/mod.ts";
 import type { Schedule } from "./schedulers/schedule.ts";
 import { stepsLeftOut } from "./start.ts";
@@ -35,11 +36,12 @@ export interface CompleteRequest extends Request {
 export async function complete(model: Model, request: Request): Promise<CompleteRequest> {
   checkValues(request);
   checkSize(model, request);
+  checkLoras(request);
   model.family.check(request, model.config);
   if (request.init) checkEncoder(model);
   const schedule = createSchedule(model, request);
   const tokenizers = await tokenizersOf(model);
-  const notices = describeStretch(request);
+  const notices = [...describeStretch(request), ...(request.loras ?? []).flatMap(describeLora)];
   const texts = model.family.prompts(request);
   if (request.negativePrompt !== "" && !texts.includes(request.negativePrompt)) {
     const { name } = model.family;
@@ -65,7 +67,9 @@ function settingOf(text: string, { prompt }: Request): keyof typeof NAMES {
 
 async function readPrompt(tokenizer: Tokenizer, text: string, request: Request): Promise<EncodedPrompt> {
   try {
-    return await encodePrompt(tokenizer, text, request);
+    // In a negative prompt AUTOMATIC1111 takes tags for text.
+    const isTagged = text === request.prompt && request.promptSyntax === "a1111";
+    return await encodePrompt(tokenizer, isTagged ? withoutLoraTags(text) : text, request);
   } catch (cause) {
     if (!(cause instanceof RangeError)) throw cause;
     throw new RequestError(settingOf(text, request), cause.message, { cause });
@@ -176,6 +180,37 @@ function isPossible(config: Model["config"]["scheduler"], { steps }: Model["defa
 
 /** A model's last schedule: lines of a batch mostly share it, 15 KB and 0.7 ms each. */
 const schedules = new WeakMap<Model["config"]["scheduler"], { readonly key: string; readonly schedule: Schedule }>();
+
+/** Refuses LoRAs that cannot be meant, and a prompt that names one which nobody opened. */
+function checkLoras({ prompt, promptSyntax, loras = [] }: Request): void {
+  if (loras.length > LIMITS.loras) {
+    throw new RequestError("loras", `there are ${loras.length} LoRAs; at most ${LIMITS.loras} are merged`);
+  }
+  for (const { name, weight } of loras) {
+    if (Math.abs(weight) <= LIMITS.loraWeight) continue;
+    throw new RequestError(
+      "loras",
+      `the weight of ${quoted(name)} must be a number from ${-LIMITS.loraWeight} to ${LIMITS.loraWeight}`,
+    );
+  }
+  if (promptSyntax !== "a1111") return;
+  try {
+    for (const { name, weight } of readLoraTags(prompt)) {
+      if (weight === 0 || loras.some((lora) => lora.name === name)) continue;
+      throw new RangeError(`It names the LoRA ${quoted(name)}, which is not among those of the request`);
+    }
+  } catch (cause) {
+    if (!(cause instanceof RangeError)) throw cause;
+    throw new RequestError("prompt", cause.message, { cause });
+  }
+}
+
+/** What a LoRA changes, and what of it changes nothing. */
+function describeLora({ name, weight, file: { used, unused } }: Lora): string[] {
+  const told = `The LoRA ${quoted(name)} of weight ${weight}: ${used} of its tensors are used`;
+  if (unused.length === 0) return [told];
+  return [`${told}; not used, since this model has no such layers: ${describeTensors(unused)}`];
+}
 
 /** A line that says so where the init image loses its shape. */
 function describeStretch({ init, width, height }: Request): string[] {

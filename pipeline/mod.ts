@@ -40,15 +40,19 @@ export {
   type ProviderName,
 } from "../kernels/mod.ts";
 export {
+  findLora,
   type GivenVae,
   listEmbedded,
+  type LoraFile,
   ModelFileError,
   type ModelFiles,
   ModelNotFoundError,
   type ModelOptions,
+  type WeighedLora,
 } from "../weights/mod.ts";
 export { complete, type CompleteRequest } from "./complete.ts";
 export type { Family } from "./families/family.ts";
+export { openLora } from "./loras.ts";
 export { type Model, type ModelDefaults, openModel, tokenizerOf } from "./model.ts";
 export { type Examination, examine, type SelfTest } from "../kernels/self_test.ts";
 export type { Deviation, Reference } from "./compare.ts";
@@ -69,6 +73,7 @@ export {
   type Image,
   type ImageFile,
   type InitImage,
+  type Lora,
   type Request,
   RequestError,
   type StepEvent,

@@ -13,6 +13,7 @@ import { Encoder } from "./encoder.ts";
 import type { Net } from "./families/family.ts";
 import { toImage } from "./image.ts";
 import { type Loop, type LoopShape, recordLoop, runSteps } from "./loop.ts";
+import { LoraWeights } from "./loras.ts";
 import type { Model } from "./model.ts";
 import { checkModel } from "./check_model.ts";
 import { readVaeConfig } from "./nets/config.ts";
@@ -70,6 +71,7 @@ interface Loaded {
   readonly model: Model;
   readonly net: Net;
   readonly ops: Ops;
+  readonly loras: LoraWeights;
   readonly decoder: Decoder;
   /** Operations of the VAE in float32. */
   readonly exactVaeOps: Ops;
@@ -83,6 +85,8 @@ export class Pipeline implements AsyncDisposable {
   readonly #loaded: Loaded;
   readonly #encoder: Encoder;
   #loop: Loop | undefined;
+  /** The version of the weights that it recorded with. */
+  #version = 0;
 
   private constructor(loaded: Loaded) {
     this.#loaded = loaded;
@@ -137,6 +141,7 @@ export class Pipeline implements AsyncDisposable {
       model,
       net,
       ops,
+      loras: new LoraWeights(parameters, parts),
       decoder: new Decoder({ ops: vaeOps, exactOps: exactVaeOps, weights }),
       exactVaeOps,
       encoder: async () => encoder ??= await loadEncoder(),
@@ -238,6 +243,7 @@ export class Pipeline implements AsyncDisposable {
     const { model: { family }, decoder } = this.#loaded;
     const { config: vae } = decoder.weights;
     const { guidance, guidanceRescale = 0, clipSkip = 1, init, schedule, prompts } = request;
+    await this.#merge(request);
     const encoding = performance.now();
     // Before the loop is recorded: its memory and the encoder's need not be there at once.
     const moments = await this.#encoder.encode(request, family.paints === true);
@@ -261,6 +267,17 @@ export class Pipeline implements AsyncDisposable {
     await loop.conditions.prepare({ prompts, timesteps, request, ...(kept && { kept }) });
     loop.start(schedule, { ...start, guidance, guidanceRescale, finalScale: 1 / vae.scalingFactor });
     return { loop, schedule, noise, ...(init && { encode }) };
+  }
+
+  /** Brings the request's LoRAs into the weights; what was recorded may hold what was made of others. */
+  async #merge({ loras: wanted = [] }: Request): Promise<void> {
+    const { loras, ops } = this.#loaded;
+    await loras.use(wanted);
+    if (loras.version === this.#version) return;
+    this.#version = loras.version;
+    this.#loop?.dispose();
+    this.#loop = undefined;
+    ops.dispose();
   }
 
   /** The recorded loop of `shape`, and the decoder for it; the one before is given up when it was of another. */

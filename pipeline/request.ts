@@ -3,6 +3,8 @@
  * @module
  */
 
+import type { WeighedLora } from "../weights/lora.ts";
+
 /** A request asks for what cannot be drawn: the setting that is to blame, and why. */
 export class RequestError extends RangeError {
   /** The class's name. */
@@ -74,6 +76,8 @@ export interface Request {
   readonly rng: "cpu" | "cuda";
   /** A picture to start from instead of pure noise. */
   readonly init?: InitImage;
+  /** LoRAs that change the model for this picture, each after the one before. */
+  readonly loras?: readonly Lora[];
   /** Whether the VAE works on tiles, which need less memory and differ slightly; default `auto`: when it must. */
   readonly vaeTiling?: VaeTiling;
 }
@@ -87,6 +91,14 @@ export type SizeSetting = (typeof SIZE_SETTINGS)[number];
 /** Whether an unconditional sample runs beside the conditional one. As in diffusers, not at a scale of 1 or less. */
 export function isGuided({ guidance }: Pick<Request, "guidance">): boolean {
   return guidance > 1;
+}
+
+/** A LoRA of a request: an opened file, and how much of it. */
+export interface Lora extends WeighedLora {
+  /** What the request calls it: a file's path, or the name in the prompt. */
+  readonly name: string;
+  /** Whether the prompt names it, as `<lora:name:0.8>`, in the syntax `a1111`. */
+  readonly inPrompt?: boolean;
 }
 
 /** When the VAE works on tiles: `auto` where the whole picture would take too much memory. */

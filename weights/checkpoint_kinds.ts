@@ -14,7 +14,10 @@ interface Contents {
 
 /** Kinds of files and how they are recognised; the first that fits is meant. */
 const KINDS: readonly (readonly [kind: string, is: (contents: Contents) => boolean])[] = [
-  ["a LoRA", ({ has }) => has(/^lora_(?:unet|te)/) || has(/\.lora(?:_[AB]|\.down|\.up|_down|_up)\./)],
+  [
+    "a LoRA, which --lora takes beside a model",
+    ({ has }) => has(/^lora_(?:unet|te)/) || has(/\.lora(?:_[AB]|\.down|\.up|_down|_up)\./),
+  ],
   ["a textual inversion", ({ has }) => has(/^(?:emb_params|clip_[lg]|string_to_param\..*)$/)],
   ["a ControlNet", ({ has }) => has(/^(?:control_model\.|controlnet_|input_hint_block\.)/)],
   ["Stable Diffusion 3", ({ has }) => has(/^(?:model\.diffusion_model\.)?joint_blocks\./)],

@@ -135,3 +135,34 @@ function split(name: string): { readonly module: string; readonly kind: string }
   const dot = name.lastIndexOf(".");
   return { module: name.slice(0, dot), kind: name.slice(dot + 1) };
 }
+
+/** The other way, for a UNet of today's `names`: the original spellings of one of its modules, at most one of them right. */
+export function originalUnetModules(names: Iterable<string>): (module: string) => readonly string[] {
+  const own = new Set([...names].map((name) => name.match(/^down_blocks\.0\.resnets\.(\d+)\./)?.[1]).filter(Boolean));
+  const place = (way: string, block: string, layer: number) =>
+    way === "down"
+      ? `input_blocks.${Number(block) * (own.size + 1) + layer + 1}`
+      : `output_blocks.${Number(block) * (own.size + 1) + layer}`;
+  return (module) => {
+    const outside = OLD_UNET_MODULES[module];
+    if (outside !== undefined) return [outside];
+    const [, inMiddle, kind, index, rest = ""] = module.match(
+      /^(?:mid_block|((?:down|up)_blocks\.\d+))\.(resnets|attentions|downsamplers|upsamplers)\.(\d+)\.(.+)$/,
+    ) ?? [];
+    const [, way, block] = inMiddle?.match(/^(down|up)_blocks\.(\d+)$/) ?? [];
+    const inner = kind === "resnets" ? OLD_UNET_RESNET[rest] : rest;
+    if (index === undefined || inner === undefined) return [];
+    if (way === undefined || block === undefined) {
+      return [`middle_block.${kind === "resnets" ? 2 * Number(index) : 1}.${inner}`];
+    }
+    if (kind === "downsamplers") return [`${place(way, block, own.size)}.0.op`];
+    // It comes after an attention where there is one.
+    if (kind === "upsamplers") return [1, 2].map((after) => `${place(way, block, own.size)}.${after}.conv`);
+    return [`${place(way, block, Number(index))}.${kind === "resnets" ? 0 : 1}.${inner}`];
+  };
+}
+
+const swapped = (table: Readonly<Record<string, string>>): Readonly<Record<string, string | undefined>> =>
+  Object.fromEntries(Object.entries(table).map(([a, b]) => [b, a]));
+const OLD_UNET_MODULES = swapped(UNET_MODULES);
+const OLD_UNET_RESNET = swapped(UNET_RESNET);

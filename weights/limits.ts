@@ -36,6 +36,12 @@ export const LIMITS = {
   depth: 32,
   /** Channels of a layer. */
   channels: 2 ** 14,
+  /** Rank of a LoRA: the work is proportional to it. */
+  rank: 4096,
+  /** LoRAs of a picture. */
+  loras: 64,
+  /** Weight of a LoRA, above or below 0. */
+  loraWeight: 100,
   /** Tokens of a chunk. */
   tokens: 4096,
   /** Rows of a token table, and merges of pairs of tokens. */

@@ -14,6 +14,14 @@ export { parseRepository, type Repository, showRepository } from "./hub/reposito
 export type { Wait } from "./hub/request.ts";
 export { isObject, type JsonObject, quoted, shown } from "./json.ts";
 export { LIMITS } from "./limits.ts";
+export {
+  describe as describeTensors,
+  findLora,
+  type LoraFile,
+  mergeLoras,
+  openLora,
+  type WeighedLora,
+} from "./lora.ts";
 export { type ListedModel, listModels } from "./model_list.ts";
 export { type ByPart, byPart, PART_NAMES, type PartName, partsOf } from "./manifest.ts";
 export type { GivenVae, ModelConfig, ModelFiles, ModelOptions, ModelSettings } from "./model.ts";

@@ -19,14 +19,32 @@ export interface LayerShape {
 }
 
 /** What parameters do on the GPU. */
-type LayerOps = Pick<Ops, "emptyLayer" | "fill" | "affine">;
+type LayerOps = Pick<Ops, "emptyLayer" | "fill" | "write" | "affine" | "writeAffine">;
+
+/** A layer, and the weights that it is filled with: of its first outputs first. */
+interface Made {
+  readonly layer: Layer;
+  readonly half: boolean;
+  readonly weights: readonly { readonly name: string; readonly out: number }[];
+}
+
+/** What is small enough to be made on the host, of these tensors. */
+interface Small {
+  readonly names: ReadonlySet<string>;
+  write(): void;
+}
 
 /** Layers are made without their weights, the most of what a model is: {@link Parameters.load} brings those. */
 export class Parameters {
   readonly #ops: LayerOps;
-  readonly #source: TensorSource;
+  #source: TensorSource;
   readonly #precision: Precision;
-  #empty: Filling[] = [];
+  readonly #layers: Made[] = [];
+  /** How many of the layers are filled. */
+  #filled = 0;
+  readonly #small: Small[] = [];
+  /** The tensors that were read since it was emptied. */
+  #names = new Set<string>();
 
   constructor(ops: LayerOps, source: TensorSource, precision: Precision = "auto") {
     this.#ops = ops;
@@ -40,6 +58,7 @@ export class Parameters {
    * @throws {ModelFileError} when it is missing or has another shape.
    */
   values(name: string, shape: readonly number[]): Float32Array<ArrayBuffer> {
+    this.#names.add(name);
     return toFloat32(this.#info(name, shape), this.#source.read(name));
   }
 
@@ -78,9 +97,9 @@ export class Parameters {
 
   /**
    * Several layers of one input as one, the outputs of the first before those of the second: one launch instead of
-   * several. `bias` replaces the layers' own.
+   * several. `bias` reads what replaces the layers' own.
    */
-  stacked(names: readonly string[], shape: LayerShape, bias?: Float32Array): Layer {
+  stacked(names: readonly string[], shape: LayerShape, bias?: () => Float32Array): Layer {
     return this.stackedOf(names.map((name) => ({ name, out: shape.out })), shape, bias);
   }
 
@@ -88,25 +107,30 @@ export class Parameters {
   stackedOf(
     layers: readonly { readonly name: string; readonly out: number }[],
     shape: Omit<LayerShape, "out">,
-    bias?: Float32Array,
+    bias?: () => Float32Array,
   ): Layer {
     const window = shape.window ?? 1;
     const taps = window * window;
     const half = layers.every(({ name }) => this.#half(`${name}.weight`));
     const out = layers.reduce((sum, layer) => sum + layer.out, 0);
-    const parts = layers.map(({ name, out }) => {
-      const { name: tensor, dtype: type } = this.#info(`${name}.weight`, [out, shape.in, window, window]);
-      return {
-        out,
-        type,
-        read: (begin: number, into: Uint8Array<ArrayBuffer>) => this.#source.readAsync(tensor, { begin, into }),
-        values: (into: Values) => readValues(this.#source, tensor, into),
-      };
+    const weights = layers.map(({ name, out }) => {
+      return { name: this.#info(`${name}.weight`, [out, shape.in, window, window]).name, out };
     });
-    const biases = bias ?? (shape.bias === false ? undefined : this.biases(layers));
-    const layer = this.#ops.emptyLayer({ out, in: shape.in, taps, half }, biases);
-    this.#empty.push({ layer, half, parts });
+    const readBias = bias ?? (shape.bias === false ? undefined : () => this.biases(layers));
+    const spec = { out, in: shape.in, taps, half };
+    const layer = readBias === undefined
+      ? this.#ops.emptyLayer(spec)
+      : this.#keep(() => this.#ops.emptyLayer(spec, readBias()), ({ bias }) => this.#ops.write(bias!, readBias()));
+    this.#layers.push({ layer, half, weights });
     return layer;
+  }
+
+  /** What `make` makes on the host, and notes of which tensors, so that `write` can bring it up to date. */
+  #keep<T>(make: () => T, write: (made: T) => void): T {
+    this.#names = new Set();
+    const made = make();
+    this.#small.push({ names: this.#names, write: () => write(made) });
+    return made;
   }
 
   /**
@@ -115,9 +139,38 @@ export class Parameters {
    * @throws {ModelFileError} when the file can no longer be read whole.
    */
   async load(): Promise<void> {
-    const fillings = this.#empty;
-    this.#empty = [];
-    await this.#ops.fill(fillings);
+    const empty = this.#layers.slice(this.#filled);
+    this.#filled = this.#layers.length;
+    await this.#ops.fill(empty.map((made) => this.#fillingOf(made)));
+  }
+
+  /**
+   * Writes anew whatever was made of the tensors `names`, from `source`, which has the same ones. Layers keep the type
+   * that they have; what programs computed from them once, such as transformed weights, is as it was.
+   *
+   * @throws {ModelFileError} when a file can no longer be read whole.
+   */
+  async rewrite(source: TensorSource, names: ReadonlySet<string>): Promise<void> {
+    const own = this.#source;
+    this.#source = source;
+    try {
+      const layers = this.#layers.filter(({ weights }) => weights.some(({ name }) => names.has(name)));
+      await this.#ops.fill(layers.map((made) => this.#fillingOf(made)));
+      for (const { names: made, write } of this.#small) if (!made.isDisjointFrom(names)) write();
+    } finally {
+      this.#source = own;
+    }
+  }
+
+  #fillingOf({ layer, half, weights }: Made): Filling {
+    const source = this.#source;
+    const parts = weights.map(({ name, out }) => ({
+      out,
+      type: source.tensors.get(name)!.dtype,
+      read: (begin: number, into: Uint8Array<ArrayBuffer>) => source.readAsync(name, { begin, into }),
+      values: (into: Values) => readValues(source, name, into),
+    }));
+    return { layer, half, parts };
   }
 
   /** The biases of several layers, one after the other. */
@@ -127,7 +180,8 @@ export class Parameters {
 
   /** Weights and biases of a normalisation over `channels`. */
   affine(name: string, channels: number): Affine {
-    return this.#ops.affine(this.values(`${name}.weight`, [channels]), this.values(`${name}.bias`, [channels]));
+    const read = () => [this.values(`${name}.weight`, [channels]), this.values(`${name}.bias`, [channels])] as const;
+    return this.#keep(() => this.#ops.affine(...read()), (affine) => this.#ops.writeAffine(affine, ...read()));
   }
 }
 

@@ -59,7 +59,7 @@ export class ShapeRecorder extends Parameters {
 
   constructor() {
     super(
-      { emptyLayer: () => UNREAD, affine: () => UNREAD, fill: () => Promise.resolve() },
+      { emptyLayer: () => UNREAD, affine: () => UNREAD, fill: () => Promise.resolve(), write() {}, writeAffine() {} },
       openFormula("no weights", new Map()),
     );
   }
@@ -77,11 +77,12 @@ export class ShapeRecorder extends Parameters {
   override stackedOf(
     layers: readonly { readonly name: string; readonly out: number }[],
     shape: Omit<LayerShape, "out">,
-    bias?: Float32Array,
+    bias?: () => Float32Array,
   ): Layer {
     const taps = shape.window === undefined ? [] : [shape.window, shape.window];
     for (const { name, out } of layers) this.shapes.set(`${name}.weight`, [out, shape.in, ...taps]);
-    if (!bias && shape.bias !== false) this.biases(layers);
+    if (bias) bias();
+    else if (shape.bias !== false) this.biases(layers);
     return UNREAD;
   }
 }

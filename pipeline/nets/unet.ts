@@ -119,10 +119,13 @@ export function readUnet(parameters: Parameters, config: UnetConfig): UnetWeight
     return b === config.up.length - 1 ? { layers } : { layers, resample: resample(`${name}.upsamplers.0`, channels) };
   });
 
-  const own = parameters.biases(reader.projections);
-  const convolutions = parameters.biases(
-    reader.projections.map(({ resnet, out }) => ({ name: `${resnet}.conv1`, out })),
-  );
+  const timeBiases = () => {
+    const own = parameters.biases(reader.projections);
+    const convolutions = parameters.biases(
+      reader.projections.map(({ resnet, out }) => ({ name: `${resnet}.conv1`, out })),
+    );
+    return own.map((value, i) => value + convolutions[i]!);
+  };
   const { guidanceWidth, added } = config;
   return {
     config,
@@ -140,7 +143,7 @@ export function readUnet(parameters: Parameters, config: UnetConfig): UnetWeight
     timeProjections: parameters.stackedOf(
       reader.projections,
       { in: timeWidth },
-      own.map((value, i) => value + convolutions[i]!),
+      timeBiases,
     ),
     convIn,
     down,

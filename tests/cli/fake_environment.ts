@@ -7,11 +7,12 @@ import { join } from "@std/path";
 import type { Environment, PipelineModule } from "../../cli/environment.ts";
 import type { Examination } from "../../kernels/self_test.ts";
 import { complete, type CompleteRequest, isComplete } from "../../pipeline/complete.ts";
+import { openLora } from "../../pipeline/loras.ts";
 import { describeFiles, type Model } from "../../pipeline/model.ts";
 import type { GenerateOptions } from "../../pipeline/pipeline.ts";
 import { openPreviewVae } from "../../pipeline/preview_vae.ts";
 import type { GenerateEvent, Request } from "../../pipeline/request.ts";
-import { byPart, listEmbedded, openFormula, readConfig } from "../../weights/mod.ts";
+import { byPart, findLora, listEmbedded, openFormula, readConfig } from "../../weights/mod.ts";
 
 /** What a test decides; the rest is a quiet pipe and a pipeline that works. */
 export interface FakeWorld {
@@ -101,7 +102,10 @@ const VOCABULARY = { "<|startoftext|>": 1, "<|endoftext|>": 2, "!pad": 0, ...Obj
 /** A model with a text encoder of two layers, whose weights nobody reads. */
 function fakeModel(name: string, { scheduler = "EulerDiscreteScheduler", decoderOnly, paints, xl }: FakeWorld): Model {
   const config = readConfig(TINY);
-  const encoder = decoderOnly ? [] : [["encoder.conv_in.weight", [1]] as const];
+  const tensors: Readonly<Record<string, readonly (readonly [string, readonly number[]])[]>> = {
+    unet: [["mid_block.attentions.0.proj_in.weight", [6, 4]]],
+    vae: decoderOnly ? [] : [["encoder.conv_in.weight", [1]]],
+  };
   return describeFiles({
     name,
     directory: TINY,
@@ -112,7 +116,7 @@ function fakeModel(name: string, { scheduler = "EulerDiscreteScheduler", decoder
       unet: { ...config.unet, in_channels: paints ? 9 : 4, addition_embed_type: xl ? "text_time" : null },
       scheduler: { _class_name: scheduler, beta_schedule: "scaled_linear" },
     },
-    parts: byPart((part) => openFormula(part, new Map(part === "vae" ? encoder : []))),
+    parts: byPart((part) => openFormula(part, new Map(tensors[part] ?? []))),
     tokenizer: {
       vocab: JSON.stringify(VOCABULARY),
       merges: "",
@@ -155,6 +159,8 @@ function fakePipeline(world: FakeWorld, reach: (stage: Stage) => void): Pipeline
     },
     openPreviewVae,
     listEmbedded,
+    openLora,
+    findLora,
     complete(model, request) {
       reach("complete");
       return complete(model, request);

@@ -5,6 +5,7 @@ import { optionEntry } from "../../cli/options.ts";
 /** Options of a run: no line of a batch may say them, and no picture keeps them. */
 const OF_A_RUN = [
   "prompt-file",
+  "lora-dir",
   "tune",
   "from",
   "trust-paths",

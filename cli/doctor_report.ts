@@ -109,7 +109,8 @@ export function adviseOn(found: Omit<DoctorReport, "advice">): readonly string[]
     [
       card && !isDawn(adapter),
       "Deno's own WebGPU does not reach a GPU's tensor cores, and Dawn does: draw with --webgpu dawn once, which fetches " +
-      "it, then doctor --webgpu dawn tells whether this GPU has some",
+      "it, then doctor --webgpu dawn tells whether this GPU has some. On an NVIDIA H200 a step of Stable Diffusion 1.4 " +
+      "took 17 ms with them and 36 ms without",
     ],
     [
       card && isDawn(adapter) && matrices?.length === 0,

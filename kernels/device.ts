@@ -110,13 +110,13 @@ export async function openDevice(options: DeviceOptions = {}): Promise<OpenDevic
       throw new NoGpuError(`The GPU ${adapter.info.description} refused a device`, { cause });
     });
   if (provider.name === "dawn") [adapter, device].forEach(hold);
-  const { description, vendor, architecture, isFallbackAdapter: software } = adapter.info;
+  const { vendor, architecture, isFallbackAdapter: software } = adapter.info;
   const matrices = device.features.has(MATRICES as GPUFeatureName) ? matricesOf(adapter.info) : [];
   const { subgroupMinSize: least, subgroupMaxSize: most } = adapter.info as SubgroupSizes;
   const { dialect, webgpu, name } = provider;
   return {
     device,
-    adapter: { description, vendor, architecture, software, webgpu },
+    adapter: { description: describe(adapter.info), vendor, architecture, software, webgpu },
     matrices,
     subgroupSize: least === most ? most : undefined,
     dialect,
@@ -152,6 +152,11 @@ async function openProvider(options: DeviceOptions): Promise<Provider> {
       "Dawn found no usable GPU: it needs a Vulkan, Metal or Direct3D 12 driver that is newer than Deno's own WebGPU " +
       "does (Mesa 25 or later); without `--webgpu dawn` the program uses Deno's own",
   };
+}
+
+/** Deno's own WebGPU describes the GPU; Dawn describes the driver, and names the GPU beside it. */
+function describe({ device, description }: GPUAdapterInfo): string {
+  return device && !/^\d*$/.test(device) ? `${device} (${description})` : description;
 }
 
 /** What of an adapter's configurations multiplies float16 and sums float32. */

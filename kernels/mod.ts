@@ -34,11 +34,12 @@ export function bufferBackends(gpu: Gpu): Pick<Backends, "exact" | "half"> {
     subgroups: features.has("subgroups" as GPUFeatureName),
     threads: limits.maxComputeInvocationsPerWorkgroup,
     workgroupBytes: limits.maxComputeWorkgroupStorageSize,
-    matrices: shape && lanes ? { shape, lanes } : undefined,
   };
   const half = features.has("shader-f16");
   const exact = bufferBackend({ ...capabilities, float16: half ? "storage" : "pairs" });
-  return { exact, half: half ? bufferBackend({ ...capabilities, float16: "arithmetic" }) : exact };
+  // Matrices are of float16, which exact activations are not.
+  const matrices = shape && lanes ? { shape, lanes } : undefined;
+  return { exact, half: half ? bufferBackend({ ...capabilities, float16: "arithmetic", matrices }) : exact };
 }
 
 export type { AdapterInfo, DeviceOptions, FeatureName, MatrixShape, ProviderName } from "./device.ts";

@@ -42,9 +42,6 @@ export interface Filling {
 /** Bytes that are read and written at once: smaller pieces stay in the processor's cache, larger ones need fewer waits. */
 const PIECE = 8 << 20;
 
-/** Pieces that the GPU may still have to take: to wait for each costs more than to write it. */
-const MOST_UNDER_WAY = 4;
-
 const BYTES: Readonly<Record<StoredType, number>> = { F16: 2, BF16: 2, F32: 4 };
 
 /**
@@ -94,36 +91,28 @@ async function uploadPieces(
       products.delete(part);
     }
   };
-  const send = (slices: readonly Slice[], bytes: Uint8Array<ArrayBuffer>) => {
-    const { at, bytes: last, part } = slices.at(-1)!;
-    gpu.write(raw, bytes.subarray(0, aligned(at + last)));
+  using staging = gpu.stage(PIECE);
+  const send = (slices: readonly Slice[]) => {
+    const { at, bytes, part } = slices.at(-1)!;
+    staging.send(raw, aligned(at + bytes));
     const program = new Program(gpu, slices.map((slice) => launchOf(packRows, slice, raw, productOf(slice))));
     program.run();
     program.dispose();
     freeExcept(part);
   };
-  // One is read while the other is written.
-  const rooms = [new Uint8Array(PIECE), new Uint8Array(PIECE)] as const;
-  let [room, next] = rooms;
+  // One piece is read while the one before is sent.
   let before: readonly Slice[] = [];
-  const underWay: Promise<void>[] = [];
   try {
     for (const slices of piecesOf(fillings)) {
-      const reading = readSlices(slices, room);
-      // It may fail before it is waited for.
-      reading.catch(() => {});
+      const reading = readSlices(slices, await staging.take());
       try {
-        if (underWay.length === MOST_UNDER_WAY) await underWay.shift();
-        if (before.length > 0) send(before, next);
-        underWay.push(gpu.received());
+        if (before.length > 0) send(before);
       } finally {
         await reading;
       }
-      [room, next] = [next, room];
       before = slices;
     }
-    if (before.length > 0) send(before, next);
-    await Promise.all(underWay);
+    if (before.length > 0) send(before);
   } finally {
     gpu.free(raw);
     freeExcept();

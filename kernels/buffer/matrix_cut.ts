@@ -36,6 +36,7 @@ const TILES: readonly RatedTile[] = [
   { tile: tileOf([64, 64], [32, 32], 64), rate: 130, atOnce: 2 * PROCESSORS },
   { tile: tileOf([32, 128], [32, 32], 32, true), rate: 80, atOnce: 2 * PROCESSORS },
   { tile: tileOf([32, 32], [16, 16], 16, true), rate: 40, atOnce: 4 * PROCESSORS },
+  { tile: tileOf([32, 32], [16, 16], 32), rate: 40, atOnce: 4 * PROCESSORS },
 ];
 
 /** What else a workgroup does, in summed rows: its first loads and its last stores. */

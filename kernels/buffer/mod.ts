@@ -30,7 +30,7 @@ export interface Capabilities {
    * own type. `arithmetic`: activations, and products where their error is small against that of float16 weights.
    */
   readonly float16: "pairs" | "storage" | "arithmetic";
-  /** What multiplies matrices of float16, if anything does. */
+  /** What multiplies matrices of float16, if anything does; for `arithmetic` only. */
   readonly matrices?: MatrixUnit | undefined;
 }
 
@@ -70,7 +70,7 @@ export function bufferBackend(capabilities: Capabilities = LEAST): Backend {
     winograd: {
       // Rows of pixels are stored four at a time.
       fits: ({ outputWidth }) => outputWidth % 4 === 0,
-      // Measured on an H100. Matrices are faster without it (H200), and what is not float16 is not worth a rule.
+      // Measured on an H100. Direct convolutions on matrices are faster (H200).
       pays: { channels: matrices ? Infinity : 128, tiles: 64 },
       weights: winogradWeights,
       input: winogradInput,
@@ -84,10 +84,10 @@ export function bufferBackend(capabilities: Capabilities = LEAST): Backend {
 const LEAST_MATRIX_CHANNELS = 16;
 
 /** Products on matrices, where both operands are float16 and enough of each matrix is filled. */
-function matrixWays(spec: ProductSpec, { matrices: unit, float16, workgroupBytes }: Capabilities): readonly Way[] {
+function matrixWays(spec: ProductSpec, { matrices: unit, workgroupBytes }: Capabilities): readonly Way[] {
   const { a, b, out, m, k, window, batch, activation, softmax } = spec;
   if (!unit || softmax || k < LEAST_MATRIX_CHANNELS) return [];
-  if (float16 !== "arithmetic" || [a, b].some((x) => layoutOf(x).element !== "f16")) return [];
+  if ([a, b].some((x) => layoutOf(x).element !== "f16")) return [];
   const geglu = activation === "geglu";
   const cut = chooseMatrixCut({
     m: geglu ? 2 * m : m,

@@ -1,0 +1,78 @@
+/**
+ * The way of bytes from files to the GPU: rooms that they are read into, and sent from.
+ * @module
+ */
+import { GpuFailedError } from "./errors.ts";
+import type { Memory } from "./tensor.ts";
+
+/** Rooms that are taken and sent in turn. */
+export interface Staging extends Disposable {
+  /** A room from which nothing is on its way any more. */
+  take(): Promise<Uint8Array<ArrayBuffer>>;
+  /** Copies the first `count` bytes, a multiple of four, of the room that was taken first to the begin of a buffer. */
+  send(memory: Memory, count: number): void;
+}
+
+/** Arrays, whose bytes a write copies: one can be filled while the other is written. */
+export function hostStaging(write: (memory: Memory, bytes: Uint8Array<ArrayBuffer>) => void, bytes: number): Staging {
+  let [first, second] = [new Uint8Array(bytes), new Uint8Array(bytes)];
+  const taken: Uint8Array<ArrayBuffer>[] = [];
+  return {
+    take() {
+      [first, second] = [second, first];
+      taken.push(first);
+      return Promise.resolve(first);
+    },
+    send: (memory, count) => write(memory, taken.shift()!.subarray(0, count)),
+    [Symbol.dispose]() {},
+  };
+}
+
+/** Rooms in a ring: enough that one can be filled while others are copied. */
+const ROOMS = 4;
+
+/** What mapped memory needs of a GPU. */
+export interface Destination {
+  readonly device: GPUDevice;
+  /** The buffer behind memory. */
+  bufferOf(memory: Memory): GPUBuffer;
+  /** Throws what the device reported. */
+  check(): void;
+}
+
+/** Memory that the GPU copies from, without a copy on the host: three times as fast as a write with Dawn (H200). */
+export function mappedStaging({ device, bufferOf, check }: Destination, bytes: number): Staging {
+  const all: GPUBuffer[] = [];
+  const sent: Promise<GPUBuffer>[] = [];
+  const taken: GPUBuffer[] = [];
+  const make = (): GPUBuffer => {
+    const usage = GPUBufferUsage.MAP_WRITE | GPUBufferUsage.COPY_SRC;
+    const buffer = device.createBuffer({ label: "bytes on their way", size: bytes, usage, mappedAtCreation: true });
+    all.push(buffer);
+    return buffer;
+  };
+  return {
+    async take() {
+      const buffer = all.length < ROOMS ? make() : await sent.shift()!.catch((cause) => {
+        check();
+        throw new GpuFailedError(`The GPU took no more bytes: ${cause}`, { cause });
+      });
+      taken.push(buffer);
+      return new Uint8Array(buffer.getMappedRange());
+    },
+    send(memory, count) {
+      const buffer = taken.shift()!;
+      buffer.unmap();
+      const encoder = device.createCommandEncoder();
+      encoder.copyBufferToBuffer(buffer, 0, bufferOf(memory), 0, count);
+      device.queue.submit([encoder.finish()]);
+      const mapped = buffer.mapAsync(GPUMapMode.WRITE).then(() => buffer);
+      // Whoever takes it hears of it.
+      mapped.catch(() => {});
+      sent.push(mapped);
+    },
+    [Symbol.dispose]() {
+      for (const buffer of all) buffer.destroy();
+    },
+  };
+}

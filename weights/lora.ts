@@ -176,8 +176,8 @@ export interface MergedSource extends TensorSource {
   product(name: string): (() => AddedProduct) | undefined;
 }
 
-/** Bytes of a factor up to which products are given; every GPU can bind them. */
-const MOST_FACTOR = 64 << 20;
+/** Bytes of a factor up to which products are given, which every GPU can bind, and ranks, whose work no driver ends. */
+const MOST = { factor: 64 << 20, rank: 1024 };
 
 /**
  * A part's tensors, changed by one LoRA after the other. What is changed is F32 whatever it was; the rest is read as before.
@@ -230,7 +230,8 @@ export function mergeLoras(base: TensorSource, part: PartName, loras: readonly W
       const all = changesOf(name);
       const rank = all.reduce((sum, { change }) => sum + (change.rank ?? Infinity), 0);
       const [out = 1] = info.shape;
-      if (all.length === 0 || 4 * rank * Math.max(out, elements(info) / out) > MOST_FACTOR) return undefined;
+      const bytes = 4 * rank * Math.max(out, elements(info) / out);
+      if (all.length === 0 || rank > MOST.rank || bytes > MOST.factor) return undefined;
       return () => joined(all.map(({ change, weight, read }) => change.factors!(weight, read)), { out, rank });
     },
     read: (name, options) =>

@@ -201,6 +201,15 @@ export interface RowsSpec {
   /** The first output. */
   readonly first: number;
   readonly count: number;
+  /** What is added to each weight in float32. */
+  readonly plus?: {
+    /** `[outputs, rank]`, of outputs that begin `skipped` before these. */
+    readonly up: Memory;
+    /** `[rank, inputs, taps]`. */
+    readonly down: Memory;
+    readonly rank: number;
+    readonly skipped: number;
+  };
 }
 
 /** What the host needs to know of a tensor to fill it or to read it. */

@@ -16,8 +16,19 @@ export interface StoredWeights {
   readonly type: StoredType;
   /** Fills `into` with their bytes from `begin` on. */
   read(begin: number, into: Uint8Array<ArrayBuffer>): Promise<unknown>;
+  /** What the GPU adds to what `read` gives, in float32; {@link values} have it already. */
+  readonly plus?: () => LowRank;
   /** Fills `into`, which is as long as they are, with their values, as float32 or as the bits of float16. */
   values(into: Float32Array<ArrayBuffer> | Uint16Array<ArrayBuffer>): void;
+}
+
+/** A product, `up` times `down`, as large as some weights. */
+export interface LowRank {
+  readonly rank: number;
+  /** `[out, rank]`. */
+  readonly up: Float32Array<ArrayBuffer>;
+  /** `[rank, in, taps]`. */
+  readonly down: Float32Array<ArrayBuffer>;
 }
 
 /** A layer without weights, and where they are: those of its first outputs first. */
@@ -64,13 +75,30 @@ async function uploadPieces(
 ): Promise<void> {
   const layout: BufferLayout = { kind: "buffer", element: "u32", stride: PIECE >> 2, bytes: PIECE };
   const raw: Memory = { layout, label: "weights as they are stored", kept: true };
+  // Those of the piece before and of this one; the outputs of a part follow each other.
+  const products = new Map<StoredWeights, Product>();
+  const productOf = ({ part }: Slice): Product | undefined => {
+    if (part.plus === undefined || products.has(part)) return products.get(part);
+    const { rank, up, down } = part.plus();
+    const product = { rank, up: factor(gpu, up), down: factor(gpu, down) };
+    products.set(part, product);
+    return product;
+  };
+  const freeExcept = (kept?: StoredWeights) => {
+    for (const [part, { up, down }] of products) {
+      if (part === kept) continue;
+      [up, down].forEach((memory) => gpu.free(memory));
+      products.delete(part);
+    }
+  };
   using staging = gpu.stage(PIECE);
   const send = (slices: readonly Slice[]) => {
-    const { at, bytes } = slices.at(-1)!;
+    const { at, bytes, part } = slices.at(-1)!;
     staging.send(raw, aligned(at + bytes));
-    const program = new Program(gpu, slices.map((slice) => launchOf(packRows, slice, raw)));
+    const program = new Program(gpu, slices.map((slice) => launchOf(packRows, slice, raw, productOf(slice))));
     program.run();
     program.dispose();
+    freeExcept(part);
   };
   // One piece is read while the one before is sent.
   let before: readonly Slice[] = [];
@@ -87,6 +115,7 @@ async function uploadPieces(
     if (before.length > 0) send(before);
   } finally {
     gpu.free(raw);
+    freeExcept();
   }
 }
 
@@ -94,10 +123,31 @@ async function readSlices(slices: readonly Slice[], room: Uint8Array<ArrayBuffer
   for (const { part, begin, bytes, at } of slices) await part.read(begin, room.subarray(at, at + bytes));
 }
 
-function launchOf(packRows: NonNullable<Backend["packRows"]>, slice: Slice, raw: Memory): Launch {
-  const { filling: { layer }, part: { type }, at, first, count } = slice;
+/** A {@link LowRank} on the GPU. */
+interface Product {
+  readonly rank: number;
+  readonly up: Memory;
+  readonly down: Memory;
+}
+
+function factor(gpu: Gpu, values: Float32Array<ArrayBuffer>): Memory {
+  const stride = aligned(values.length);
+  const layout: BufferLayout = { kind: "buffer", element: "f32", stride, bytes: 4 * stride };
+  const memory: Memory = { layout, label: "factor of weights", kept: true };
+  gpu.write(memory, values);
+  return memory;
+}
+
+function launchOf(
+  packRows: NonNullable<Backend["packRows"]>,
+  slice: Slice,
+  raw: Memory,
+  product: Product | undefined,
+): Launch {
+  const { filling, filling: { layer }, part, part: { type }, begin, at, first, count } = slice;
   const { weights: { memory }, in: inputs, window } = layer;
-  return packRows({ raw, start: at >> 2, type, weights: memory, inputs, taps: window * window, first, count });
+  const plus = product && { plus: { ...product, skipped: begin / rowBytes(filling, part) } };
+  return packRows({ raw, start: at >> 2, type, weights: memory, inputs, taps: window * window, first, count, ...plus });
 }
 
 /** All weights in pieces, each of whole outputs. */

@@ -38,6 +38,8 @@ export const LIMITS = {
   channels: 2 ** 14,
   /** Rank of a LoRA: the work is proportional to it. */
   rank: 4096,
+  /** Bytes of a LoRA's file, all of which are hashed. */
+  loraBytes: 2 ** 33,
   /** LoRAs of a picture. */
   loras: 64,
   /** Weight of a LoRA, above or below 0. */

@@ -11,7 +11,7 @@ import { LIMITS } from "./limits.ts";
 import { type Role, splitName, type Target, targetsOf } from "./lora_names.ts";
 import { type ByPart, byPart, type PartName, partsOf } from "./manifest.ts";
 import { openSafetensors, type SafetensorsSource } from "./safetensors.ts";
-import { readTarget, type TensorInfo, type TensorSource } from "./tensor_source.ts";
+import { type ReadOptions, readTarget, type TensorInfo, type TensorSource } from "./tensor_source.ts";
 import { toFloat32 } from "./values.ts";
 
 /** A LoRA file that was read as far as its header, and is closed again. */
@@ -94,7 +94,7 @@ export function openLora(path: string, parts: ByPart<Pick<TensorSource, "tensors
   }
   const used = file.tensors.size + file.ignored.length - unused.length;
   if (used === 0) {
-    throw new ModelFileError(path, `nothing in it belongs to a layer of this model: ${describe(unused)}`);
+    throw new ModelFileError(path, `nothing in it belongs to a layer of this model: ${describeTensors(unused)}`);
   }
   return { path, sha256: hashOf(path), used, unused, changes, stamp: stampOf(path) };
 }
@@ -113,7 +113,7 @@ export function findLora(folder: string, name: string): string {
 }
 
 /** A number of tensors and the first of their names, for people. */
-export function describe(names: readonly string[]): string {
+export function describeTensors(names: readonly string[]): string {
   const [count, most] = [names.length, 5];
   if (count === 0) return "0 tensors";
   const rest = count > most ? ` and ${count - most} more` : "";
@@ -141,6 +141,10 @@ function scalesOf({ label, metadata }: SafetensorsSource): (part: PartName) => G
 
 function hashOf(path: string): string {
   using file = openFile(path);
+  const { size } = file.statSync();
+  if (size > LIMITS.loraBytes) {
+    throw new ModelFileError(path, `the file has ${size} bytes; LoRAs of at most ${LIMITS.loraBytes} are read`);
+  }
   const hash = createHash("sha256");
   const piece = new Uint8Array(1 << 20);
   for (let count; (count = file.readSync(piece)) !== null;) hash.update(piece.subarray(0, count));
@@ -153,18 +157,34 @@ function stampOf(path: string): string {
   return `${size} ${mtime?.getTime()}`;
 }
 
+/** A product that is added to a tensor, in float32. */
+export interface AddedProduct {
+  readonly rank: number;
+  /** `[out, rank]`. */
+  readonly up: Float32Array<ArrayBuffer>;
+  /** `[rank, in, taps]`. */
+  readonly down: Float32Array<ArrayBuffer>;
+}
+
 /** Tensors as LoRAs change them; disposing of it closes the LoRAs' files, not the model's. */
 export interface MergedSource extends TensorSource {
+  /** The tensors as they were. */
+  readonly base: TensorSource;
   /** The names of the tensors that are changed. */
   readonly changed: ReadonlySet<string>;
+  /** What reads the product that is all the difference between a tensor and what it was; undefined where there is more. */
+  product(name: string): (() => AddedProduct) | undefined;
 }
+
+/** Bytes of a factor up to which products are given, which every GPU can bind, and ranks, whose work no driver ends. */
+const MOST = { factor: 64 << 20, rank: 1024 };
 
 /**
  * A part's tensors, changed by one LoRA after the other. What is changed is F32 whatever it was; the rest is read as before.
  * The last changed tensor is kept until another one is read.
  * @throws {ModelFileError} a LoRA's file is not the one any more that {@link openLora} read
  */
-export function mergeLoras(source: TensorSource, part: PartName, loras: readonly WeighedLora[]): MergedSource {
+export function mergeLoras(base: TensorSource, part: PartName, loras: readonly WeighedLora[]): MergedSource {
   using stack = new DisposableStack();
   const opened = loras.map(({ file, weight }) => {
     const own = stack.use(openSafetensors(file.path, { ignore: (name) => splitName(name) === undefined }));
@@ -172,27 +192,28 @@ export function mergeLoras(source: TensorSource, part: PartName, loras: readonly
       throw new ModelFileError(file.path, "the file has changed since it was checked");
     }
     const read: ReadTensor = (name) => toFloat32(own.tensors.get(name)!, own.read(name));
-    return {
-      changes: file.changes[part] ?? new Map<string, Change>(),
-      apply: (change: Change, into: Float32Array<ArrayBuffer>) => change(into, weight, read),
-    };
+    return { changes: file.changes[part] ?? new Map<string, Change>(), weight, read };
   });
   const changed = new Set(opened.flatMap(({ changes }) => [...changes.keys()]));
-  const tensors = new Map([...source.tensors].map(([name, info]) => {
-    const elements = info.shape.reduce((a, b) => a * b, 1);
-    return [name, changed.has(name) ? { ...info, dtype: "F32", bytes: 4 * elements } as const : info];
-  }));
+  const changesOf = (name: string) =>
+    opened.flatMap(({ changes, weight, read }) => {
+      const change = changes.get(name);
+      return change ? [{ change, weight, read }] : [];
+    });
+  const elements = ({ shape }: TensorInfo) => shape.reduce((a, b) => a * b, 1);
+  const tensors = new Map(
+    [...base.tensors].map(([name, info]) => {
+      return [name, changed.has(name) ? { ...info, dtype: "F32", bytes: 4 * elements(info) } as const : info];
+    }),
+  );
   let last: { readonly name: string; readonly bytes: Uint8Array<ArrayBuffer> } | undefined;
   const merge = (name: string, stored: Uint8Array<ArrayBuffer>) => {
-    const values = toFloat32(source.tensors.get(name)!, stored);
-    for (const { changes, apply } of opened) {
-      const change = changes.get(name);
-      if (change) apply(change, values);
-    }
+    const values = toFloat32(base.tensors.get(name)!, stored);
+    for (const { change, weight, read } of changesOf(name)) change.apply(values, weight, read);
     last = { name, bytes: new Uint8Array(values.buffer, values.byteOffset, values.byteLength) };
     return last.bytes;
   };
-  const cut = (name: string, all: Uint8Array<ArrayBuffer>, options?: Parameters<TensorSource["read"]>[1]) => {
+  const cut = (name: string, all: Uint8Array<ArrayBuffer>, options?: ReadOptions) => {
     const { begin, into } = readTarget(tensors.get(name)!, options);
     into.set(all.subarray(begin, begin + into.length));
     return into;
@@ -200,17 +221,44 @@ export function mergeLoras(source: TensorSource, part: PartName, loras: readonly
   const known = (name: string) => last?.name === name ? last.bytes : undefined;
   const files = stack.move();
   return {
-    label: source.label,
+    label: base.label,
     tensors,
+    base,
     changed,
+    product(name) {
+      const info = base.tensors.get(name)!;
+      const all = changesOf(name);
+      const rank = all.reduce((sum, { change }) => sum + (change.rank ?? Infinity), 0);
+      const [out = 1] = info.shape;
+      const bytes = 4 * rank * Math.max(out, elements(info) / out);
+      if (all.length === 0 || rank > MOST.rank || bytes > MOST.factor) return undefined;
+      return () => joined(all.map(({ change, weight, read }) => change.factors!(weight, read)), { out, rank });
+    },
     read: (name, options) =>
-      changed.has(name)
-        ? cut(name, known(name) ?? merge(name, source.read(name)), options)
-        : source.read(name, options),
+      changed.has(name) ? cut(name, known(name) ?? merge(name, base.read(name)), options) : base.read(name, options),
     readAsync: async (name, options) =>
       changed.has(name)
-        ? cut(name, known(name) ?? merge(name, await source.readAsync(name)), options)
-        : await source.readAsync(name, options),
+        ? cut(name, known(name) ?? merge(name, await base.readAsync(name)), options)
+        : await base.readAsync(name, options),
     [Symbol.dispose]: () => files.dispose(),
   };
+}
+
+/** The sum of products as one product. */
+function joined(
+  all: readonly Omit<AddedProduct, "rank">[],
+  { out, rank }: { readonly out: number; readonly rank: number },
+): AddedProduct {
+  if (all.length === 1) return { rank, ...all[0]! };
+  const up = new Float32Array(out * rank);
+  const down = new Float32Array(all.reduce((sum, product) => sum + product.down.length, 0));
+  let [column, end] = [0, 0];
+  for (const product of all) {
+    const own = product.up.length / out;
+    for (let i = 0; i < out; i++) up.set(product.up.subarray(i * own, (i + 1) * own), i * rank + column);
+    down.set(product.down, end);
+    column += own;
+    end += product.down.length;
+  }
+  return { rank, up, down };
 }

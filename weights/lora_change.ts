@@ -15,8 +15,15 @@ type Floats = Float32Array<ArrayBuffer>;
 /** The values of one of a LoRA's tensors, by its name. */
 export type ReadTensor = (name: string) => Floats;
 
-/** Changes a tensor's values in place, as much as `weight` says. */
-export type Change = (values: Floats, weight: number, read: ReadTensor) => void;
+/** What happens to a tensor. */
+export interface Change {
+  /** Changes its values in place, as much as `weight` says. */
+  apply(values: Floats, weight: number, read: ReadTensor): void;
+  /** The rank, where nothing happens but that the product of {@link factors} is added. */
+  readonly rank?: number;
+  /** `up [out, rank]`, which holds all scales, and `down [rank, in, taps]`. */
+  factors?(weight: number, read: ReadTensor): { readonly up: Floats; readonly down: Floats };
+}
 
 /** A LoRA's tensors for one layer of a model. */
 export interface Group {
@@ -40,6 +47,8 @@ interface Matrix {
 /** A difference that is still to be computed, and by which rank its alpha is divided; none: it has no scale. */
 interface Difference {
   readonly rank?: number;
+  /** The factors, where it is a product of two matrices. */
+  readonly matrices?: readonly [up: string, down: string];
   readonly compute: (read: ReadTensor) => Floats;
 }
 
@@ -59,19 +68,30 @@ export function planWeights(group: Group, target: TensorInfo): Change {
   const [kind, ...others] = kinds;
   if (kind === undefined) return layer.fail("has a scale, and nothing that it could scale");
   if (others.length > 0) layer.fail("has tensors of more than one kind");
-  const { rank, compute } = kind;
+  const { rank, matrices, compute } = kind;
   const alpha = rank === undefined ? undefined : layer.scalar("alpha");
   const scaleOf = (read: ReadTensor) => {
     if (rank === undefined) return 1;
     if (alpha === undefined) return group.scale?.(rank) ?? 1;
-    return read(alpha.name)[0]! / rank;
+    const value = read(alpha.name)[0]!;
+    return Number.isFinite(value) ? value / rank : layer.fail(`has the alpha ${value}`);
   };
   const magnitude = layer.magnitude();
-  return (values, weight, read) => {
+  const apply: Change["apply"] = (values, weight, read) => {
     const difference = compute(read);
     const scale = scaleOf(read);
     if (magnitude) decompose({ values, difference, scale, weight, shape, ...magnitude }, read(magnitude.name));
     else for (let i = 0; i < values.length; i++) values[i]! += weight * scale * difference[i]!;
+  };
+  if (rank === undefined || matrices === undefined || magnitude) return { apply };
+  const [up, down] = matrices;
+  return {
+    apply,
+    rank,
+    factors(weight, read) {
+      const scale = weight * scaleOf(read);
+      return { up: read(up).map((value) => scale * value), down: read(down) };
+    },
   };
 }
 
@@ -81,9 +101,11 @@ export function planWeights(group: Group, target: TensorInfo): Change {
  */
 export function planBias(group: Group, target: TensorInfo): Change {
   const { name } = new Layer(group, shapeOf(target), target).like("diff_b");
-  return (values, weight, read) => {
-    const difference = read(name);
-    for (let i = 0; i < values.length; i++) values[i]! += weight * difference[i]!;
+  return {
+    apply(values, weight, read) {
+      const difference = read(name);
+      for (let i = 0; i < values.length; i++) values[i]! += weight * difference[i]!;
+    },
   };
 }
 
@@ -189,7 +211,11 @@ function lowRank(layer: Layer): Difference {
   }
   const down = layer.factor("down", { columns: inputs * taps });
   const up = layer.matrix("up", out, down.rows);
-  return { rank: down.rows, compute: (read) => multiply(read(up.name), read(down.name), up, down.columns) };
+  return {
+    rank: down.rows,
+    matrices: [up.name, down.name],
+    compute: (read) => multiply(read(up.name), read(down.name), up, down.columns),
+  };
 }
 
 function hadamard(layer: Layer): Difference {
@@ -349,15 +375,19 @@ function decompose(
   },
   magnitude: Floats,
 ): void {
-  const lineOf = of === "rows"
-    ? (i: number) => Math.floor(i / (inputs * taps))
-    : (i: number) => Math.floor(i / taps) % inputs;
   const lengths = new Float64Array(of === "rows" ? out : inputs);
-  for (let i = 0; i < values.length; i++) lengths[lineOf(i)]! += (values[i]! + scale * difference[i]!) ** 2;
+  const each = (visit: (at: number, line: number) => void) => {
+    for (let o = 0, at = 0; o < out; o++) {
+      for (let i = 0; i < inputs; i++) {
+        for (let tap = 0; tap < taps; tap++) visit(at++, of === "rows" ? o : i);
+      }
+    }
+  };
+  each((at, line) => lengths[line]! += (values[at]! + scale * difference[at]!) ** 2);
   // A line of zeros has no direction, and stays.
   const factors = lengths.map((sum, line) => sum === 0 ? 0 : magnitude[line]! / Math.sqrt(sum));
-  for (let i = 0; i < values.length; i++) {
-    const moved = (values[i]! + scale * difference[i]!) * factors[lineOf(i)]!;
-    values[i]! += weight * (moved - values[i]!);
-  }
+  each((at, line) => {
+    const moved = (values[at]! + scale * difference[at]!) * factors[line]!;
+    values[at]! += weight * (moved - values[at]!);
+  });
 }

@@ -15,9 +15,10 @@ export type { Wait } from "./hub/request.ts";
 export { isObject, type JsonObject, quoted, shown } from "./json.ts";
 export { LIMITS } from "./limits.ts";
 export {
-  describe as describeTensors,
+  describeTensors,
   findLora,
   type LoraFile,
+  type MergedSource,
   mergeLoras,
   openLora,
   type WeighedLora,

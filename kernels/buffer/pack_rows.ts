@@ -1,6 +1,7 @@
 /**
  * Packing on the GPU: weights as a file has them into the layout that products read. Values are moved as bits, by
- * integers alone: they become the same as on the host whatever floating point a GPU has, and no feature is needed.
+ * integers alone: they become the same as on the host whatever floating point a GPU has, and no feature is needed. Only
+ * where a product is added to them they become numbers.
  * @module
  */
 import type { RowsSpec, StoredType } from "../backend.ts";
@@ -43,7 +44,7 @@ const CONVERTED: Readonly<Record<StoredType, Readonly<Record<"half" | "single", 
 };
 
 /** Moves the weights of some outputs from a file's bytes to where they belong. */
-export function packRows({ raw, start, type, weights, inputs, taps, first, count }: RowsSpec): Launch {
+export function packRows({ raw, start, type, weights, inputs, taps, first, count, plus }: RowsSpec): Launch {
   const { layout } = weights;
   if (layout.kind !== "buffer") throw new TypeError(`${weights.label} is not a buffer`);
   const half = layout.element !== "f32";
@@ -62,16 +63,31 @@ export function packRows({ raw, start, type, weights, inputs, taps, first, count
   if (output < size.end) { packed[word] = bits; }`
     : `let output = size.first + i32(id.y);
   if (output < size.end) { packed[column + output] = weight(output, place); }`;
+  const kept = half ? "half" : "single";
+  const value = plus
+    ? `var sum = bitcast<f32>(${CONVERTED[type].single});
+  let factors = (output - size.first + size.skipped) * size.rank;
+  for (var r = 0; r < size.rank; r++) { sum += up[factors + r] * down[r * size.row + place]; }
+  let single = bitcast<u32>(sum);
+  return ${half ? "narrow(single)" : "single"};`
+    : `return ${CONVERTED[type][kept]};`;
   return launch({
-    name: "pack weights",
-    operands: [bufferOperand("raw", raw, "u32"), bufferOperand("packed", weights, "u32", "read_write")],
-    sizes: { start, row, taps, inputs, stride: layout.stride, first, end: first + count },
+    name: plus ? "pack weights and a product" : "pack weights",
+    operands: [
+      bufferOperand("raw", raw, "u32"),
+      bufferOperand("packed", weights, "u32", "read_write"),
+      ...(plus ? [bufferOperand("up", plus.up, "f32"), bufferOperand("down", plus.down, "f32")] : []),
+    ],
+    sizes: {
+      ...{ start, row, taps, inputs, stride: layout.stride, first, end: first + count },
+      ...(plus && { rank: plus.rank, skipped: plus.skipped }),
+    },
     body: `${NARROW}
 ${WIDEN}
 fn weight(output: i32, place: i32) -> u32 {
   let index = (output - size.first) * size.row + place;
   let stored = ${stored};
-  return ${CONVERTED[type][half ? "half" : "single"]};
+  ${value}
 }
 @compute @workgroup_size(${PLACES}, ${WORDS})
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {

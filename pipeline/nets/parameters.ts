@@ -4,7 +4,14 @@
  */
 import type { Affine, Layer, Ops } from "../../kernels/ops.ts";
 import type { Filling } from "../../kernels/upload.ts";
-import { ModelFileError, readValues, type TensorSource, toFloat32, type Values } from "../../weights/mod.ts";
+import {
+  type MergedSource,
+  ModelFileError,
+  readValues,
+  type TensorSource,
+  toFloat32,
+  type Values,
+} from "../../weights/mod.ts";
 
 /** How weights are stored on the GPU: as the file has them, or all in one type. Sums are float32 in any case. */
 export type Precision = "auto" | "f16" | "f32";
@@ -141,7 +148,7 @@ export class Parameters {
   async load(): Promise<void> {
     const empty = this.#layers.slice(this.#filled);
     this.#filled = this.#layers.length;
-    await this.#ops.fill(empty.map((made) => this.#fillingOf(made)));
+    await this.#ops.fill(empty.map((made) => fillingOf(made, this.#source)));
   }
 
   /**
@@ -150,27 +157,16 @@ export class Parameters {
    *
    * @throws {ModelFileError} when a file can no longer be read whole.
    */
-  async rewrite(source: TensorSource, names: ReadonlySet<string>): Promise<void> {
+  async rewrite(source: MergedSource, names: ReadonlySet<string>): Promise<void> {
     const own = this.#source;
     this.#source = source;
     try {
       const layers = this.#layers.filter(({ weights }) => weights.some(({ name }) => names.has(name)));
-      await this.#ops.fill(layers.map((made) => this.#fillingOf(made)));
+      await this.#ops.fill(layers.map((made) => fillingOf(made, source)));
       for (const { names: made, write } of this.#small) if (!made.isDisjointFrom(names)) write();
     } finally {
       this.#source = own;
     }
-  }
-
-  #fillingOf({ layer, half, weights }: Made): Filling {
-    const source = this.#source;
-    const parts = weights.map(({ name, out }) => ({
-      out,
-      type: source.tensors.get(name)!.dtype,
-      read: (begin: number, into: Uint8Array<ArrayBuffer>) => source.readAsync(name, { begin, into }),
-      values: (into: Values) => readValues(source, name, into),
-    }));
-    return { layer, half, parts };
   }
 
   /** The biases of several layers, one after the other. */
@@ -183,6 +179,22 @@ export class Parameters {
     const read = () => [this.values(`${name}.weight`, [channels]), this.values(`${name}.bias`, [channels])] as const;
     return this.#keep(() => this.#ops.affine(...read()), (affine) => this.#ops.writeAffine(affine, ...read()));
   }
+}
+
+/** Where the weights of a layer come from; products that are added to them the GPU computes where it packs. */
+function fillingOf({ layer, half, weights }: Made, source: TensorSource | MergedSource): Filling {
+  const parts = weights.map(({ name, out }) => {
+    const plus = "product" in source ? source.product(name) : undefined;
+    const stored = "product" in source && plus ? source.base : source;
+    return {
+      out,
+      type: stored.tensors.get(name)!.dtype,
+      read: (begin: number, into: Uint8Array<ArrayBuffer>) => stored.readAsync(name, { begin, into }),
+      ...(plus && { plus }),
+      values: (into: Values) => readValues(source, name, into),
+    };
+  });
+  return { layer, half, parts };
 }
 
 /** Whether shapes are equal but for trailing ones, since a linear layer is a 1x1 convolution. */

@@ -62,7 +62,22 @@ export function everyLaunch(backend: Backend, shape: CatalogueShape): readonly L
     ...winograd(backend, shape),
     ...transformers(backend, shape),
     ...others(backend, shape),
+    ...packing(backend, shape),
   ];
+}
+
+/** Weights of every stored type into those of each kept one, with and without a product that is added. */
+export function packing(backend: Backend, { channels }: CatalogueShape): readonly Launch[] {
+  const { packRows } = backend;
+  if (!packRows) return [];
+  const whole = { raw: BUFFER, start: 0, inputs: channels, taps: 9, first: 0, count: channels };
+  const plus = { up: BUFFER, down: BUFFER, rank: 4, skipped: 0 };
+  return [false, true].flatMap((half) => {
+    const { memory: weights } = weightsOf(backend, channels, channels, 9, half);
+    return (["F16", "BF16", "F32"] as const).flatMap((type) =>
+      [{}, { plus }].map((more) => packRows({ ...whole, weights, type, ...more }))
+    );
+  });
 }
 
 /** Linear layers and convolutions with each storage type and epilogue. */

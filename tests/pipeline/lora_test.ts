@@ -62,40 +62,43 @@ for (const backend of BACKENDS) {
   }
 }
 
-Deno.test("LoRAs come and go between pictures, tensor by tensor, and each picture is what it is alone", async () => {
-  await using gpu = await Gpu.open();
-  using opened = openTinyModel();
-  const reads: string[] = [];
-  const unet = opened.parts.unet;
-  const watched: typeof unet = {
-    ...unet,
-    read: (name, options) => (reads.push(name), unet.read(name, options)),
-    readAsync: (name, options) => (reads.push(name), unet.readAsync(name, options)),
-  };
-  const model = { ...opened, parts: { ...opened.parts, unet: watched } };
-  const request: Request = { ...requestOf(CASES.kohya!), steps: 2, width: 64, height: 64 };
-  await using pipeline = await Pipeline.load(gpu, model);
-  const [kohya, lokr] = ["kohya.safetensors:0.8", "lokr.safetensors:1"].map((text) => lorasOf(model, text));
-  const pixelsOf = async (loras?: readonly Lora[]) => {
-    reads.length = 0;
-    return (await draw(pipeline, { ...request, ...(loras && { loras }) })).pixels;
-  };
-  const plain = await pixelsOf();
-  assertEquals(reads, []);
-  const first = await pixelsOf(kohya);
-  assertEquals(new Set(reads), new Set(kohya![0]!.file.changes.unet.keys()));
-  assert(psnr(first, plain) < QUALITY, "a LoRA changed nothing");
-  assertEquals(await pixelsOf(kohya), first);
-  assertEquals(reads, []);
-  const second = await pixelsOf(lokr);
-  const both = [...kohya!, ...lokr!].flatMap(({ file }) => [...file.changes.unet.keys()]);
-  assertEquals(new Set(reads), new Set(both));
-  assertEquals(await pixelsOf(kohya), first);
-  assertEquals(await pixelsOf([{ ...kohya![0]!, weight: 0 }]), plain);
-  assertEquals(await pixelsOf(), plain);
-  await using alone = await Pipeline.load(gpu, model);
-  assertEquals((await draw(alone, { ...request, loras: lokr! })).pixels, second);
-});
+for (const backend of BACKENDS) {
+  Deno.test(`LoRAs come and go between pictures, each of which is what it is alone, ${backend.name} kernels`, async () => {
+    await using gpu = await Gpu.open();
+    using opened = openTinyModel();
+    const reads: string[] = [];
+    const unet = opened.parts.unet;
+    const watched: typeof unet = {
+      ...unet,
+      read: (name, options) => (reads.push(name), unet.read(name, options)),
+      readAsync: (name, options) => (reads.push(name), unet.readAsync(name, options)),
+    };
+    const model = { ...opened, parts: { ...opened.parts, unet: watched } };
+    const request: Request = { ...requestOf(CASES.kohya!), steps: 2, width: 64, height: 64 };
+    const backends = { exact: backend, half: backend };
+    await using pipeline = await Pipeline.load(gpu, model, { backends });
+    const [kohya, lokr] = ["kohya.safetensors:0.8", "lokr.safetensors:1"].map((text) => lorasOf(model, text));
+    const pixelsOf = async (loras?: readonly Lora[]) => {
+      reads.length = 0;
+      return (await draw(pipeline, { ...request, ...(loras && { loras }) })).pixels;
+    };
+    const plain = await pixelsOf();
+    assertEquals(reads, []);
+    const first = await pixelsOf(kohya);
+    assertEquals(new Set(reads), new Set(kohya![0]!.file.changes.unet.keys()));
+    assert(psnr(first, plain) < QUALITY, "a LoRA changed nothing");
+    assertEquals(await pixelsOf(kohya), first);
+    assertEquals(reads, []);
+    const second = await pixelsOf(lokr);
+    const both = [...kohya!, ...lokr!].flatMap(({ file }) => [...file.changes.unet.keys()]);
+    assertEquals(new Set(reads), new Set(both));
+    assertEquals(await pixelsOf(kohya), first);
+    assertEquals(await pixelsOf([{ ...kohya![0]!, weight: 0 }]), plain);
+    assertEquals(await pixelsOf(), plain);
+    await using alone = await Pipeline.load(gpu, model, { backends });
+    assertEquals((await draw(alone, { ...request, loras: lokr! })).pixels, second);
+  });
+}
 
 Deno.test("a LoRA's changes of biases and normalisations are drawn, and taken back", async () => {
   await using gpu = await Gpu.open();
@@ -107,8 +110,11 @@ Deno.test("a LoRA's changes of biases and normalisations are drawn, and taken ba
   const names = ["conv_in.bias", "down_blocks.0.resnets.0.norm1.bias", "down_blocks.0.resnets.0.conv1.bias"];
   for (const name of [...names, "down_blocks.0.resnets.0.time_emb_proj.bias", "conv_norm_out.weight"]) {
     // Not the same for all channels: normalisations would take that out again.
-    const change = (values: Float32Array, weight: number) =>
-      values.forEach((value, i) => values[i] = value + (i % 2 === 0 ? weight : -weight));
+    // Not the same for all channels: normalisations would take that out again.
+    const change = {
+      apply: (values: Float32Array, weight: number) =>
+        values.forEach((value, i) => values[i] = value + (i % 2 === 0 ? weight : -weight)),
+    };
     const changes = { ...file!.file.changes, unet: new Map([[name, change]]), text_encoder: new Map() };
     const loras = [{ name, weight: 1, file: { ...file!.file, sha256: name, changes } }];
     const { pixels } = await draw(pipeline, { ...request, loras });

@@ -1,4 +1,4 @@
-import { assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import type { Backend, StoredType } from "../../kernels/backend.ts";
 import { bufferBackend } from "../../kernels/buffer/mod.ts";
 import { Gpu } from "../../kernels/gpu.ts";
@@ -96,6 +96,50 @@ for (const [name, backend] of Object.entries(ALL)) {
             assertSame(await uploaded(ops, shape, parts), await packed(ops, shape, parts), what);
           }
         }
+      }
+    }
+  });
+
+  Deno.test(`${name}: a product is added to weights in float32 before they are rounded`, async () => {
+    await using gpu = await Gpu.open();
+    const ops = new Ops(gpu, backend);
+    const next = uniform(3);
+    for (const half of [false, true]) {
+      for (const type of TYPES) {
+        const [inputs, taps, rank] = [5, 9, 3];
+        const row = inputs * taps;
+        // Half of these bytes' values are 0.5 to 2.
+        const plain = (out: number) =>
+          stored(type, out, row, (i) => (i & 1) === 1 ? 0x3c : Math.floor(128 * (next() + 1)));
+        const parts = [7, 2, 70].map((out, i): StoredWeights => {
+          const part = plain(out);
+          if (i === 1) return part;
+          const [up, down] = [out * rank, rank * row].map((count) => Float32Array.from({ length: count }, next));
+          const base = new Float32Array(out * row);
+          part.values(base);
+          const sums = base.map((value, at) => {
+            const [o, place] = [Math.floor(at / row), at % row];
+            return value + [0, 1, 2].reduce((sum, r) => sum + up![o * rank + r]! * down![r * row + place]!, 0);
+          });
+          return {
+            ...part,
+            plus: () => ({ rank, up: up!, down: down! }),
+            values: (into) =>
+              (into instanceof Float32Array ? into : new Float16Array(into.buffer, into.byteOffset, into.length)).set(
+                sums,
+              ),
+          };
+        });
+        const shape = { in: inputs, taps, half };
+        const [got, want] = [await uploaded(ops, shape, parts), await packed(ops, shape, parts)];
+        const numbers = (bits: readonly number[]) =>
+          half
+            ? new Float32Array(new Float16Array(Uint16Array.from(bits).buffer))
+            : new Float32Array(Uint32Array.from(bits).buffer);
+        const [a, b] = [numbers(got), numbers(want)];
+        // Sums in another order: the last bit may differ.
+        const worst = a.reduce((most, value, i) => Math.max(most, Math.abs(value - b[i]!) / (1 + Math.abs(b[i]!))), 0);
+        assert(worst < (half ? 1e-3 : 1e-6), `${type}, half ${half}: ${worst}`);
       }
     }
   });

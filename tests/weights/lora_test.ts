@@ -191,6 +191,19 @@ for (const { what, target, tensors, add } of KINDS) {
       value + -0.5 * add(of, Math.floor(at / (inputs * taps)), Math.floor(at / taps) % inputs, at % taps)
     );
     assertClose(merged(lora(tensors), target, -0.5), want, what);
+    withFile(lora(tensors), (path) => {
+      const file = openLora(path, parts);
+      using source = mergeLoras(parts.unet, "unet", [{ file, weight: -1 }, { file, weight: 0.5 }]);
+      const product = source.product(target)?.();
+      assertEquals(product !== undefined, /^low rank(?!.*kernel)/.test(what));
+      if (product === undefined) return;
+      const { rank, up, down } = product;
+      const row = inputs * taps;
+      const sums = base(target).map((value, at) =>
+        value + sum(rank, (r) => up[Math.floor(at / row) * rank + r]! * down[r * row + at % row]!)
+      );
+      assertClose(sums, want, `${what}, as a product`);
+    });
   });
 }
 
@@ -300,6 +313,8 @@ Deno.test("LoRAs that are damaged, incomplete or another model's are refused in 
       (path) => assertThrows(() => openLora(path, parts), ModelFileError, message),
     );
   }
+  const infinite = lora({ [down]: [2, 4], [up]: [6, 2], [`${linear}.alpha`]: Infinity });
+  assertThrows(() => merged(infinite, `${LINEAR}.weight`, 1), ModelFileError, "has the alpha Infinity");
   withFile(new Uint8Array(5), (path) => assertThrows(() => openLora(path, parts), ModelFileError));
   assertThrows(() => openLora("nowhere.safetensors", parts), ModelNotFoundError);
 });

@@ -244,6 +244,7 @@ export class Pipeline implements AsyncDisposable {
     const { config: vae } = decoder.weights;
     const { guidance, guidanceRescale = 0, clipSkip = 1, init, schedule, prompts } = request;
     await this.#merge(request);
+    const samples = prompts[0]!;
     const encoding = performance.now();
     // Before the loop is recorded: its memory and the encoder's need not be there at once.
     const moments = await this.#encoder.encode(request, family.paints === true);
@@ -252,14 +253,14 @@ export class Pipeline implements AsyncDisposable {
       channels: vae.latentChannels,
       height: request.height / vae.factor,
       width: request.width / vae.factor,
-      samples: prompts[0]!.length,
+      samples: samples.length,
       evaluations: schedule.steps.length,
       slots: schedule.slots,
-      tokens: prompts[0]![0]![0]!.ids.length,
-      chunks: prompts[0]![0]!.length,
+      tokens: samples[0]![0]!.ids.length,
+      chunks: samples[0]!.length,
       clipSkip,
       masked: init?.mask !== undefined && !family.paints,
-      rescaled: guidanceRescale > 0 && prompts[0]!.length === 2,
+      rescaled: guidanceRescale > 0 && samples.length === 2,
     }, request);
     const noise = createNoiseSource(request.rng, request.seed);
     const { kept, ...start } = startOf(request, { schedule, noise, vae, moments });

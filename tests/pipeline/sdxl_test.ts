@@ -65,6 +65,7 @@ async function predict(
   const x = ops.keep({ batch: 2, channels: 4, height: 16, width: 16 }, "sample");
   ops.write(x, readStages().get("unet.sample")!.data);
   const results = [];
+  const bytes = new Set<number>();
   for (const change of changes) {
     const request = { ...REQUEST, ...change };
     const { prompts } = await complete(model, request);
@@ -81,7 +82,11 @@ async function predict(
     results.push({ encoded: await ops.read(conditions.encoded), predicted: await ops.read(out) });
     program.dispose();
     conditions.dispose();
+    for (const memory of [out.memory, step]) ops.gpu.free(memory);
+    await gpu.finish();
+    bytes.add(gpu.bytes);
   }
+  assertEquals(bytes.size, 1, "conditions keep memory");
   await gpu.finish();
   return results;
 }

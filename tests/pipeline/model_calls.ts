@@ -8,7 +8,7 @@ import type { Gpu } from "../../kernels/gpu.ts";
 import { type Affine, type ConvolutionOptions, type Layer, Ops, type Shape } from "../../kernels/ops.ts";
 import { BASELINE } from "../../kernels/optimizations.ts";
 import { pixels, type Tensor } from "../../kernels/tensor.ts";
-import { readTextConfig, readUnetConfig, readVaeConfig } from "../../pipeline/nets/config.ts";
+import { readTextConfig, readUnetConfig, readVaeConfig, type VaeConfig } from "../../pipeline/nets/config.ts";
 import { type LayerShape, Parameters } from "../../pipeline/nets/parameters.ts";
 import { readTextEncoder, textEncoder } from "../../pipeline/nets/clip.ts";
 import { prepareUnet, readUnet, unet } from "../../pipeline/nets/unet.ts";
@@ -179,6 +179,7 @@ export function everyCall(): readonly Call[] {
     ...modelCalls(emoji, 32),
     ...modelCalls(tiny, 77),
     ...modelCalls(openRandomModel(), 77),
+    ...vaeCalls(readVaeConfig({ _class_name: "AutoencoderTiny" }), { height: 64, width: 64 }),
   ];
   return [...new Map(all.map((call) => [JSON.stringify(call), call])).values()];
 }
@@ -202,8 +203,19 @@ function modelCalls(model: Pick<Model, "config" | "defaults">, tokens: number): 
   const context = textEncoder(ops, readTextEncoder(parameters, text), embedded);
   const conditions = prepareUnet(ops, unetWeights, { timesteps, step: ops.buffer(1, "step", "u32"), context });
   unet(ops, unetWeights, ops.keep({ batch: 2, channels: vae.latentChannels, ...size }, "latent"), conditions);
-  decode(ops, readDecoder(parameters, vae), ops.keep({ batch: 1, channels: vae.latentChannels, ...size }, "latent"));
-  const picture = { batch: 1, channels: vae.imageChannels, height: defaults.height, width: defaults.width };
+  return [...ops.calls.values(), ...vaeCalls(vae, size)];
+}
+
+/** Every operation of decoding a latent of a size and of encoding its picture; each once. */
+function vaeCalls(
+  vae: VaeConfig,
+  { height, width }: { readonly height: number; readonly width: number },
+): readonly Call[] {
+  const ops = new CallRecorder();
+  const parameters = new PlannedParameters();
+  const { latentChannels, imageChannels, factor } = vae;
+  decode(ops, readDecoder(parameters, vae), ops.keep({ batch: 1, channels: latentChannels, height, width }, "latent"));
+  const picture = { batch: 1, channels: imageChannels, height: height * factor, width: width * factor };
   encode(ops, readEncoder(parameters, vae), ops.keep(picture, "picture"));
   return [...ops.calls.values()];
 }

@@ -119,7 +119,7 @@ function storageError(most: number, { half }: Arithmetic): number {
 }
 
 function convolutionSample(call: ConvolutionCall, values: Values, place: Place, arithmetic: Arithmetic): Sample {
-  const { options: { activation = "none" }, x, window, plus } = call;
+  const { options: { activation = "none", plusFirst }, x, window, plus } = call;
   const [sample, channel, pixel] = place;
   const shape = outputShape(call);
   const plain = (dotError(x.channels * window ** 2, arithmetic)) + 8 * EPSILON;
@@ -137,10 +137,11 @@ function convolutionSample(call: ConvolutionCall, values: Values, place: Place, 
       allowed: most * (2.2 * error + activationTolerance(most)) + storageError(most * most + 1, arithmetic),
     };
   }
-  const sum = sumOf(call, values, place);
-  const want = ACTIVATIONS[activation](sum) + added;
+  const sum = sumOf(call, values, place) + (plusFirst ? added : 0);
+  const want = ACTIVATIONS[activation](sum) + (plusFirst ? 0 : added);
   const size = Math.abs(sum);
-  const steep = activation === "none" ? dot : 1.2 * dot + activationTolerance(size);
+  const slope = activation === "from_unit" ? 2 : 1.2;
+  const steep = activation === "none" ? dot : slope * dot + activationTolerance(size);
   return { want, allowed: steep + storageError(size + Math.abs(want) + 1, arithmetic) };
 }
 

@@ -59,14 +59,10 @@ export function hold(thing: object): void {
   held.push(thing);
 }
 
-let slow = false;
-
 /**
  * While anything is awaited, Dawn's module polls through `setImmediate` and makes a native function for each turn,
  * 100,000 a second; when V8 collects them, Deno finalises them for 2 to 9 s. A millisecond between turns is enough.
  */
 function pollSlowly(): void {
-  if (slow) return;
-  slow = true;
   globalThis.setImmediate = ((turn: () => void) => setTimeout(turn, 1)) as unknown as typeof setImmediate;
 }

@@ -56,7 +56,6 @@ export class Gpu implements AsyncDisposable {
   readonly scratch: Scratch<Resource> = new Scratch<Resource>(this);
   readonly #dialect: Dialect;
   readonly #blocks: boolean;
-  readonly #slack: number;
   #resources = new Map<Memory, Resource>();
   #pipelines = new Map<string, GPUComputePipeline>();
   /** Those that {@link prepare} asked for. */
@@ -80,7 +79,6 @@ export class Gpu implements AsyncDisposable {
     this.adapter = adapter;
     this.#dialect = dialect;
     this.#blocks = provider === "deno";
-    this.#slack = provider === "deno" ? 0 : MOST_PAST_END;
     device.addEventListener("uncapturederror", (event) => {
       event.preventDefault();
       this.#fail((event as GPUUncapturedErrorEvent).error);
@@ -184,7 +182,7 @@ export class Gpu implements AsyncDisposable {
       : {
         buffer: this.device.createBuffer({
           label,
-          size: bytes + this.#slack,
+          size: this.#blocks ? bytes : bytes + MOST_PAST_END,
           usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC,
         }),
         bytes,

@@ -2,6 +2,7 @@
  * The file system as the readers of models need it: every failure names the file and has an exit code.
  * @module
  */
+import { createHash } from "node:crypto";
 import { isAbsolute, join, relative, sep } from "@std/path";
 import { ModelFileError, ModelNotFoundError } from "./errors.ts";
 import { isObject, type JsonObject, shown } from "./json.ts";
@@ -72,6 +73,23 @@ export function openFile(path: string): Deno.FsFile {
     if (!(cause instanceof Deno.errors.PermissionDenied)) throw cause;
     throw new ModelNotFoundError(`This user may not read the file ${path}`, { cause });
   }
+}
+
+/** Bytes of a file that are hashed at once. */
+const PIECE = 1 << 20;
+
+/**
+ * The SHA-256 of a file's bytes.
+ * @throws {ModelNotFoundError | ModelFileError} as {@link openFile} does
+ */
+export function sha256Of(path: string): string {
+  using file = openFile(path);
+  const hash = createHash("sha256");
+  const piece = new Uint8Array(PIECE);
+  for (let count = file.readSync(piece); count !== null; count = file.readSync(piece)) {
+    hash.update(piece.subarray(0, count));
+  }
+  return hash.digest("hex");
 }
 
 /**

@@ -2,9 +2,8 @@
  * LoRA files: what they change of a model, and a model's tensors as they change them.
  * @module
  */
-import { createHash } from "node:crypto";
 import { ModelFileError, ModelNotFoundError } from "./errors.ts";
-import { inside, openFile, parseJson } from "./files.ts";
+import { inside, openFile, parseJson, sha256Of } from "./files.ts";
 import { isObject, quoted, shown } from "./json.ts";
 import { type Change, type Group, planBias, planWeights, type ReadTensor } from "./lora_change.ts";
 import { LIMITS } from "./limits.ts";
@@ -96,7 +95,7 @@ export function openLora(path: string, parts: ByPart<Pick<TensorSource, "tensors
   if (used === 0) {
     throw new ModelFileError(path, `nothing in it belongs to a layer of this model: ${describeTensors(unused)}`);
   }
-  return { path, sha256: hashOf(path), used, unused, changes, stamp: stampOf(path) };
+  return { path, sha256: sha256Of(path), used, unused, changes, stamp: stampOf(path) };
 }
 
 /**
@@ -137,18 +136,6 @@ function scalesOf({ label, metadata }: SafetensorsSource): (part: PartName) => G
     }
     return (rank) => alpha / (setting("use_rslora") === true ? Math.sqrt(rank) : rank);
   };
-}
-
-function hashOf(path: string): string {
-  using file = openFile(path);
-  const { size } = file.statSync();
-  if (size > LIMITS.loraBytes) {
-    throw new ModelFileError(path, `the file has ${size} bytes; LoRAs of at most ${LIMITS.loraBytes} are read`);
-  }
-  const hash = createHash("sha256");
-  const piece = new Uint8Array(1 << 20);
-  for (let count; (count = file.readSync(piece)) !== null;) hash.update(piece.subarray(0, count));
-  return hash.digest("hex");
 }
 
 function stampOf(path: string): string {

@@ -3,12 +3,11 @@
  * original one or in that of the tiny autoencoder's authors.
  * @module
  */
-import { createHash } from "node:crypto";
 import { join } from "@std/path";
 import { ModelFileError, ModelNotFoundError } from "./errors.ts";
-import { entriesIn, inside, isFile, kindOf, openFile, readJson } from "./files.ts";
+import { entriesIn, inside, isFile, kindOf, readJson, sha256Of } from "./files.ts";
 import type { JsonObject } from "./json.ts";
-import { type Naming, partEntry, renameOf } from "./manifest.ts";
+import { belongs, type Naming, partEntry, renameOf } from "./manifest.ts";
 import type { GivenVae } from "./model.ts";
 import { renameTensors, vaeName } from "./names.ts";
 import { vaeNames } from "./ldm_names.ts";
@@ -103,29 +102,14 @@ function namingOf(path: string): Naming {
 }
 
 function openNamed(path: string, naming: Naming): TensorSource {
-  const { prefix, stray } = naming;
   using stack = new DisposableStack();
-  const ignore = (name: string) => !name.startsWith(prefix) || (stray?.test(name.slice(prefix.length)) ?? false);
-  const file = stack.use(openSafetensors(path, { ignore }));
+  const file = stack.use(openSafetensors(path, { ignore: (name) => !belongs(naming, name) }));
   const source = renameTensors(file, renameOf(naming, file.tensors.keys()));
   stack.move();
   return source;
 }
 
-/** Bytes of a file that are hashed at once. */
-const PIECE = 1 << 20;
-
 function givenVae(path: string, files: readonly string[]): GivenVae {
   let hashes: Readonly<Record<string, string>> | undefined;
   return { path, hashes: () => hashes ??= Object.fromEntries(files.map((file) => [file, sha256Of(file)])) };
-}
-
-function sha256Of(path: string): string {
-  using file = openFile(path);
-  const hash = createHash("sha256");
-  const piece = new Uint8Array(PIECE);
-  for (let count = file.readSync(piece); count !== null; count = file.readSync(piece)) {
-    hash.update(piece.subarray(0, count));
-  }
-  return hash.digest("hex");
 }

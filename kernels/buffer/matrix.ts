@@ -5,6 +5,13 @@
  */
 import type { MatrixShape } from "../device.ts";
 
+/** What an adapter multiplies matrices with. */
+export interface MatrixUnit {
+  readonly shape: MatrixShape;
+  /** Lanes of a subgroup. */
+  readonly lanes: number;
+}
+
 /** WGSL of `alias Left`, `Right` and `Sum`: `[m, k]` and `[k, n]` of float16, and `[m, n]` of float32. */
 export function matrixTypes({ m, n, k }: MatrixShape): string {
   return `alias Left = subgroup_matrix_left<f16, ${k}, ${m}>;

@@ -2,7 +2,8 @@
  * How products on matrices are cut into workgroups.
  * @module
  */
-import { type MatrixCut, type MatrixTile, matrixTileBytes, type MatrixUnit } from "./matrix_product.ts";
+import type { MatrixUnit } from "./matrix.ts";
+import { type MatrixCut, type MatrixTile, matrixTileBytes, threadsOf } from "./matrix_product.ts";
 
 /** A tile, and what an H200 does with it. */
 interface RatedTile {
@@ -65,7 +66,7 @@ export interface MatrixCutShape {
 function fits(tile: MatrixTile, { unit, geglu, workgroupBytes }: MatrixCutShape): boolean {
   const { rows, columns, subgroupRows, subgroupColumns, depth } = tile;
   const { m, n, k } = unit.shape;
-  const threads = rows / subgroupRows * (columns / subgroupColumns) * unit.lanes;
+  const threads = threadsOf(tile, unit);
   return subgroupRows % (geglu ? 2 * m : m) === 0 && subgroupColumns % n === 0 && depth % k === 0 &&
     threads % (columns / 8) === 0 && [rows, columns].every((side) => depth * side / 8 % threads === 0) &&
     matrixTileBytes(tile, unit, geglu) <= workgroupBytes;

@@ -15,8 +15,7 @@ import { unroll } from "../kernel.ts";
 import { type Launch, launch, type Operands } from "../launch.ts";
 import { pixels, type Tensor } from "../tensor.ts";
 import { layoutOf, sampleColumns } from "./layout.ts";
-import { loadMatrix, matrixTypes, multiplyAdd, storeMatrix } from "./matrix.ts";
-import type { MatrixUnit } from "./matrix_product.ts";
+import { loadMatrix, matrixTypes, type MatrixUnit, multiplyAdd, storeMatrix } from "./matrix.ts";
 
 /** How attention is cut into workgroups. */
 export interface MatrixFlashTile {

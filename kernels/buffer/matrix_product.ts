@@ -14,7 +14,7 @@ import { bufferOperand, type Launch, launch, type Operands } from "../launch.ts"
 import type { Tensor } from "../tensor.ts";
 import { epilogueOf, type EpilogueText } from "./epilogue.ts";
 import { layoutOf, writing } from "./layout.ts";
-import { loadMatrix, matrixTypes, multiplyAdd, storeMatrix } from "./matrix.ts";
+import { loadMatrix, matrixTypes, type MatrixUnit, multiplyAdd, storeMatrix } from "./matrix.ts";
 import { addParts, batchSizes, OFFSETS_TEXT, partialSums, windowSizes } from "./product.ts";
 import { EIGHT, windowReader } from "./matrix_window.ts";
 
@@ -32,14 +32,8 @@ export interface MatrixTile {
   readonly double: boolean;
 }
 
-/** What an adapter multiplies matrices with. */
-export interface MatrixUnit {
-  readonly shape: MatrixShape;
-  /** Lanes of a subgroup. */
-  readonly lanes: number;
-}
-
-function threadsOf({ rows, columns, subgroupRows, subgroupColumns }: MatrixTile, { lanes }: MatrixUnit): number {
+/** Threads of a workgroup. */
+export function threadsOf({ rows, columns, subgroupRows, subgroupColumns }: MatrixTile, { lanes }: MatrixUnit): number {
   return rows / subgroupRows * (columns / subgroupColumns) * lanes;
 }
 
@@ -241,9 +235,7 @@ var ${name}${i} = vec4<u32>();`
   const loadA = loader("a", rows, (row, i) => `a_eight(z.a_row + tap * size.k + ${row}, a_quad${i})`);
   // Its threads keep to their columns, since a window's places are dear.
   const loadB = loader("b", columns, reader ? reader.value : (row) => `b_eight(z.b_row + ${row}, b_quad)`);
-  const [wideA, wideB] = [a, b].map((x, i) =>
-    isWide(x, batch[i === 0 ? "a" : "b"]) && (i === 1 || !geglu || spec.m % 8 === 0)
-  );
+  const wideA = isWide(a, batch.a) && (!geglu || spec.m % EIGHT === 0);
 
   const body = `
 ${OFFSETS_TEXT}
@@ -303,8 +295,8 @@ fn main(
   const main = launch({
     name: `${window ? `convolution${window.size}` : "product"} ${spec.m}x${n}x${spec.k}`,
     operands: [
-      eights("a", a, wideA!),
-      reader ? reader.operands : eights("b", b, wideB!),
+      eights("a", a, wideA),
+      reader ? reader.operands : eights("b", b, isWide(b, batch.b)),
       partial ? bufferOperand("partial", partial, "vec4<f32>", "read_write") : writing({ out }),
       ...(epilogue ? [epilogue.operands] : []),
     ],

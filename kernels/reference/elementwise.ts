@@ -2,6 +2,7 @@
  * Element-wise operations as their definitions say.
  * @module
  */
+import type { ValueFunction } from "../backend.ts";
 import { map, type NumberArray, zeros } from "./array.ts";
 
 /** The error function by a series of positive terms (Abramowitz and Stegun 7.1.6); beyond 6 it is 1 to float64. */
@@ -50,6 +51,17 @@ export function toUnit(x: number): number {
 export function fromUnit(x: number): number {
   return 2 * x - 1;
 }
+
+/** The functions of single values, by the names that kernels have for them. */
+export const FUNCTIONS: Readonly<Record<ValueFunction, (x: number) => number>> = {
+  silu,
+  gelu,
+  quick_gelu: quickGelu,
+  relu,
+  soft_clamp: softClamp,
+  to_unit: toUnit,
+  from_unit: fromUnit,
+};
 
 /** The first half of the channels times the GELU of the second (arXiv 2002.05202, GEGLU). */
 export function geglu(x: NumberArray): NumberArray {

@@ -1,19 +1,9 @@
 import { assertEquals } from "@std/assert";
-import { planTensor } from "../../kernels/backend.ts";
+import { planTensor, type ValueFunction } from "../../kernels/backend.ts";
 import { copy, transpose } from "../../kernels/elementwise.ts";
 import { transpose as transposed } from "../../kernels/reference/attention.ts";
-import type { ValueFunction } from "../../kernels/backend.ts";
 import { map } from "../../kernels/reference/array.ts";
-import {
-  concat,
-  fromUnit,
-  gelu,
-  quickGelu,
-  relu,
-  silu,
-  softClamp,
-  toUnit,
-} from "../../kernels/reference/elementwise.ts";
+import { concat, FUNCTIONS } from "../../kernels/reference/elementwise.ts";
 import { activationTolerance, assertClose, random, testBackends } from "./harness.ts";
 
 /** `[batch, channels, height, width]`. */
@@ -75,16 +65,6 @@ testBackends("transposition is exact", async (bench, t) => {
     });
   }
 });
-
-const FUNCTIONS: Readonly<Record<ValueFunction, (x: number) => number>> = {
-  silu,
-  gelu,
-  quick_gelu: quickGelu,
-  relu,
-  soft_clamp: softClamp,
-  to_unit: toUnit,
-  from_unit: fromUnit,
-};
 
 testBackends("functions of values equal the reference", async (bench, t) => {
   for (const shape of SHAPES) {

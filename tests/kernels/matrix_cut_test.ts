@@ -1,6 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { chooseMatrixCut, type MatrixCutShape } from "../../kernels/buffer/matrix_cut.ts";
-import { matrixTileBytes, type MatrixUnit } from "../../kernels/buffer/matrix_product.ts";
+import type { MatrixUnit } from "../../kernels/buffer/matrix.ts";
+import { matrixTileBytes } from "../../kernels/buffer/matrix_product.ts";
 
 const UNITS: readonly MatrixUnit[] = [
   { shape: { m: 16, n: 16, k: 16 }, lanes: 32 },

@@ -1,11 +1,7 @@
 import { assert } from "@std/assert";
 import type { Backend, ProductSpec } from "../../kernels/backend.ts";
-import {
-  type MatrixCut,
-  matrixProduct,
-  type MatrixTile,
-  type MatrixUnit,
-} from "../../kernels/buffer/matrix_product.ts";
+import { type MatrixCut, matrixProduct, type MatrixTile } from "../../kernels/buffer/matrix_product.ts";
+import type { MatrixUnit } from "../../kernels/buffer/matrix.ts";
 import { Gpu } from "../../kernels/gpu.ts";
 import { bufferBackends } from "../../kernels/mod.ts";
 import type { ConvolutionOptions } from "../../kernels/ops.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 import type { Shape } from "../../kernels/ops.ts";
-import { fromUnit, gelu, quickGelu, relu, silu, softClamp, toUnit } from "../../kernels/reference/elementwise.ts";
+import { FUNCTIONS, gelu, silu } from "../../kernels/reference/elementwise.ts";
 import { softmax } from "../../kernels/reference/attention.ts";
 import { activationTolerance, dotTolerance, EPSILON } from "../kernels/harness.ts";
 import type { AttentionCall, Call, ConcatCall, ConvolutionCall, GroupNormCall } from "./model_calls.ts";
@@ -42,16 +42,7 @@ const HALF_EPSILON = 2 ** -11;
 /** Products that are added in float16 before their sum is added in float32, see kernels/buffer/product_cut.ts. */
 const HALF_DEPTH = 16;
 
-const ACTIVATIONS = {
-  none: (x: number) => x,
-  silu,
-  gelu,
-  quick_gelu: quickGelu,
-  relu,
-  soft_clamp: softClamp,
-  to_unit: toUnit,
-  from_unit: fromUnit,
-};
+const ACTIVATIONS = { none: (x: number) => x, ...FUNCTIONS };
 
 /** Fills `values` with multiples of 1/1024 in -1 to 1, which float16 holds. */
 function fill<T extends Float32Array<ArrayBuffer> | Float16Array<ArrayBuffer>>(values: T, seed: number): T {

@@ -3,7 +3,7 @@
  * @module
  */
 import { ModelFileError } from "./errors.ts";
-import { openFile, readAt, readAtAsync } from "./files.ts";
+import { openFile, readAt, SharedFile } from "./files.ts";
 import { shown } from "./json.ts";
 import { LIMITS } from "./limits.ts";
 import { otherFormat } from "./pickle.ts";
@@ -53,6 +53,7 @@ export function openSafetensors(path: string, options: SafetensorsOptions = {}):
     const { begin, into } = readTarget(tensor, options);
     return { offset: data + tensor.begin + begin, into };
   };
+  const shared = stack.use(new SharedFile(file, path));
   const opened = stack.move();
   return {
     label: path,
@@ -65,7 +66,7 @@ export function openSafetensors(path: string, options: SafetensorsOptions = {}):
     },
     async readAsync(name, options) {
       const { offset, into } = target(name, options);
-      return await readAtAsync(file, path, offset, into);
+      return await shared.readAt(offset, into);
     },
     [Symbol.dispose]: () => opened.dispose(),
   };

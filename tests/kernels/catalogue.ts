@@ -15,7 +15,7 @@ import { concat, copy, transpose } from "../../kernels/elementwise.ts";
 import type { Launch, Way } from "../../kernels/launch.ts";
 import { recurrence } from "../../kernels/recurrence.ts";
 import { columns, type Memory, pixels, type Tensor } from "../../kernels/tensor.ts";
-import { POINTS, tiles } from "../../kernels/winograd.ts";
+import { tiles } from "../../kernels/winograd.ts";
 
 /** What the launches are made for. */
 export interface CatalogueShape {
@@ -123,22 +123,21 @@ function windowOf({ height, width }: Tensor): Window {
   };
 }
 
-/** The transforms of a Winograd convolution. */
+/** The transforms of Winograd's convolutions. */
 export function winograd(backend: Backend, { batch, channels, height, width }: CatalogueShape): readonly Launch[] {
   const x = tensorOf(backend, channels, { batch, height, width });
-  const points = tensorOf(backend, POINTS * channels, { batch, height: tiles(height), width: tiles(width) });
   const bias = matrixOf(backend, channels, 1);
-  const { winograd: transforms } = backend;
-  return [
-    transforms.weights(
-      weightsOf(backend, channels, channels, 9),
-      matrixOf(backend, POINTS * channels, channels),
-      0,
-    ),
-    transforms.input({ x, points, window: windowOf(x), firstRow: 0 }),
-    transforms.output({ points, out: x, firstRow: 0, bias, plus: x }),
-    transforms.output({ points, out: x, firstRow: 0, bias, step: BUFFER, activation: "silu" }),
-  ];
+  return backend.winograds.flatMap(({ filtering, exact, weights, input, output }) => {
+    const plan = (columns: Pick<Tensor, "batch" | "height" | "width">) =>
+      planTensor(backend, { ...columns, channels: filtering.points * channels }, "points", { exact });
+    const points = plan({ batch, height: tiles(filtering, height), width: tiles(filtering, width) });
+    return [
+      weights(weightsOf(backend, channels, channels, 9), plan({ batch: 1, height: channels, width: 1 }), 0),
+      input({ x, points, window: windowOf(x), firstRow: 0 }),
+      output({ points, out: x, firstRow: 0, bias, plus: x }),
+      output({ points, out: x, firstRow: 0, bias, step: BUFFER, activation: "silu" }),
+    ];
+  });
 }
 
 /** Layer normalisation, FlashAttention with heads of 8, and the parts of attention with its scores in memory. */

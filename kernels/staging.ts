@@ -9,7 +9,7 @@ import type { Memory } from "./tensor.ts";
 export const MOST_TAKEN = 4;
 
 /** Rooms that are taken and sent in turn. */
-export interface Staging extends Disposable {
+export interface Staging extends AsyncDisposable {
   /** A room from which nothing is on its way any more; at most {@link MOST_TAKEN} are taken at once. */
   take(): Promise<Uint8Array<ArrayBuffer>>;
   /** Copies the first `count` bytes, a multiple of four, of the room that was taken first to the begin of a buffer. */
@@ -31,7 +31,7 @@ export function hostStaging(write: (memory: Memory, bytes: Uint8Array<ArrayBuffe
       write(memory, room.subarray(0, count));
       free.push(room);
     },
-    [Symbol.dispose]() {},
+    [Symbol.asyncDispose]: () => Promise.resolve(),
   };
 }
 
@@ -78,7 +78,9 @@ export function mappedStaging({ device, bufferOf, check }: Destination, bytes: n
       mapped.catch(() => {});
       sent.push(mapped);
     },
-    [Symbol.dispose]() {
+    // Dawn's module answers a map that is still pending in memory that is gone if its buffer was collected meanwhile.
+    async [Symbol.asyncDispose]() {
+      await Promise.allSettled(sent);
       for (const buffer of all) buffer.destroy();
     },
   };

@@ -92,7 +92,7 @@ async function uploadPieces(
       products.delete(part);
     }
   };
-  using staging = gpu.stage(PIECE);
+  await using staging = gpu.stage(PIECE);
   const send = (slices: readonly Slice[]) => {
     const { at, bytes, part } = slices.at(-1)!;
     staging.send(raw, aligned(at + bytes));

@@ -199,7 +199,7 @@ Deno.test("weights larger than a piece arrive in pieces, and an output that does
 
 Deno.test("rooms on the host are used again once they were sent", async () => {
   const sent: number[][] = [];
-  using staging = hostStaging((_, bytes) => void sent.push([...bytes]), 8);
+  await using staging = hostStaging((_, bytes) => void sent.push([...bytes]), 8);
   const memory: Memory = { layout: { kind: "buffer", element: "u32", stride: 2, bytes: 8 }, label: "test", kept: true };
   const rooms = new Set<ArrayBuffer>();
   for (const first of [1, 3, 5]) {

@@ -48,11 +48,14 @@ function readsNumber(name: OptionName, text: string): boolean {
   }
 }
 
-function inWords({ prompt, options, software, adapter, webgpu, files = {}, loras, lost }: Recipe): string {
+function inWords(
+  { prompt, options, software, adapter, webgpu, files = {}, loras = [], embeddings = [], lost }: Recipe,
+): string {
   const told = [
     ["prompt", prompt],
     ...Object.entries(options).flatMap(([name, value]) => [value].flat().map((one) => [name, one])),
-    ...(loras ?? []).map(({ name, weight, sha256 }) => ["lora file", `${name}, weight ${weight}, SHA-256 ${sha256}`]),
+    ...loras.map(({ name, weight, sha256 }) => ["lora file", `${name}, weight ${weight}, SHA-256 ${sha256}`]),
+    ...embeddings.map(({ name, word, sha256 }) => ["embedding file", `${name}, for ${word}, SHA-256 ${sha256}`]),
     ["made by", software],
     ["made on", adapter],
     ["made with", webgpu],

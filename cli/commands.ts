@@ -56,7 +56,9 @@ const table = [
     name: "show",
     usage: "denoise show FILE ... [options]",
     completes: "files",
-    summary: "shows what pictures were made with: those of this program, AUTOMATIC1111's web UI, stable-diffusion.cpp",
+    summary:
+      "shows what pictures were made with: those of this program, AUTOMATIC1111's web UI, stable-diffusion.cpp; " +
+      "and what .safetensors files are",
     options: ["json", "quiet", "help", "version"],
   },
   {

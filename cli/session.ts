@@ -104,8 +104,8 @@ export class Session implements AsyncDisposable {
   /**
    * The complete request of a picture; those of one `--count` share all but the seed.
    *
-   * @throws {UsageError | ModelFileError | ModelNotFoundError} when an init image, a LoRA or a textual inversion cannot be read, or the model
-   * cannot do what is asked for.
+   * @throws {UsageError | ModelFileError | ModelNotFoundError} when an init image, a LoRA or a textual inversion cannot be
+   * read, or the model cannot do what is asked for.
    */
   async complete({ spec, seed }: Pick<Job, "spec" | "seed">): Promise<CompleteRequest> {
     const model = this.model;

@@ -17,6 +17,7 @@ const PROMISES: readonly Promised[] = [
     "weights/shards": ALL,
     "weights/read_async": /shrinks/,
     "weights/vae": /refused|link/,
+    "pipeline/describe_weights": /refused/,
     "weights/embedding": /refused/,
     "weights/lora": /refused|read as it was/,
     "weights/model": ALL,
@@ -108,7 +109,7 @@ const PROMISES: readonly Promised[] = [
   }],
   ["The PNG is valid for other readers, and its texts survive any Unicode", { "cli/png": ALL, "cli/png_text": ALL }],
   ["Exit codes are an interface", {
-    "cli/(batch|command|dawn|doctor|pull|run|usage)": /exit code|its code/,
+    "cli/(batch|command|dawn|doctor|pull|run|show_weights|usage)": /exit code|its code/,
   }],
   ["Standard output is data, standard error is for people", {
     "cli/(inline_picture|progress|terminal)": ALL,

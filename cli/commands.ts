@@ -56,14 +56,27 @@ const table = [
     name: "show",
     usage: "denoise show FILE ... [options]",
     completes: "files",
-    summary: "shows what pictures were made with: those of this program, AUTOMATIC1111's web UI, stable-diffusion.cpp",
+    summary:
+      "shows what pictures were made with: those of this program, AUTOMATIC1111's web UI, stable-diffusion.cpp; " +
+      "and what .safetensors files are",
     options: ["json", "quiet", "help", "version"],
   },
   {
     name: "tokens",
     usage: "denoise tokens [PROMPT] [options]",
     summary: "shows how a model reads a prompt",
-    options: ["model", "tokenizer", "prompt-file", "prompt-syntax", "long-prompt", "json", "quiet", "help", "version"],
+    options: [
+      "model",
+      "tokenizer",
+      "embedding",
+      "prompt-file",
+      "prompt-syntax",
+      "long-prompt",
+      "json",
+      "quiet",
+      "help",
+      "version",
+    ],
   },
   {
     name: "pull",

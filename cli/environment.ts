@@ -23,7 +23,7 @@ export type LoadedPipeline = Pick<Pipeline, "generate" | typeof Symbol.asyncDisp
 export interface PipelineModule extends
   Pick<
     typeof import("../pipeline/mod.ts"),
-    "openModel" | "openPreviewVae" | "openLora" | "findLora" | "complete" | "listEmbedded"
+    "openModel" | "openPreviewVae" | "openLora" | "findLora" | "openEmbedding" | "complete" | "listEmbedded"
   > {
   readonly Gpu: { open(options: DeviceOptions): Promise<OpenGpu> };
   readonly Pipeline: { load(gpu: OpenGpu, model: Model, options: PipelineOptions): Promise<LoadedPipeline> };

@@ -8,7 +8,9 @@ import { type Environment, say } from "./environment.ts";
 import { UsageError } from "./errors.ts";
 import { Places } from "./files.ts";
 import { checkNames, checkPlaces, createSeries } from "./jobs.ts";
-import { checkRecords } from "./loras.ts";
+import { checkRecords } from "./added_files.ts";
+import { embeddingsOf } from "./embeddings.ts";
+import { lorasOf } from "./loras.ts";
 import { filesOf, optionsOf, readMetadata, type Recipe } from "./metadata.ts";
 import { readValues } from "./parse.ts";
 import { drawSeed, readPrompt, type Spec } from "./request.ts";
@@ -36,7 +38,10 @@ export async function execute(given: Given, environment: Environment): Promise<n
   const request = await session.complete(series);
   const changed = changedFiles(recipe, request);
   const other = otherVae(recipe, session.model, from);
-  if (recipe?.loras !== undefined) checkRecords(request, recipe.loras, from!);
+  if (recipe !== undefined) {
+    checkRecords("LoRA", lorasOf(request), { then: recipe.loras, from: from! });
+    checkRecords("embedding", embeddingsOf(request), { then: recipe.embeddings, from: from! });
+  }
   say(environment, `Seed ${seed}${values.count === 1 ? "" : ` to ${seed + BigInt(values.count - 1)}`}`);
   for (const setting of lost) say(environment, `Not taken from ${from}: ${setting}`);
   for (const path of changed) say(environment, `${path} has changed since ${from} was made`);

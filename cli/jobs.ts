@@ -127,7 +127,10 @@ export function checkNames(plan: Plan, values: OptionValues, folder: string): vo
     if (isFailure(item)) continue;
     const { spec: { values }, pattern, index, seed, line } = item;
     const starts = [["init-image", values["init-image"]], ["mask", values.mask]] as const;
-    for (const [name, file] of [...starts, ...values.lora.map(({ file }) => ["lora", file] as const)]) {
+    const added = (["lora", "embedding"] as const).flatMap((name) =>
+      values[name].map(({ file }) => [name, file] as const)
+    );
+    for (const [name, file] of [...starts, ...added]) {
       if (file === undefined || read.has(file)) continue;
       read.add(file);
       want(file, { ...single, isRead: true, who: `--${name}` });

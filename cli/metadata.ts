@@ -10,7 +10,9 @@ import { nearestName } from "../pipeline/schedulers/mod.ts";
 import { LIMITS } from "../pipeline/limits.ts";
 import { UsageError } from "./errors.ts";
 import { readBytes, readingOf } from "./reading.ts";
-import { type LoraRecord, lorasOf, readRecords } from "./loras.ts";
+import { readRecords } from "./added_files.ts";
+import { type EmbeddingRecord, embeddingsOf } from "./embeddings.ts";
+import { type LoraRecord, lorasOf } from "./loras.ts";
 import { type ForeignPicture, formatInfotext, parseInfotext, readForeign, settingsOf } from "./infotext.ts";
 import { namesFile, optionEntry, type OptionName, optionNames } from "./options.ts";
 import type { OptionTexts } from "./parse.ts";
@@ -44,6 +46,7 @@ export interface Recipe extends ForeignPicture {
   readonly files?: Readonly<Record<string, string>>;
   /** The LoRAs, those of its prompt included. */
   readonly loras?: readonly LoraRecord[];
+  readonly embeddings?: readonly EmbeddingRecord[];
 }
 
 /** No time is among the texts: the same request makes the same file. */
@@ -62,6 +65,7 @@ export function writeMetadata(making: Making): PngText[] {
     picture: describePicture(making),
     files: filesOf(request, model),
     loras: lorasOf(request),
+    embeddings: embeddingsOf(request),
   };
   return [{ keyword: PARAMETERS, text: infotext }, { keyword: OWN, text: JSON.stringify(own) }];
 }
@@ -71,17 +75,19 @@ export function writeMetadata(making: Making): PngText[] {
  * picture, whether it was given, the model's choice or the default.
  */
 function describePicture({ request, options, model }: Making): Readonly<Record<string, unknown>> {
-  const { init, loras = [], ...told } = request;
+  const { init, loras = [], embeddings = [], ...told } = request;
   const lora = loras.filter(({ inPrompt }) => !inPrompt).map(({ name, weight }) => `${name}:${weight}`);
+  const embedding = embeddings.map(({ name, word }) => `${name}:${word}`);
   const fields = new Map(
-    Object.entries({ ...told, lora, strength: init?.strength }).map(([field, value]) => [optionOf(field), value]),
+    Object.entries({ ...told, lora, embedding, strength: init?.strength })
+      .map(([field, value]) => [optionOf(field), value]),
   );
   const entries = optionNames.flatMap((name) => {
     const { scope, default: text } = optionEntry(name);
     if (scope !== "picture" && scope !== "model") return [];
     const value = fields.get(name) ?? options[name] ?? (name === "model" ? model.name : text);
     // A text: most readers of JSON round numbers above 2^53.
-    return value === undefined || (value === lora && lora.length === 0)
+    return value === undefined || (Array.isArray(value) && value.length === 0)
       ? []
       : [[name, typeof value === "bigint" ? `${value}` : value]];
   });
@@ -164,7 +170,8 @@ function readOwn(text: string): Recipe {
   const { picture, ...told } = parseOwn(text);
   const kinds = { software: "string", adapter: "string", webgpu: "string", files: "object" };
   const kept = Object.entries(kinds).filter(([name, kind]) => typeof told[name] === kind && told[name] !== null);
-  const loras = readRecords(told.loras);
+  const loras = readRecords<LoraRecord>(told.loras, { weight: "number" });
+  const embeddings = readRecords<EmbeddingRecord>(told.embeddings, { word: "string" });
   const { prompt, options } = readPictureLine(JSON.stringify(picture ?? null));
   const isForeign = ([name]: readonly [string, unknown]) => optionEntry(name as OptionName).scope === "line";
   return {
@@ -172,6 +179,7 @@ function readOwn(text: string): Recipe {
     options: Object.fromEntries(Object.entries(options).filter((option) => !isForeign(option))),
     ...Object.fromEntries(kept.map(([name]) => [name, told[name]])),
     ...(loras && { loras }),
+    ...(embeddings && { embeddings }),
     // Nobody who only asked for a picture asked for these.
     lost: Object.entries(options).filter(isForeign).map(([name, value]) =>
       `${name}: ${value} (a picture does not say it)`

@@ -6,6 +6,7 @@ import { LIMITS } from "../pipeline/limits.ts";
 import { readOptimizations } from "../pipeline/optimizations.ts";
 import { findScheduler, schedulerNames } from "../pipeline/schedulers/mod.ts";
 import {
+  embedding,
   finiteNumber,
   foundIn,
   fraction,
@@ -94,6 +95,16 @@ export const options = {
     help: "the folder of the LoRAs that prompts and --lora name; nothing outside of it is read",
     otherwise: "none",
     read: name,
+  },
+  "embedding": {
+    value: "FILE[:WORD]",
+    help:
+      "a textual inversion (.safetensors), whose vectors are read where its word is in a prompt, the file's name where " +
+      "nothing is said; may be given several times",
+    otherwise: "none",
+    repeats: true,
+    read: embedding,
+    scope: "picture",
   },
   "negative-prompt": {
     letter: "n",

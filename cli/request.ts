@@ -11,6 +11,7 @@ import type { Environment, PipelineModule } from "./environment.ts";
 import { UsageError } from "./errors.ts";
 import { readTextFile } from "./reading.ts";
 import { type ImageFiles, initSize, readInit } from "./init_image.ts";
+import type { EmbeddingFiles } from "./embeddings.ts";
 import type { LoraFiles } from "./loras.ts";
 import { optionEntry, optionNames, type OptionValues } from "./options.ts";
 import type { OptionText, OptionTexts } from "./parse.ts";
@@ -137,20 +138,22 @@ export function drawSeed(): bigint {
  * The one place where options become fields of a request.
  *
  * @throws {UsageError} when an init image cannot be read, or a prompt names a LoRA without saying which.
- * @throws {ModelNotFoundError | ModelFileError} when a LoRA is absent, damaged or another model's.
+ * @throws {ModelNotFoundError | ModelFileError} when a LoRA or a textual inversion is absent, damaged or another model's.
  */
 export function createRequest(
   { prompt, values }: Spec,
-  { seed, model: { defaults }, images, loras: files }: {
+  { seed, model: { defaults }, ...files }: {
     readonly seed: bigint;
     readonly model: Model;
     readonly images: ImageFiles;
     readonly loras: LoraFiles;
+    readonly embeddings: EmbeddingFiles;
   },
 ): Request {
   const { scheduler, prediction, eta, "guidance-rescale": guidanceRescale } = values;
-  const init = readInit(values, images);
-  const loras = files.read(prompt, values);
+  const init = readInit(values, files.images);
+  const loras = files.loras.read(prompt, values);
+  const embeddings = files.embeddings.read(values);
   const { width = defaults.width, height = defaults.height } = init ? initSize(init.image, values, defaults) : values;
   return {
     prompt,
@@ -167,6 +170,7 @@ export function createRequest(
     ...sizesOf(values),
     ...(init && { init }),
     ...(loras.length > 0 && { loras }),
+    ...(embeddings.length > 0 && { embeddings }),
     vaeTiling: values["vae-tiling"],
     ...(scheduler !== undefined && { scheduler }),
     ...(prediction !== undefined && { prediction }),
@@ -209,7 +213,7 @@ export async function completeRequest(
 function describeRefusal({ setting, message }: RequestError, request: Request, strength: number | undefined): string {
   if (setting === "prompt") return `The prompt: ${message}`;
   if (setting === "negativePrompt") return `--negative-prompt: ${message}`;
-  if (setting === "loras") return `--lora: ${message}`;
+  if (setting === "loras" || setting === "embeddings") return `--${setting.slice(0, -1)}: ${message}`;
   if (setting !== "init") return `--${optionOf(setting)} ${request[setting]}: ${message}`;
   if (message.startsWith("strength")) {
     if (strength !== undefined) return `--${message}`;

@@ -18,6 +18,7 @@ import { infoOf, KEPT, type Places, writeNew, writeWhole } from "./files.ts";
 import { ImageFiles } from "./init_image.ts";
 import { findInlineEncoder, type InlineEncoder } from "./inline_picture.ts";
 import { AHEAD, checkPlace, countOf, type Failure, isFailure, type Job, jobsOf, type Plan } from "./jobs.ts";
+import { EmbeddingFiles } from "./embeddings.ts";
 import { LoraFiles } from "./loras.ts";
 import { selectionOf } from "./kernel_timings.ts";
 import { writeMetadata } from "./metadata.ts";
@@ -55,8 +56,7 @@ export class Session implements AsyncDisposable {
   readonly #module: PipelineModule;
   readonly #values: OptionValues;
   readonly #environment: Environment;
-  readonly #initImages: ImageFiles;
-  readonly #loras: LoraFiles;
+  readonly #files: { readonly images: ImageFiles; readonly loras: LoraFiles; readonly embeddings: EmbeddingFiles };
   readonly #completed = new Map<Spec, Promise<CompleteRequest>>();
   /** The last notices that were given: pictures of one prompt have the same. */
   readonly #told = new Set<string>();
@@ -81,8 +81,12 @@ export class Session implements AsyncDisposable {
     this.#values = values;
     this.#environment = environment;
     this.#places = places;
-    this.#initImages = new ImageFiles(environment.folder);
-    this.#loras = new LoraFiles(module, this.model, environment.folder);
+    const { folder } = environment;
+    this.#files = {
+      images: new ImageFiles(folder),
+      loras: new LoraFiles(module, this.model, folder),
+      embeddings: new EmbeddingFiles(module, this.model, folder),
+    };
     this.#inline = findInlineEncoder(environment);
     this.#since = start;
   }
@@ -100,12 +104,12 @@ export class Session implements AsyncDisposable {
   /**
    * The complete request of a picture; those of one `--count` share all but the seed.
    *
-   * @throws {UsageError | ModelFileError | ModelNotFoundError} when an init image or a LoRA cannot be read, or the model
-   * cannot do what is asked for.
+   * @throws {UsageError | ModelFileError | ModelNotFoundError} when an init image, a LoRA or a textual inversion cannot be
+   * read, or the model cannot do what is asked for.
    */
   async complete({ spec, seed }: Pick<Job, "spec" | "seed">): Promise<CompleteRequest> {
     const model = this.model;
-    const create = () => createRequest(spec, { seed, model, images: this.#initImages, loras: this.#loras });
+    const create = () => createRequest(spec, { seed, model, ...this.#files });
     const completed = this.#completed.get(spec) ??
       Promise.try(() => completeRequest(create(), { model, module: this.#module, strength: spec.values.strength }));
     this.#completed.set(spec, completed);

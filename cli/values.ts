@@ -3,6 +3,7 @@
  * @module
  */
 import { LIMITS } from "../pipeline/limits.ts";
+import { stemOf } from "./added_files.ts";
 import { suggest } from "./suggestion.ts";
 
 type Reader<Value> = (value: string) => Value;
@@ -47,6 +48,13 @@ export function lora(value: string): { readonly file: string; readonly weight: n
   const [, file = value, weight] = /^(.+):([+-]?(?:\d+(?:\.\d*)?|\.\d+))$/s.exec(value) ?? [];
   if (Math.abs(Number(weight ?? 1)) <= LIMITS.loraWeight) return { file: name(file), weight: Number(weight ?? 1) };
   throw refusal(`a file and a weight from ${-LIMITS.loraWeight} to ${LIMITS.loraWeight}`, value);
+}
+
+/** A textual inversion's file, and the word after the last colon that is in no folder's name. */
+export function embedding(value: string): { readonly file: string; readonly word: string } {
+  const [, file = value, word = stemOf(value)] = /^(.+):([^:/\\]+)$/s.exec(value) ?? [];
+  if (word.trim() !== "" && word.length <= LIMITS.word) return { file: name(file), word };
+  throw refusal(`a file and a word of 1 to ${LIMITS.word} letters`, value);
 }
 
 /** Noise takes a seed of 64 bits, more than a number holds exactly. */

@@ -6,8 +6,17 @@ import { describeTensors, LIMITS, ModelFileError, quoted } from "../weights/mod.
 import { type Model, tokenizersOf } from "./model.ts";
 import { readVaeConfig } from "./nets/config.ts";
 import { type EncodedPrompt, encodePrompt, inEqualChunks, type PromptChunk } from "./prompt/chunks.ts";
+import { withEmbeddings } from "./prompt/embeddings.ts";
 import { readLoraTags, withoutLoraTags } from "./prompt/lora_tags.ts";
-import { type Image, isGuided, type Lora, type Request, RequestError, SIZE_SETTINGS } from "./request.ts";
+import {
+  type Embedding,
+  type Image,
+  isGuided,
+  type Lora,
+  type Request,
+  RequestError,
+  SIZE_SETTINGS,
+} from "./request.ts";
 import { scheduleFor } from "./schedulers/mod.ts";
 import type { Schedule } from "./schedulers/schedule.ts";
 import { stepsLeftOut } from "./start.ts";
@@ -37,10 +46,14 @@ export async function complete(model: Model, request: Request): Promise<Complete
   checkValues(request);
   checkSize(model, request);
   checkLoras(request);
+  checkEmbeddings(request);
   model.family.check(request, model.config);
   if (request.init) checkEncoder(model);
   const schedule = createSchedule(model, request);
-  const tokenizers = await tokenizersOf(model);
+  const { embeddings = [] } = request;
+  const tokenizers = (await tokenizersOf(model)).map((tokenizer, i) =>
+    withEmbeddings(tokenizer, embeddings.map(({ word, file }) => ({ word, vectors: file.vectors[i]! })))
+  );
   const notices = [...describeStretch(request), ...(request.loras ?? []).flatMap(describeLora)];
   const texts = model.family.prompts(request);
   if (request.negativePrompt !== "" && !texts.includes(request.negativePrompt)) {
@@ -48,9 +61,17 @@ export async function complete(model: Model, request: Request): Promise<Complete
     const why = isGuided(request) ? `models of the family ${name} have none` : `guidance is ${request.guidance}`;
     notices.push(`The negative prompt has no effect: ${why}`);
   }
-  const read = (tokenizer: Tokenizer) => Promise.all(texts.map((text) => readPrompt(tokenizer, text, request)));
-  const encoded = await Promise.all(tokenizers.map(read));
-  encoded[0]!.forEach((prompt, i) => notices.push(...describeCut(NAMES[settingOf(texts[i]!, request)], prompt)));
+  const encoded = await Promise.all(
+    tokenizers.map((tokenizer) => Promise.all(texts.map((text) => readPrompt(tokenizer, text, request)))),
+  );
+  encoded[0]!.forEach((prompt, i) => {
+    const name = NAMES[settingOf(texts[i]!, request)];
+    notices.push(...describeCut(name, prompt), ...describeMissing(name, texts[i]!, embeddings));
+  });
+  const read = new Set(
+    encoded[0]!.flatMap(({ chunks }) => chunks.flatMap(({ tokens }) => tokens)).map(({ vector }) => vector),
+  );
+  notices.push(...embeddings.map((embedding) => describeEmbedding(embedding, read)));
   const prompts = tokenizers.map((tokenizer, i) => inEqualChunks(tokenizer, encoded[i]!));
   if (prompts.some((own) => own[0]!.length !== prompts[0]![0]!.length)) {
     throw new ModelFileError("tokenizer_2", "makes another number of chunks of a prompt than the first tokenizer");
@@ -210,6 +231,41 @@ function describeLora({ name, weight, file: { used, unused } }: Lora): string[] 
   const told = `The LoRA ${quoted(name)} of weight ${weight}: ${used} of its tensors are used`;
   if (unused.length === 0) return [told];
   return [`${told}; not used, since this model has no such layers: ${describeTensors(unused)}`];
+}
+
+/** Refuses textual inversions that cannot be meant. */
+function checkEmbeddings({ embeddings = [] }: Request): void {
+  function refuse(problem: string): never {
+    throw new RequestError("embeddings", problem);
+  }
+  if (embeddings.length > LIMITS.loras) refuse(`there are ${embeddings.length}; at most ${LIMITS.loras} are read`);
+  const words = new Set<string>();
+  for (const { word } of embeddings) {
+    if (word.trim() === "" || word.length > LIMITS.word) refuse(`a word has 1 to ${LIMITS.word} letters`);
+    const same = word.toLowerCase();
+    if (words.has(same)) refuse(`two stand for ${quoted(word)}: give one of them another word, FILE:WORD`);
+    words.add(same);
+  }
+}
+
+/** Whether the vectors of a textual inversion are among those that are `read`. */
+function describeEmbedding({ name, word, file }: Embedding, read: ReadonlySet<unknown>): string {
+  const [vectors = []] = file.vectors;
+  const many = `${vectors.length} vector${vectors.length === 1 ? "" : "s"}`;
+  if (vectors.some((vector) => read.has(vector))) return `The embedding ${quoted(name)}: ${many} for ${quoted(word)}`;
+  const hint = file.word === undefined || file.word === word ? "" : `; the file itself calls it ${quoted(file.word)}`;
+  return `The embedding ${quoted(name)} has no effect: ${quoted(word)} is a word of no prompt that is read${hint}`;
+}
+
+/** A line that says so where a text names textual inversions as ComfyUI does, and nobody gave the first of them. */
+function describeMissing(name: string, text: string, embeddings: readonly Embedding[]): string[] {
+  const words = embeddings.map(({ word }) => word.toLowerCase());
+  for (const { 0: tag, index } of text.matchAll(/\bembedding:(?=[^\s,:()[\]])/gi)) {
+    const [rest] = text.slice(index + tag.length, index + tag.length + LIMITS.word).split(/[\s,:()[\]]/);
+    if (words.some((word) => rest!.toLowerCase().startsWith(word))) continue;
+    return [`The ${name} names the embedding ${quoted(rest!)}, which is not given: it is read as text`];
+  }
+  return [];
 }
 
 /** A line that says so where the init image loses its shape. */

@@ -40,6 +40,7 @@ export {
   type ProviderName,
 } from "../kernels/mod.ts";
 export {
+  type EmbeddingFile,
   findLora,
   type GivenVae,
   listEmbedded,
@@ -68,7 +69,9 @@ export {
   type PromptReading,
   type WeightedToken,
 } from "./prompt/chunks.ts";
+export { type EmbeddedWord, openEmbedding, withEmbeddings } from "./prompt/embeddings.ts";
 export {
+  type Embedding,
   type GenerateEvent,
   type Image,
   type ImageFile,

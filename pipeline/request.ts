@@ -3,6 +3,7 @@
  * @module
  */
 
+import type { EmbeddingFile } from "../weights/embedding.ts";
 import type { WeighedLora } from "../weights/lora.ts";
 
 /** A request asks for what cannot be drawn: the setting that is to blame, and why. */
@@ -78,6 +79,8 @@ export interface Request {
   readonly init?: InitImage;
   /** LoRAs that change the model for this picture, each after the one before. */
   readonly loras?: readonly Lora[];
+  /** Textual inversions, which are read where their words are in the prompt or the negative prompt. */
+  readonly embeddings?: readonly Embedding[];
   /** Whether the VAE works on tiles, which need less memory and differ slightly; default `auto`: when it must. */
   readonly vaeTiling?: VaeTiling;
 }
@@ -99,6 +102,16 @@ export interface Lora extends WeighedLora {
   readonly name: string;
   /** Whether the prompt names it, as `<lora:name:0.8>`, in the syntax `a1111`. */
   readonly inPrompt?: boolean;
+}
+
+/** A textual inversion of a request: an opened file, and its word. */
+export interface Embedding {
+  /** What the request calls the file: its path. */
+  readonly name: string;
+  /** What its vectors stand for, wherever it is a word of its own; large and small letters are the same. */
+  readonly word: string;
+  /** The file, opened for this model. */
+  readonly file: EmbeddingFile;
 }
 
 /** When the VAE works on tiles: `auto` where the whole picture would take too much memory. */

@@ -17,6 +17,8 @@ const PROMISES: readonly Promised[] = [
     "weights/shards": ALL,
     "weights/read_async": /shrinks/,
     "weights/vae": /refused|link/,
+    "pipeline/describe_weights": /refused/,
+    "weights/embedding": /refused/,
     "weights/lora": /refused|read as it was/,
     "weights/model": ALL,
     "pipeline/config": ALL,
@@ -53,7 +55,7 @@ const PROMISES: readonly Promised[] = [
     "pipeline/(shapes|upload)": ALL,
   }],
   ["Each stage equals PyTorch; the first that differs is named", {
-    "pipeline/(compare|emoji|families|lora|optimizations|pipeline|sdxl|small_unets|text_encoder|unet|vae)":
+    "pipeline/(compare|embedding|emoji|families|lora|optimizations|pipeline|sdxl|small_unets|text_encoder|unet|vae)":
       /PyTorch|diffusers/,
     "pipeline/tokenizer": /golden|ids from/,
     "pipeline/schedulers/golden": ALL,
@@ -65,7 +67,7 @@ const PROMISES: readonly Promised[] = [
     "pipeline/tuning": ALL,
     "pipeline/least_device": ALL,
     "kernels/probe": ALL,
-    "cli/(batch_command|command|from|lora)": /the same (bytes|file)/,
+    "cli/(batch_command|command|embedding|from|lora)": /the same (bytes|file)/,
   }],
   ["Different settings draw different pictures", {
     "pipeline/pipeline": /every setting changes/,
@@ -88,7 +90,7 @@ const PROMISES: readonly Promised[] = [
   ["Memory is bounded and given back", {
     "pipeline/pipeline": /no more memory|gives back/,
     "pipeline/parameters": /one layer at a time/,
-    "pipeline/prompt": /half a megabyte|hundred|more chunks/,
+    "pipeline/prompt": /half a megabyte|hundred|more (?:chunks|vectors)/,
     "kernels/gpu": /memory is counted|4 MiB/,
     "pipeline/upload": /larger than a piece|left behind/,
     "kernels/scratch": ALL,
@@ -107,7 +109,7 @@ const PROMISES: readonly Promised[] = [
   }],
   ["The PNG is valid for other readers, and its texts survive any Unicode", { "cli/png": ALL, "cli/png_text": ALL }],
   ["Exit codes are an interface", {
-    "cli/(batch|command|dawn|doctor|pull|run|usage)": /exit code|its code/,
+    "cli/(batch|command|dawn|doctor|pull|run|show_weights|usage)": /exit code|its code/,
   }],
   ["Standard output is data, standard error is for people", {
     "cli/(inline_picture|progress|terminal)": ALL,
@@ -124,7 +126,7 @@ const PROMISES: readonly Promised[] = [
   }],
   ["Wrong arguments are explained", {
     "cli/(batch_lines|options|parse|usage)": ALL,
-    "cli/(batch|bench|init_image|lora|run)": /refused|wrong|takes the names/,
+    "cli/(batch|bench|embedding|init_image|lora|run)": /refused|wrong|takes the names/,
     "pipeline/model": /^tiny-\S+ refuses/,
     "pipeline/prompt/(grammar|lora_tags)": /refused|hundred/,
   }],

@@ -40,10 +40,14 @@ export const LIMITS = {
   rank: 4096,
   /** Bytes of a LoRA's file, all of which are hashed. */
   loraBytes: 2 ** 33,
-  /** LoRAs of a picture. */
+  /** LoRAs of a picture, and textual inversions. */
   loras: 64,
   /** Weight of a LoRA, above or below 0. */
   loraWeight: 100,
+  /** Vectors of a textual inversion. */
+  vectors: 1024,
+  /** Characters of the word that they stand for. */
+  word: 256,
   /** Tokens of a chunk. */
   tokens: 4096,
   /** Rows of a token table, and merges of pairs of tokens. */

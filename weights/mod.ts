@@ -4,6 +4,8 @@
  */
 export { cacheFolder, type ReadVariable } from "./cache_folder.ts";
 export { type CacheSize, cacheSizes } from "./cache_sizes.ts";
+export { type DescribedFile, describeFile } from "./describe.ts";
+export { type EmbeddingFile, openEmbedding } from "./embedding.ts";
 export { CacheError, ModelFileError, ModelNotFoundError } from "./errors.ts";
 export { parseJson } from "./files.ts";
 export { openFormula } from "./formula.ts";

@@ -8,6 +8,9 @@ export function isPickle(path: string): boolean {
   return /\.(?:ckpt|bin|pt|pth)$/i.test(path);
 }
 
+/** Why no pickle is read. */
+export const PICKLE = "a Python pickle can run any program when it is opened, so it is not read";
+
 /**
  * Why a pickle is refused, and what to do about it.
  * @param load the call that reads it, of diffusers' class `reader`
@@ -15,8 +18,7 @@ export function isPickle(path: string): boolean {
 export function pickleError(path: string, load: string, reader = "StableDiffusionPipeline"): ModelFileError {
   return new ModelFileError(
     path,
-    "a Python pickle can run any program when it is opened, so it is not read; where you trust it, " +
-      `convert it with diffusers: ${reader}.${load}.save_pretrained("converted")`,
+    `${PICKLE}; where you trust it, convert it with diffusers: ${reader}.${load}.save_pretrained("converted")`,
   );
 }
 

@@ -10,6 +10,7 @@ import { complete, type CompleteRequest, isComplete } from "../../pipeline/compl
 import { openLora } from "../../pipeline/loras.ts";
 import { describeFiles, type Model } from "../../pipeline/model.ts";
 import type { GenerateOptions } from "../../pipeline/pipeline.ts";
+import { openEmbedding } from "../../pipeline/prompt/embeddings.ts";
 import { openPreviewVae } from "../../pipeline/preview_vae.ts";
 import type { GenerateEvent, Request } from "../../pipeline/request.ts";
 import { byPart, findLora, listEmbedded, openFormula, readConfig } from "../../weights/mod.ts";
@@ -103,6 +104,7 @@ const VOCABULARY = { "<|startoftext|>": 1, "<|endoftext|>": 2, "!pad": 0, ...Obj
 function fakeModel(name: string, { scheduler = "EulerDiscreteScheduler", decoderOnly, paints, xl }: FakeWorld): Model {
   const config = readConfig(TINY);
   const tensors: Readonly<Record<string, readonly (readonly [string, readonly number[]])[]>> = {
+    text_encoder: [["embeddings.token_embedding.weight", [400, 4]]],
     unet: [["mid_block.attentions.0.proj_in.weight", [6, 4]]],
     vae: decoderOnly ? [] : [["encoder.conv_in.weight", [1]]],
   };
@@ -160,6 +162,7 @@ function fakePipeline(world: FakeWorld, reach: (stage: Stage) => void): Pipeline
     openPreviewVae,
     listEmbedded,
     openLora,
+    openEmbedding,
     findLora,
     complete(model, request) {
       reach("complete");

@@ -41,7 +41,7 @@ export {
 } from "../kernels/mod.ts";
 export {
   findLora,
-  type GivenVae,
+  type GivenFiles,
   listEmbedded,
   type LoraFile,
   ModelFileError,
@@ -51,9 +51,11 @@ export {
   type WeighedLora,
 } from "../weights/mod.ts";
 export { complete, type CompleteRequest } from "./complete.ts";
+export type { Thresholds } from "./canny.ts";
+export type { ControlNet } from "./controlnets.ts";
 export type { Family } from "./families/family.ts";
 export { openLora } from "./loras.ts";
-export { type Model, type ModelDefaults, openModel, tokenizerOf } from "./model.ts";
+export { type Model, type ModelDefaults, openModel, type OpenOptions, tokenizerOf } from "./model.ts";
 export { type Examination, examine, type SelfTest } from "../kernels/self_test.ts";
 export type { Deviation, Reference } from "./compare.ts";
 export type { Precision } from "./nets/parameters.ts";
@@ -69,6 +71,7 @@ export {
   type WeightedToken,
 } from "./prompt/chunks.ts";
 export {
+  type Control,
   type GenerateEvent,
   type Image,
   type ImageFile,

@@ -4,6 +4,7 @@
  */
 
 import type { WeighedLora } from "../weights/lora.ts";
+import type { Thresholds } from "./canny.ts";
 
 /** A request asks for what cannot be drawn: the setting that is to blame, and why. */
 export class RequestError extends RangeError {
@@ -78,6 +79,8 @@ export interface Request {
   readonly init?: InitImage;
   /** LoRAs that change the model for this picture, each after the one before. */
   readonly loras?: readonly Lora[];
+  /** What the ControlNets that the model was opened with see, each its own; absent, none takes part. */
+  readonly controls?: readonly Control[];
   /** Whether the VAE works on tiles, which need less memory and differ slightly; default `auto`: when it must. */
   readonly vaeTiling?: VaeTiling;
 }
@@ -99,6 +102,20 @@ export interface Lora extends WeighedLora {
   readonly name: string;
   /** Whether the prompt names it, as `<lora:name:0.8>`, in the syntax `a1111`. */
   readonly inPrompt?: boolean;
+}
+
+/** What a ControlNet sees, and how much and when it takes part. */
+export interface Control {
+  /** Its picture; one of another size than the request's is resized (Lanczos), whatever becomes of its shape. */
+  readonly image: Image;
+  /** Makes it see the edges of the picture of the request's size instead, between these thresholds, 0 to 2040 each. */
+  readonly canny?: Thresholds;
+  /** Multiplies what it adds, 0, which leaves it out, to 10; default 1. */
+  readonly strength?: number;
+  /** The share of the steps that is over when it begins, 0, the default, to 1. */
+  readonly start?: number;
+  /** The share of the steps that is over when it ends, above {@link start}, to 1, the default. */
+  readonly end?: number;
 }
 
 /** When the VAE works on tiles: `auto` where the whole picture would take too much memory. */

@@ -19,7 +19,10 @@ const KINDS: readonly (readonly [kind: string, is: (contents: Contents) => boole
     ({ has }) => has(/^lora_(?:unet|te)/) || has(/\.lora(?:_[AB]|\.down|\.up|_down|_up)\./),
   ],
   ["a textual inversion", ({ has }) => has(/^(?:emb_params|clip_[lg]|string_to_param\..*)$/)],
-  ["a ControlNet", ({ has }) => has(/^(?:control_model\.|controlnet_|input_hint_block\.)/)],
+  [
+    "a ControlNet, which --controlnet takes beside a model",
+    ({ has }) => has(/^(?:control_model\.|controlnet_|input_hint_block\.)/),
+  ],
   ["Stable Diffusion 3", ({ has }) => has(/^(?:model\.diffusion_model\.)?joint_blocks\./)],
   ["Flux", ({ has }) => has(/^(?:model\.diffusion_model\.)?double_blocks\./)],
   [

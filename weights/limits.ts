@@ -44,6 +44,12 @@ export const LIMITS = {
   loras: 64,
   /** Weight of a LoRA, above or below 0. */
   loraWeight: 100,
+  /** ControlNets of a model, each of which is another third of it on the GPU. */
+  controls: 8,
+  /** Strength of a ControlNet. */
+  controlStrength: 10,
+  /** Thresholds of edges: no gradient is larger. */
+  gradient: 2040,
   /** Tokens of a chunk. */
   tokens: 4096,
   /** Rows of a token table, and merges of pairs of tokens. */

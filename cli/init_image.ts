@@ -17,8 +17,8 @@ const STRENGTH = { image: 0.8, mask: 1 };
 /** A side of a picture in pixels: what `--width` takes. */
 const SIDE = { least: 64, most: 4096, step: 8 };
 
-/** The pixels of this many files are kept: of an init image and its mask, for many pictures that start from them. */
-const KEPT = 2;
+/** The pixels of this many files are kept: of an init image, its mask and control images, for many pictures. */
+const KEPT = 4;
 
 interface Reading {
   /** The option that names the file, for messages. */
@@ -112,7 +112,7 @@ export function readInit(values: OptionValues, images: ImageFiles): InitImage | 
 }
 
 /**
- * The size of a picture that starts from `image`: the sides that are asked for; a missing one follows from the other and
+ * The size of a picture that starts from `image`, or that a ControlNet shapes after it: the sides that are asked for; a missing one follows from the other and
  * the image's shape. Without both the image's own size, shrunk until it is no more than twice the model's.
  */
 export function initSize(image: Size, asked: Pick<OptionValues, "width" | "height">, model: Size): Size {

@@ -17,8 +17,8 @@ const STRENGTH = { image: 0.8, mask: 1 };
 /** A side of a picture in pixels: what `--width` takes. */
 const SIDE = { least: 64, most: 4096, step: 8 };
 
-/** The pixels of this many files are kept: of an init image, its mask and control images, for many pictures. */
-const KEPT = 4;
+/** The pixels of this many files are kept: of an init image and its mask, for many pictures that start from them. */
+const KEPT = 2;
 
 interface Reading {
   /** The option that names the file, for messages. */

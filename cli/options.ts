@@ -50,7 +50,7 @@ interface OptionEntry {
 const side = {
   value: "PIXELS",
   help: "a multiple of 8, 64 to 4096",
-  otherwise: "the init image's or the control image's, up to twice the model's, or the model's",
+  otherwise: "the init or control image's, up to twice the model's, or the model's",
   read: size,
   scope: "picture",
 } as const;

@@ -2,8 +2,8 @@
  * Readers of option values: text in, value out, or a RangeError that says what must be and what was given.
  * @module
  */
-import type { Thresholds } from "../pipeline/canny.ts";
 import { LIMITS } from "../pipeline/limits.ts";
+import type { Thresholds } from "../pipeline/request.ts";
 import { suggest } from "./suggestion.ts";
 
 type Reader<Value> = (value: string) => Value;

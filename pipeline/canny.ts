@@ -3,10 +3,7 @@
  * values added, no smoothing before.
  * @module
  */
-import type { Image } from "./request.ts";
-
-/** Thresholds of how much a picture changes at an edge: where it begins to count, and where it is one for sure. */
-export type Thresholds = readonly [low: number, high: number];
+import type { Image, Thresholds } from "./request.ts";
 
 /** What becomes of a pixel. */
 const MARKS = { weak: 1, edge: 2 } as const;

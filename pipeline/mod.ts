@@ -51,7 +51,6 @@ export {
   type WeighedLora,
 } from "../weights/mod.ts";
 export { complete, type CompleteRequest } from "./complete.ts";
-export type { Thresholds } from "./canny.ts";
 export type { ControlNet } from "./controlnets.ts";
 export type { Family } from "./families/family.ts";
 export { openLora } from "./loras.ts";
@@ -80,6 +79,7 @@ export {
   type Request,
   RequestError,
   type StepEvent,
+  type Thresholds,
   type Timings,
   type VaeTiling,
 } from "./request.ts";

@@ -4,7 +4,6 @@
  */
 
 import type { WeighedLora } from "../weights/lora.ts";
-import type { Thresholds } from "./canny.ts";
 
 /** A request asks for what cannot be drawn: the setting that is to blame, and why. */
 export class RequestError extends RangeError {
@@ -103,6 +102,9 @@ export interface Lora extends WeighedLora {
   /** Whether the prompt names it, as `<lora:name:0.8>`, in the syntax `a1111`. */
   readonly inPrompt?: boolean;
 }
+
+/** Thresholds of how much a picture changes at an edge: where it begins to count, and where it is one for sure. */
+export type Thresholds = readonly [low: number, high: number];
 
 /** What a ControlNet sees, and how much and when it takes part. */
 export interface Control {

@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
-import { edges, type Thresholds } from "../../pipeline/canny.ts";
-import type { Image } from "../../pipeline/request.ts";
+import { edges } from "../../pipeline/canny.ts";
+import type { Image, Thresholds } from "../../pipeline/request.ts";
 
 function picture(width: number, height: number, colour: (x: number, y: number) => readonly number[]): Image {
   const pixels = Array.from({ length: width * height }, (_, i) => colour(i % width, Math.floor(i / width))).flat();

@@ -14,6 +14,11 @@ import {
   RequestError,
 } from "../../pipeline/mod.ts";
 import { describeFiles, type Model } from "../../pipeline/model.ts";
+import { readControlNetConfig, readUnetConfig } from "../../pipeline/nets/config.ts";
+import { readControlNet } from "../../pipeline/nets/controlnet.ts";
+import { ShapeRecorder } from "../../pipeline/nets/shapes.ts";
+import { type JsonObject, openFormula, sd14Config } from "../../weights/mod.ts";
+import { controlNetConfigOfShapes, VERSION_XL } from "../../weights/shape_config.ts";
 import { readGolden } from "../golden.ts";
 import { BACKENDS } from "../kernels/harness.ts";
 import { openTinyModel } from "../tiny_model.ts";
@@ -294,6 +299,30 @@ Deno.test("a ControlNet of another model is refused with both numbers, and one t
     );
     other[Symbol.dispose]();
   }));
+
+Deno.test("at full size ControlNets have as many parameters as diffusers', and their shapes tell the configuration", () => {
+  const wide = { cross_attention_dim: 1024, attention_head_dim: [5, 10, 20, 20] };
+  const plain = { down_block_types: Array(3).fill("DownBlock2D"), mid_block_type: "UNetMidBlock2D" };
+  for (
+    const [base, own, parameters] of [
+      [sd14Config.unet, {}, 361_279_120],
+      [{ ...sd14Config.unet, ...wide }, {}, 364_228_240],
+      [VERSION_XL.unet, {}, 1_251_014_160],
+      // As controlnet-canny-sdxl-1.0-small is.
+      [VERSION_XL.unet, plain, 125_690_640],
+    ] as const
+  ) {
+    const model = { unet: readUnetConfig(base), factor: 8 };
+    const shapesOf = (json: JsonObject) => {
+      const recorder = new ShapeRecorder();
+      readControlNet(recorder, readControlNetConfig("", { ...json, _class_name: "ControlNetModel" }, model));
+      return recorder.shapes;
+    };
+    const shapes = shapesOf({ ...base, ...own });
+    assertEquals([...shapes.values()].reduce((sum, shape) => sum + shape.reduce((a, b) => a * b), 0), parameters);
+    assertEquals(shapesOf(controlNetConfigOfShapes(openFormula("", shapes).tensors, base)), shapes);
+  }
+});
 
 Deno.test("a request's ControlNets are checked before anything is drawn", () =>
   withFiles([controlFile()], async ([path]) => {

@@ -27,10 +27,10 @@ export function edges(image: Image, thresholds: Thresholds): Image {
   });
   const neighbours = [-pitch - 1, -pitch, -pitch + 1, -1, 1, pitch - 1, pitch, pitch + 1];
   for (let at = found.pop(); at !== undefined; at = found.pop()) {
-    for (const next of neighbours.map((way) => at! + way)) {
-      if (marks[next] !== MARKS.weak) continue;
-      marks[next] = MARKS.edge;
-      found.push(next);
+    for (const way of neighbours) {
+      if (marks[at + way] !== MARKS.weak) continue;
+      marks[at + way] = MARKS.edge;
+      found.push(at + way);
     }
   }
   const pixels = new Uint8Array(3 * width * height);
@@ -73,7 +73,10 @@ function gradientsOf({ width, height, pixels }: Image): Gradients {
         const dx = diagonal - other + 2 * (pixels[here + right + c]! - pixels[here + left + c]!);
         const dy = diagonal + other + 2 * (pixels[below + 3 * x + c]! - pixels[above + 3 * x + c]!);
         const size = Math.abs(dx) + Math.abs(dy);
-        if (size > sizes[at]!) [sizes[at], across[at], down[at]] = [size, dx, dy];
+        if (size <= sizes[at]!) continue;
+        sizes[at] = size;
+        across[at] = dx;
+        down[at] = dy;
       }
     }
   }

@@ -47,6 +47,12 @@ export function openControlNet(path: string, { config: { unet, vae } }: Pick<Mod
   return { given: opened.given, config, source, [Symbol.dispose]: () => source[Symbol.dispose]() };
 }
 
+/** What a ControlNet sees of a request, and what that depends on. */
+interface Seen {
+  readonly key: readonly unknown[];
+  readonly hint: Float32Array;
+}
+
 /** A ControlNet on the GPU, whose strength is in the weights of the layers that write what it adds. */
 export class LoadedControlNet {
   readonly weights: ControlNetWeights;
@@ -54,6 +60,8 @@ export class LoadedControlNet {
   readonly #source: TensorSource;
   /** Undefined when it could not be changed. */
   #strength: number | undefined = 1;
+  /** For more requests with the same picture object. */
+  #last: Seen | undefined;
 
   private constructor(parameters: Parameters, { config, source }: ControlNet) {
     this.#parameters = parameters;
@@ -81,6 +89,20 @@ export class LoadedControlNet {
     await this.#parameters.rewrite(scaleTensors(this.#source, names, strength), names);
     this.#strength = strength;
   }
+
+  /** What it sees, `[3, height, width]` of values 0 to 1. */
+  see({ image, canny }: Control, { width, height }: Pick<Request, "width" | "height">): Float32Array {
+    const key = [image, ...canny ?? [], width, height];
+    if (this.#last?.key.length !== key.length || !key.every((value, i) => value === this.#last!.key[i])) {
+      const fitted = fit(image, { width, height });
+      const { pixels } = canny ? edges(fitted, canny) : fitted;
+      const count = width * height;
+      const hint = new Float32Array(3 * count);
+      for (let i = 0; i < pixels.length; i++) hint[i % 3 * count + Math.floor(i / 3)] = pixels[i]! / 255;
+      this.#last = { key, hint };
+    }
+    return this.#last.hint;
+  }
 }
 
 /** Of each of `count` evaluations the ControlNets that take part in it, by their numbers, as diffusers' `controlnet_keep`. */
@@ -95,12 +117,4 @@ export function controlsOf(
         strength === 0 || i / count < start || (i + 1) / count > end ? [] : [number]
       ),
   );
-}
-
-/** What a ControlNet sees, `[3, height, width]` of values 0 to 1. */
-export function hintOf({ image, canny }: Control, request: Pick<Request, "width" | "height">): Float32Array {
-  const fitted = fit(image, request);
-  const { pixels } = canny ? edges(fitted, canny) : fitted;
-  const count = pixels.length / 3;
-  return Float32Array.from({ length: 3 * count }, (_, i) => pixels[i % count * 3 + Math.floor(i / count)]! / 255);
 }

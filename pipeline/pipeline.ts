@@ -8,7 +8,7 @@ import { Selection, type SelectionOptions } from "../kernels/selection.ts";
 import { byPart, partsOf } from "../weights/mod.ts";
 import { compareStages, type Deviation, type Reference } from "./compare.ts";
 import { complete, type CompleteRequest, isComplete } from "./complete.ts";
-import { controlsOf, hintOf, LoadedControlNet } from "./controlnets.ts";
+import { controlsOf, LoadedControlNet } from "./controlnets.ts";
 import { Decoder } from "./decoder.ts";
 import { Encoder } from "./encoder.ts";
 import type { Net } from "./families/family.ts";
@@ -276,7 +276,7 @@ export class Pipeline implements AsyncDisposable {
     const noise = createNoiseSource(request.rng, request.seed);
     const { kept, ...start } = startOf(request, { schedule, noise, vae, moments });
     const timesteps = schedule.steps.map(({ timestep }) => timestep);
-    const hint = (number: number) => hintOf(controls[number]!, request);
+    const hint = (number: number) => controlNets[number]!.see(controls[number]!, request);
     await loop.conditions.prepare({ prompts, timesteps, request, ...(kept && { kept }), hint });
     loop.start(schedule, { ...start, guidance, guidanceRescale, finalScale: 1 / vae.scalingFactor });
     return { loop, schedule, noise, ...(init && { encode }) };

@@ -228,6 +228,7 @@ export function controlNetConfigOfShapes(tensors: Tensors, unet: JsonObject): Js
   const added = size(tensors, 1, [ADDED]);
   return {
     ...unet,
+    mid_block_type: "UNetMidBlock2DCrossAttn",
     ...found(unetSizes(tensors)),
     _class_name: "ControlNetModel",
     addition_embed_type: added === undefined ? null : "text_time",

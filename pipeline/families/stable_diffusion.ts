@@ -229,5 +229,7 @@ function keepPicture(ops: Ops, { config }: ControlNetWeights, { samples: batch, 
 
 /** `values` for each of `count` samples. */
 export function repeat(values: Float32Array, count: number): Float32Array {
-  return Float32Array.from({ length: count * values.length }, (_, i) => values[i % values.length]!);
+  const all = new Float32Array(count * values.length);
+  for (let i = 0; i < count; i++) all.set(values, i * values.length);
+  return all;
 }

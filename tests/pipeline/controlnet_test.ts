@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { join } from "@std/path";
 import { Gpu } from "../../kernels/mod.ts";
+import { edges } from "../../pipeline/canny.ts";
 import { openControlNet } from "../../pipeline/controlnets.ts";
 import {
   complete,
@@ -113,6 +114,8 @@ const { scheduler: _, ...OWN } = SMALL;
 const SEEN = goldenInit({ kind: "inpaint", width: 64, height: 64 })!;
 const INVERSE: Image = { ...SEEN.image, pixels: SEEN.image.pixels.map((value) => 255 - value) };
 
+const BLANK: Image = { ...SEEN.image, pixels: SEEN.image.pixels.map(() => 0) };
+
 /** A run of fixtures/recipe/controlnet_reference.py. */
 interface Case {
   readonly name: string;
@@ -126,7 +129,7 @@ interface Case {
 const CASES: readonly Case[] = [
   {
     name: "two",
-    files: [controlFile(), controlFile({ prefix: "tiny-controlnet.second" })],
+    files: [controlFile({ sees: true }), controlFile({ sees: true, prefix: "tiny-controlnet.second" })],
     request: {
       ...SMALL,
       steps: 4,
@@ -139,14 +142,19 @@ const CASES: readonly Case[] = [
   {
     name: "inpaint",
     model: "tiny-inpaint",
-    files: [controlFile({ rename: originalControlName("") })],
+    files: [controlFile({ sees: true, rename: originalControlName("") })],
     request: { ...SMALL, steps: 3, init: SEEN, controls: [{ image: INVERSE, strength: 0.8 }] },
   },
   {
     name: "xl",
     model: "tiny-sdxl",
     files: [
-      controlFile({ prefix: "tiny-controlnet.xl", model: "sdxl", rename: originalControlName("control_model.") }),
+      controlFile({
+        sees: true,
+        prefix: "tiny-controlnet.xl",
+        model: "sdxl",
+        rename: originalControlName("control_model."),
+      }),
     ],
     request: { ...OWN, steps: 3, controls: [{ image: SEEN.image, strength: 0.5, end: 0.7 }] },
     scheduler: { timestep_spacing: "leading" },
@@ -185,8 +193,8 @@ for (const [precision, least] of [["f32", QUALITY], ["f16", 35]] as const) {
         const want = Uint8Array.from(MORE.get(`${name}.image`)!.data);
         const quality = psnr(pixels, want);
         assert(quality >= least, `${name} reaches ${quality} dB`);
-        const { controls: _, ...plain } = request;
-        assert(psnr((await draw(pipeline, plain)).pixels, want) < 34, `${name} is the same without ControlNet`);
+        const controls = request.controls!.map((control) => ({ ...control, image: BLANK }));
+        assert(psnr((await draw(pipeline, { ...request, controls })).pixels, want) < 30, `${name} does not see`);
       });
     }
   });
@@ -208,7 +216,7 @@ Deno.test("a ControlNet's single files are what its folder is", () =>
   }));
 
 Deno.test("ControlNets come and go between pictures, each of which is what it is alone", () =>
-  withFiles([controlFile()], async (paths) => {
+  withFiles([controlFile({ sees: true })], async (paths) => {
     await using gpu = await Gpu.open();
     using model = withControls(paths);
     await using pipeline = await Pipeline.load(gpu, model);
@@ -223,6 +231,11 @@ Deno.test("ControlNets come and go between pictures, each of which is what it is
     const [full, half] = [await pixelsOf({}), await pixelsOf({ strength: 0.5 })];
     for (const changed of [full, half]) assert(psnr(changed, plain) < QUALITY, "a ControlNet changed nothing");
     assert(psnr(full, half) < QUALITY, "strength changed nothing");
+    const canny = [100, 200] as const;
+    const outlined = await pixelsOf({ canny });
+    assert(psnr(outlined, full) < QUALITY, "edges changed nothing");
+    const controls = [{ image: edges(INVERSE, canny) }];
+    assertEquals((await draw(pipeline, { ...request, controls })).pixels, outlined);
     assertEquals(await pixelsOf({ strength: 1 }), full);
     assertEquals(await pixelsOf({ strength: 0.5 }), half);
     assertEquals(await pixelsOf(), plain);
@@ -310,6 +323,7 @@ Deno.test("at full size ControlNets have as many parameters as diffusers', and t
       [VERSION_XL.unet, {}, 1_251_014_160],
       // As controlnet-canny-sdxl-1.0-small is.
       [VERSION_XL.unet, plain, 125_690_640],
+      [{ ...VERSION_XL.unet, mid_block_type: null }, { mid_block_type: "UNetMidBlock2DCrossAttn" }, 1_251_014_160],
     ] as const
   ) {
     const model = { unet: readUnetConfig(base), factor: 8 };

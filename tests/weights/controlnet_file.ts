@@ -16,10 +16,14 @@ export function controlFolder(model: "sd1" | "sdxl" = "sd1"): string {
 /** A tensor's name in the file; undefined leaves it out. */
 type Rename = (name: string) => string | undefined;
 
-/** The bytes of a tiny ControlNet whose weights are computed from `prefix`, as those that the golden data was made with. */
+/**
+ * The bytes of a tiny ControlNet whose weights are computed from `prefix`, as those that the golden data was made with;
+ * `sees` makes its picture matter, which there changes nothing that could be measured.
+ */
 export function controlFile(
-  { prefix = "tiny-controlnet.controlnet", model, rename = (name) => name, more = {} }: {
+  { prefix = "tiny-controlnet.controlnet", sees = false, model, rename = (name) => name, more = {} }: {
     readonly prefix?: string;
+    readonly sees?: boolean;
     readonly model?: "sd1" | "sdxl";
     readonly rename?: Rename;
     readonly more?: Readonly<Record<string, StoredTensor>>;
@@ -32,8 +36,13 @@ export function controlFile(
     const renamed = rename(name);
     if (renamed === undefined) continue;
     const bytes = source.read(name);
-    const quarter = /controlnet_(?:down|mid)_block/.test(name);
-    const values = new Float16Array(bytes.buffer).map((value) => quarter ? value / 4 : value);
+    const isHint = sees && name.startsWith("controlnet_cond_embedding.") && shape.length === 4;
+    const factor = /controlnet_(?:down|mid)_block/.test(name)
+      ? 1 / 4
+      : isHint
+      ? 200 / Math.sqrt(shape.slice(1).reduce((a, b) => a * b))
+      : 1;
+    const values = new Float16Array(bytes.buffer).map((value) => value * factor);
     tensors.set(renamed, { dtype, shape, bytes: new Uint8Array(values.buffer) });
   }
   return storeTensors(tensors);

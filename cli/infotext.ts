@@ -6,7 +6,7 @@
  */
 import { basename } from "@std/path";
 import { LIMITS } from "../pipeline/limits.ts";
-import type { Request } from "../pipeline/request.ts";
+import type { Control, Request } from "../pipeline/request.ts";
 import { findScheduler, webUiNames } from "../pipeline/schedulers/mod.ts";
 import type { OptionTexts } from "./parse.ts";
 import type { PictureLine } from "./request.ts";
@@ -72,8 +72,14 @@ const readers = new Map<string, (value: string) => OptionTexts | undefined>([
 /** The settings of a picture, in the web UI's names and order; those of its extensions are last. */
 export function settingsOf(
   request: Request,
-  { scheduler, model, vae }: { readonly scheduler: string; readonly model: string; readonly vae?: string | undefined },
+  { scheduler, model, vae, controlNets }: {
+    readonly scheduler: string;
+    readonly model: string;
+    readonly vae?: string | undefined;
+    readonly controlNets: readonly string[];
+  },
 ): Map<string, string> {
+  const { controls = [] } = request;
   const { steps, guidance, guidanceRescale = 0, seed, width, height, clipSkip = 1, eta = 0, rng, init } = request;
   const { sampler, schedule } = webUiNames(scheduler);
   const settings: readonly (readonly [name: string, value: unknown, holds?: boolean])[] = [
@@ -90,8 +96,24 @@ export function settingsOf(
     ["Clip skip", clipSkip, clipSkip > 1],
     ["RNG", rng === "cpu" ? "CPU" : "NV"],
     ["CFG Rescale phi", guidanceRescale, guidanceRescale > 0],
+    ...controls.map((control, i) => [`ControlNet ${i}`, describeControl(control, controlNets[i]!)] as const),
   ];
   return new Map(settings.flatMap(([name, value, holds = true]) => holds ? [[name, `${value}`]] : []));
+}
+
+/** A ControlNet as the web UI's extension writes it (Mikubill/sd-webui-controlnet, `scripts/infotext.py`). */
+function describeControl({ canny, strength, start, end }: Control, path: string): string {
+  const settings = [
+    ["Module", canny ? "canny" : "none"],
+    ["Model", basename(path).replace(/\.safetensors$/i, "")],
+    ["Weight", strength],
+    ["Resize Mode", "Just Resize"],
+    ...(canny ? [["Threshold A", canny[0]], ["Threshold B", canny[1]]] : []),
+    ["Guidance Start", start],
+    ["Guidance End", end],
+    ["Control Mode", "Balanced"],
+  ];
+  return settings.map(([name, value]) => `${name}: ${value}`).join(", ");
 }
 
 /** What a web UI's picture can be made again from. */

@@ -112,7 +112,7 @@ export function readInit(values: OptionValues, images: ImageFiles): InitImage | 
 }
 
 /**
- * The size of a picture that starts from `image`: the sides that are asked for; a missing one follows from the other and
+ * The size of a picture that starts from `image`, or that a ControlNet shapes after it: the sides that are asked for; a missing one follows from the other and
  * the image's shape. Without both the image's own size, shrunk until it is no more than twice the model's.
  */
 export function initSize(image: Size, asked: Pick<OptionValues, "width" | "height">, model: Size): Size {

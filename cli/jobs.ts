@@ -3,6 +3,7 @@
  * @module
  */
 import { basename, dirname, join, resolve } from "@std/path";
+import { checkControls } from "./controls.ts";
 import { UsageError } from "./errors.ts";
 import { destinationOf, infoOf, type Places } from "./files.ts";
 import { checkFileName, type Clash, countersOf, fillIn, findClash, type NamedFiles, readTemplate } from "./names.ts";
@@ -57,13 +58,15 @@ export function isFailure<Other extends object>(item: Other | Failure): item is 
 /**
  * The pictures of `spec`, of which the first has this index and seed. Without `--output` they are named after `template`.
  *
- * @throws {UsageError} when a seed would not fit into 64 bits, or the template cannot be filled in.
+ * @throws {UsageError} when a seed would not fit into 64 bits, the template cannot be filled in, or options for
+ * ControlNets belong to none.
  */
 export function createSeries(
   spec: Spec,
   { template, ...first }: Omit<Series, "spec" | "pattern"> & { readonly template: string },
 ): Series {
   const { count, output } = spec.values;
+  checkControls(spec.values);
   if (first.seed + BigInt(count - 1) > LAST_SEED) {
     throw new UsageError(`--count ${count} from seed ${first.seed} exceeds the largest seed, ${LAST_SEED}`);
   }
@@ -130,7 +133,8 @@ export function checkNames(plan: Plan, values: OptionValues, folder: string): vo
     const added = (["lora", "embedding"] as const).flatMap((name) =>
       values[name].map(({ file }) => [name, file] as const)
     );
-    for (const [name, file] of [...starts, ...added]) {
+    const controls = values["control-image"].map((file) => ["control-image", file] as const);
+    for (const [name, file] of [...starts, ...added, ...controls]) {
       if (file === undefined || read.has(file)) continue;
       read.add(file);
       want(file, { ...single, isRead: true, who: `--${name}` });

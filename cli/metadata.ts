@@ -4,11 +4,12 @@
  */
 import { resolve } from "@std/path";
 import project from "../deno.json" with { type: "json" };
-import type { AdapterInfo, Model } from "../pipeline/mod.ts";
+import type { AdapterInfo, GivenFiles, Model } from "../pipeline/mod.ts";
 import type { Request } from "../pipeline/request.ts";
 import { nearestName } from "../pipeline/schedulers/mod.ts";
 import { LIMITS } from "../pipeline/limits.ts";
 import { UsageError } from "./errors.ts";
+import { controlOptions } from "./controls.ts";
 import { readBytes, readingOf } from "./reading.ts";
 import { readRecords } from "./added_files.ts";
 import { type EmbeddingRecord, embeddingsOf } from "./embeddings.ts";
@@ -42,7 +43,7 @@ export interface Recipe extends ForeignPicture {
   readonly webgpu?: string;
   /** The text that other tools read. */
   readonly parameters?: string;
-  /** SHA-256 of the files that it began with, and of those of a VAE that was put in, by their paths. */
+  /** SHA-256 of the pictures that it was made from, and of the files that were given beside the model, by their paths. */
   readonly files?: Readonly<Record<string, string>>;
   /** The LoRAs, those of its prompt included. */
   readonly loras?: readonly LoraRecord[];
@@ -53,7 +54,8 @@ export interface Recipe extends ForeignPicture {
 export function writeMetadata(making: Making): PngText[] {
   const { request, model, adapter: { description: adapter, webgpu } } = making;
   const { prompt, negativePrompt, scheduler = nearestName(model.config.scheduler) } = request;
-  const names = { scheduler, model: model.name, vae: model.givenVae?.path };
+  const controlNets = model.controlNets.map(({ given: { path } }) => path);
+  const names = { scheduler, model: model.name, vae: model.givenVae?.path, controlNets };
   const settings = new Map([...settingsOf(request, names), ["Version", SOFTWARE]]);
   // The character 0 would end the text for some readers.
   const infotext = formatInfotext({ prompt, negativePrompt, settings }).replaceAll("\0", "");
@@ -75,11 +77,11 @@ export function writeMetadata(making: Making): PngText[] {
  * picture, whether it was given, the model's choice or the default.
  */
 function describePicture({ request, options, model }: Making): Readonly<Record<string, unknown>> {
-  const { init, loras = [], embeddings = [], ...told } = request;
+  const { init, loras = [], embeddings = [], controls: _, ...told } = request;
   const lora = loras.filter(({ inPrompt }) => !inPrompt).map(({ name, weight }) => `${name}:${weight}`);
   const embedding = embeddings.map(({ name, word }) => `${name}:${word}`);
   const fields = new Map(
-    Object.entries({ ...told, lora, embedding, strength: init?.strength })
+    Object.entries({ ...told, lora, embedding, strength: init?.strength, ...controlOptions(request) })
       .map(([field, value]) => [optionOf(field), value]),
   );
   const entries = optionNames.flatMap((name) => {
@@ -159,10 +161,17 @@ function writeFlag(name: string, value: string): string {
   return `--${name}${value.startsWith("-") ? "=" : " "}${quoted}`;
 }
 
-/** SHA-256 of the files that were named beside the model, by their paths; undefined when there are none. */
-export function filesOf({ init }: Request, { givenVae }: Pick<Model, "givenVae">): Recipe["files"] {
-  const files = [init?.image.file, init?.mask?.file].filter((file) => file !== undefined);
-  const hashes = [...files.map(({ path, sha256 }) => [path, sha256]), ...Object.entries(givenVae?.hashes() ?? {})];
+/** What was given beside the model. */
+export function givenTo({ givenVae, controlNets }: Pick<Model, "givenVae" | "controlNets">): readonly GivenFiles[] {
+  return [...(givenVae ? [givenVae] : []), ...controlNets.map(({ given }) => given)];
+}
+
+/** SHA-256 of the pictures of a request and of what was given beside the model, by their paths; undefined when there are none. */
+function filesOf({ init, controls = [] }: Request, model: Model): Recipe["files"] {
+  const images = [init?.image, init?.mask, ...controls.map(({ image }) => image)];
+  const files = images.flatMap((image) => image?.file ?? []);
+  const given = givenTo(model).flatMap((files) => Object.entries(files.hashes()));
+  const hashes = [...files.map(({ path, sha256 }) => [path, sha256]), ...given];
   return hashes.length === 0 ? undefined : Object.fromEntries(hashes);
 }
 

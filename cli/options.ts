@@ -6,6 +6,7 @@ import { LIMITS } from "../pipeline/limits.ts";
 import { readOptimizations } from "../pipeline/optimizations.ts";
 import { findScheduler, schedulerNames } from "../pipeline/schedulers/mod.ts";
 import {
+  controlStrength,
   embedding,
   finiteNumber,
   foundIn,
@@ -18,6 +19,7 @@ import {
   shard,
   share,
   size,
+  thresholds,
   wholeNumber,
 } from "./values.ts";
 
@@ -49,7 +51,7 @@ interface OptionEntry {
 const side = {
   value: "PIXELS",
   help: "a multiple of 8, 64 to 4096",
-  otherwise: "the init image's, up to twice the model's, or the model's",
+  otherwise: "the init or control image's, up to twice the model's, or the model's",
   read: size,
   scope: "picture",
 } as const;
@@ -104,6 +106,56 @@ export const options = {
     otherwise: "none",
     repeats: true,
     read: embedding,
+    scope: "picture",
+  },
+  "controlnet": {
+    value: "DIR|FILE",
+    help: "a ControlNet for the model: a folder of diffusers or a .safetensors file; may be given several times, and " +
+      "so may what belongs to it, once for all or once for each",
+    otherwise: "none",
+    repeats: true,
+    read: name,
+    scope: "model",
+  },
+  "control-image": {
+    value: "FILE",
+    help: "the PNG that a ControlNet sees, resized (Lanczos) to width and height; its transparent parts become black",
+    otherwise: "none",
+    repeats: true,
+    read: name,
+    scope: "picture",
+  },
+  "control-strength": {
+    value: "NUMBER",
+    help: "how much a ControlNet adds, 0, which leaves it out, to 10",
+    otherwise: "1",
+    repeats: true,
+    read: controlStrength,
+    scope: "picture",
+  },
+  "control-start": {
+    value: "NUMBER",
+    help: "the share of the steps after which a ControlNet begins, 0 to 1; before it costs nothing",
+    otherwise: "0",
+    repeats: true,
+    read: fraction,
+    scope: "picture",
+  },
+  "control-end": {
+    value: "NUMBER",
+    help: "the share of the steps after which a ControlNet ends, 0 to 1; afterwards it costs nothing",
+    otherwise: "1",
+    repeats: true,
+    read: fraction,
+    scope: "picture",
+  },
+  "canny": {
+    value: "LOW,HIGH",
+    help: "makes a control image its edges, as OpenCV's Canny with these thresholds finds them, mostly 100,200; none " +
+      "leaves one as it is",
+    otherwise: "none",
+    repeats: true,
+    read: thresholds,
     scope: "picture",
   },
   "negative-prompt": {

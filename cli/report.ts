@@ -83,6 +83,8 @@ async function describePicture(outcome: Planned | Made, model: Model): Promise<o
     ...(request.init && { init: describeInit(request.init) }),
     ...(request.loras && { loras: lorasOf(request) }),
     ...(request.embeddings && { embeddings: embeddingsOf(request) }),
+    ...(request.controls &&
+      { controls: request.controls.map((control) => ({ ...control, image: control.image.file })) }),
     scheduler: request.scheduler ?? model.config.scheduler._class_name,
     // A string: most readers of JSON round numbers above 2^53.
     seed: `${request.seed}`,

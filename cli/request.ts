@@ -7,6 +7,7 @@ import { LIMITS } from "../pipeline/limits.ts";
 import { type Request, RequestError, SIZE_SETTINGS, type SizeSetting } from "../pipeline/request.ts";
 import { showCount } from "./byte_count.ts";
 import type { Given } from "./commands.ts";
+import { readControls } from "./controls.ts";
 import type { Environment, PipelineModule } from "./environment.ts";
 import { UsageError } from "./errors.ts";
 import { readTextFile } from "./reading.ts";
@@ -121,7 +122,8 @@ function readOption([name, value]: readonly [string, unknown]): readonly [string
     throw new UsageError(`${name} must be true or false`);
   }
   if (optionEntry(option).repeats && Array.isArray(value)) {
-    if (value.length <= LIMITS.loras && value.every((item) => typeof item === "string")) return [name, value];
+    const texts = value.map((item) => item instanceof Digits ? item.text : item);
+    if (texts.length <= LIMITS.loras && texts.every((item) => typeof item === "string")) return [name, texts];
     throw new UsageError(`${name} must be a text, or a list of at most ${LIMITS.loras}`);
   }
   if (typeof value === "string") return [name, value];
@@ -137,7 +139,7 @@ export function drawSeed(): bigint {
 /**
  * The one place where options become fields of a request.
  *
- * @throws {UsageError} when an init image cannot be read, or a prompt names a LoRA without saying which.
+ * @throws {UsageError} when an init or control image cannot be read, or a prompt names a LoRA without saying which.
  * @throws {ModelNotFoundError | ModelFileError} when a LoRA or a textual inversion is absent, damaged or another model's.
  */
 export function createRequest(
@@ -154,7 +156,9 @@ export function createRequest(
   const init = readInit(values, files.images);
   const loras = files.loras.read(prompt, values);
   const embeddings = files.embeddings.read(values);
-  const { width = defaults.width, height = defaults.height } = init ? initSize(init.image, values, defaults) : values;
+  const controls = readControls(values, files.images);
+  const shape = init?.image ?? controls[0]?.image;
+  const { width = defaults.width, height = defaults.height } = shape ? initSize(shape, values, defaults) : values;
   return {
     prompt,
     negativePrompt: values["negative-prompt"],
@@ -171,6 +175,7 @@ export function createRequest(
     ...(init && { init }),
     ...(loras.length > 0 && { loras }),
     ...(embeddings.length > 0 && { embeddings }),
+    ...(controls.length > 0 && { controls }),
     vaeTiling: values["vae-tiling"],
     ...(scheduler !== undefined && { scheduler }),
     ...(prediction !== undefined && { prediction }),
@@ -213,6 +218,7 @@ export async function completeRequest(
 function describeRefusal({ setting, message }: RequestError, request: Request, strength: number | undefined): string {
   if (setting === "prompt") return `The prompt: ${message}`;
   if (setting === "negativePrompt") return `--negative-prompt: ${message}`;
+  if (setting === "controls") return `--controlnet: ${message}`;
   if (setting === "loras" || setting === "embeddings") return `--${setting.slice(0, -1)}: ${message}`;
   if (setting !== "init") return `--${optionOf(setting)} ${request[setting]}: ${message}`;
   if (message.startsWith("strength")) {

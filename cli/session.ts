@@ -21,7 +21,7 @@ import { AHEAD, checkPlace, countOf, type Failure, isFailure, type Job, jobsOf, 
 import { EmbeddingFiles } from "./embeddings.ts";
 import { LoraFiles } from "./loras.ts";
 import { selectionOf } from "./kernel_timings.ts";
-import { writeMetadata } from "./metadata.ts";
+import { givenTo, writeMetadata } from "./metadata.ts";
 import type { OptionValues } from "./options.ts";
 import { numberedNames } from "./names.ts";
 import { decodePng, encodePng } from "./png.ts";
@@ -71,10 +71,10 @@ export class Session implements AsyncDisposable {
   #since: number;
 
   private constructor(module: PipelineModule, { values, environment, places, start }: Run) {
-    const { model: name = "emoji", tokenizer, vae, "preview-vae": previews } = values;
+    const { model: name = "emoji", tokenizer, vae, controlnet: controlNets, "preview-vae": previews } = values;
     this.#webgpu = providerOf(values, environment.variable);
     using stack = new DisposableStack();
-    this.model = stack.use(module.openModel(name, { tokenizer, vae, variable: environment.variable }));
+    this.model = stack.use(module.openModel(name, { tokenizer, vae, controlNets, variable: environment.variable }));
     this.#previewVae = previews === undefined ? undefined : stack.use(module.openPreviewVae(previews, this.model));
     stack.move();
     this.#module = module;
@@ -219,7 +219,7 @@ export class Session implements AsyncDisposable {
     const { precision, kernels } = this.#values;
     const selection = selectionOf(this.#values, this.#environment);
     // Pictures say what they were made with: a file that is gone must not be found missing when one is ready.
-    this.model.givenVae?.hashes();
+    for (const files of givenTo(this.model)) files.hashes();
     await using stack = new AsyncDisposableStack();
     const gpu = stack.use(await Gpu.open(await deviceOptions(this.#webgpu, this.#environment)));
     const pipeline = stack.use(

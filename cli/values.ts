@@ -3,6 +3,7 @@
  * @module
  */
 import { LIMITS } from "../pipeline/limits.ts";
+import type { Thresholds } from "../pipeline/request.ts";
 import { stemOf } from "./added_files.ts";
 import { suggest } from "./suggestion.ts";
 
@@ -42,6 +43,21 @@ export const share = number(DECIMAL, (value) => value > 0 && value <= 1, "a numb
 
 /** A share of a whole, which may be nothing or all. */
 export const fraction = number(DECIMAL, (value) => value <= 1, "a number from 0 to 1");
+
+/** How much of a ControlNet. */
+export const controlStrength = number(
+  DECIMAL,
+  (value) => value <= LIMITS.controlStrength,
+  `a number from 0 to ${LIMITS.controlStrength}`,
+);
+
+/** The thresholds of edges, or none where a picture stays as it is. */
+export function thresholds(value: string): Thresholds | "none" {
+  if (value === "none") return value;
+  const [, low, high] = /^(\d{1,4}),(\d{1,4})$/.exec(value)?.map(Number) ?? [];
+  if (low !== undefined && high !== undefined && Math.max(low, high) <= LIMITS.gradient) return [low, high];
+  throw refusal(`two whole numbers from 0 to ${LIMITS.gradient}, such as 100,200, or none`, value);
+}
 
 /** A LoRA's file or name, and the weight after the last colon. */
 export function lora(value: string): { readonly file: string; readonly weight: number } {

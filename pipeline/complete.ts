@@ -3,6 +3,7 @@
  * @module
  */
 import { describeTensors, LIMITS, ModelFileError, quoted } from "../weights/mod.ts";
+import { controlsOf } from "./controlnets.ts";
 import { type Model, tokenizersOf } from "./model.ts";
 import { readVaeConfig } from "./nets/config.ts";
 import { type EncodedPrompt, encodePrompt, inEqualChunks, type PromptChunk } from "./prompt/chunks.ts";
@@ -47,6 +48,7 @@ export async function complete(model: Model, request: Request): Promise<Complete
   checkSize(model, request);
   checkLoras(request);
   checkEmbeddings(request);
+  checkControls(model, request);
   model.family.check(request, model.config);
   if (request.init) checkEncoder(model);
   const schedule = createSchedule(model, request);
@@ -54,7 +56,11 @@ export async function complete(model: Model, request: Request): Promise<Complete
   const tokenizers = (await tokenizersOf(model)).map((tokenizer, i) =>
     withEmbeddings(tokenizer, embeddings.map(({ word, file }) => ({ word, vectors: file.vectors[i]! })))
   );
-  const notices = [...describeStretch(request), ...(request.loras ?? []).flatMap(describeLora)];
+  const notices = [
+    ...describeStretches(request),
+    ...(request.loras ?? []).flatMap(describeLora),
+    ...describeIdle(request, schedule),
+  ];
   const texts = model.family.prompts(request);
   if (request.negativePrompt !== "" && !texts.includes(request.negativePrompt)) {
     const { name } = model.family;
@@ -226,6 +232,27 @@ function checkLoras({ prompt, promptSyntax, loras = [] }: Request): void {
   }
 }
 
+/** Refuses what ControlNets cannot do, and pictures for others than the model was opened with. */
+function checkControls({ controlNets }: Model, { controls = [] }: Request): void {
+  function refuse(problem: string): never {
+    throw new RequestError("controls", problem);
+  }
+  const [count, wanted] = [controls.length, controlNets.length];
+  if (count > 0 && count !== wanted) refuse(`${count} control pictures are given for ${wanted} ControlNets`);
+  for (const { image, strength = 1, start = 0, end = 1, canny = [] } of controls) {
+    if (!isWhole(image)) refuse(`${image.width}x${image.height} pixels are not ${image.pixels.length} bytes`);
+    if (!(strength >= 0 && strength <= LIMITS.controlStrength)) {
+      refuse(`a strength must be a number from 0 to ${LIMITS.controlStrength}, not ${strength}`);
+    }
+    if (!(start >= 0 && start < end && end <= 1)) {
+      refuse(`start and end must be numbers from 0 to 1, the start before the end, not ${start} and ${end}`);
+    }
+    if (!canny.every((threshold) => threshold >= 0 && threshold <= LIMITS.gradient)) {
+      refuse(`thresholds of edges must be numbers from 0 to ${LIMITS.gradient}, not ${canny.join(" and ")}`);
+    }
+  }
+}
+
 /** What a LoRA changes, and what of it changes nothing. */
 function describeLora({ name, weight, file: { used, unused } }: Lora): string[] {
   const told = `The LoRA ${quoted(name)} of weight ${weight}: ${used} of its tensors are used`;
@@ -268,13 +295,26 @@ function describeMissing(name: string, text: string, embeddings: readonly Embedd
   return [];
 }
 
-/** A line that says so where the init image loses its shape. */
-function describeStretch({ init, width, height }: Request): string[] {
-  if (init === undefined) return [];
-  const { image } = init;
-  const stretch = width / height / (image.width / image.height);
-  if (Math.max(stretch, 1 / stretch) < 1.05) return [];
-  return [`The init image of ${image.width}x${image.height} is stretched to ${width}x${height}`];
+/** A line for each picture that loses its shape. */
+function describeStretches({ init, controls = [], width, height }: Request): string[] {
+  const images = [
+    ...(init ? [["init image", init.image] as const] : []),
+    ...controls.map(({ image }) => ["control image", image] as const),
+  ];
+  return images.flatMap(([name, image]) => {
+    const stretch = width / height / (image.width / image.height);
+    if (Math.max(stretch, 1 / stretch) < 1.05) return [];
+    return [`The ${name} of ${image.width}x${image.height} is stretched to ${width}x${height}`];
+  });
+}
+
+/** A line for each ControlNet that changes nothing. */
+function describeIdle({ controls = [] }: Request, { steps }: Schedule): string[] {
+  const active = new Set(controlsOf({ controls }, steps.length).flat());
+  return controls.flatMap(({ strength = 1, start = 0, end = 1 }, number) => {
+    if (active.has(number) || strength === 0) return [];
+    return [`ControlNet ${number + 1} takes part in none of ${steps.length} steps, from ${start} to ${end} of them`];
+  });
 }
 
 /** A line that says so where the model reads a part of a text only. */

@@ -42,7 +42,7 @@ export {
 export {
   type EmbeddingFile,
   findLora,
-  type GivenVae,
+  type GivenFiles,
   listEmbedded,
   type LoraFile,
   ModelFileError,
@@ -52,9 +52,10 @@ export {
   type WeighedLora,
 } from "../weights/mod.ts";
 export { complete, type CompleteRequest } from "./complete.ts";
+export type { ControlNet } from "./controlnets.ts";
 export type { Family } from "./families/family.ts";
 export { openLora } from "./loras.ts";
-export { type Model, type ModelDefaults, openModel, tokenizerOf } from "./model.ts";
+export { type Model, type ModelDefaults, openModel, type OpenOptions, tokenizerOf } from "./model.ts";
 export { type Examination, examine, type SelfTest } from "../kernels/self_test.ts";
 export type { Deviation, Reference } from "./compare.ts";
 export type { Precision } from "./nets/parameters.ts";
@@ -71,6 +72,7 @@ export {
 } from "./prompt/chunks.ts";
 export { type EmbeddedWord, openEmbedding, withEmbeddings } from "./prompt/embeddings.ts";
 export {
+  type Control,
   type Embedding,
   type GenerateEvent,
   type Image,
@@ -80,6 +82,7 @@ export {
   type Request,
   RequestError,
   type StepEvent,
+  type Thresholds,
   type Timings,
   type VaeTiling,
 } from "./request.ts";

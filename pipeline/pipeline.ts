@@ -8,6 +8,7 @@ import { Selection, type SelectionOptions } from "../kernels/selection.ts";
 import { byPart, partsOf } from "../weights/mod.ts";
 import { compareStages, type Deviation, type Reference } from "./compare.ts";
 import { complete, type CompleteRequest, isComplete } from "./complete.ts";
+import { controlsOf, LoadedControlNet } from "./controlnets.ts";
 import { Decoder } from "./decoder.ts";
 import { Encoder } from "./encoder.ts";
 import type { Net } from "./families/family.ts";
@@ -72,6 +73,8 @@ interface Loaded {
   readonly net: Net;
   readonly ops: Ops;
   readonly loras: LoraWeights;
+  /** One for each that the model was opened with. */
+  readonly controlNets: readonly LoadedControlNet[];
   readonly decoder: Decoder;
   /** Operations of the VAE in float32. */
   readonly exactVaeOps: Ops;
@@ -120,6 +123,10 @@ export class Pipeline implements AsyncDisposable {
     const vae = readVaeConfig(config.vae);
     const weights = readDecoder(parameters.vae, vae);
     for (const part of names) await parameters[part]!.load();
+    const controlNets: LoadedControlNet[] = [];
+    // In the UNet's type: both compute side by side.
+    const own = backend === backends.exact ? precision ?? "auto" : "f16";
+    for (const opened of model.controlNets) controlNets.push(await LoadedControlNet.load(ops, opened, own));
     gpu.check();
     let encoder: VaeWeights | undefined;
     const loadEncoder = async () => {
@@ -142,6 +149,7 @@ export class Pipeline implements AsyncDisposable {
       net,
       ops,
       loras: new LoraWeights(parameters, parts),
+      controlNets,
       decoder: new Decoder({ ops: vaeOps, exactOps: exactVaeOps, weights }),
       exactVaeOps,
       encoder: async () => encoder ??= await loadEncoder(),
@@ -224,7 +232,7 @@ export class Pipeline implements AsyncDisposable {
   async stages(request: Request): Promise<Stages> {
     const { loop, schedule } = await this.#prepare(await this.#complete(request));
     const { program: decode } = await this.#loaded.decoder.record(loop.latent, request.vaeTiling);
-    return { text: loop.conditions.programs, step: loop.stepping, decode, steps: schedule.steps.length };
+    return { text: loop.conditions.programs, step: loop.steppings[0]!, decode, steps: schedule.steps.length };
   }
 
   /** How far the model's stages are from what another implementation computed with the same weights. */
@@ -240,10 +248,12 @@ export class Pipeline implements AsyncDisposable {
   async #prepare(
     request: CompleteRequest,
   ): Promise<{ loop: Loop; schedule: Schedule; noise: NoiseSource; encode?: number }> {
-    const { model: { family }, decoder } = this.#loaded;
+    const { model: { family }, decoder, controlNets } = this.#loaded;
     const { config: vae } = decoder.weights;
-    const { guidance, guidanceRescale = 0, clipSkip = 1, init, schedule, prompts } = request;
+    const { guidance, guidanceRescale = 0, clipSkip = 1, init, schedule, prompts, controls = [] } = request;
     await this.#merge(request);
+    const active = controlsOf(request, schedule.steps.length);
+    for (const number of new Set(active.flat())) await controlNets[number]!.use(controls[number]!.strength ?? 1);
     const samples = prompts[0]!;
     const encoding = performance.now();
     // Before the loop is recorded: its memory and the encoder's need not be there at once.
@@ -259,13 +269,15 @@ export class Pipeline implements AsyncDisposable {
       tokens: samples[0]![0]!.ids.length,
       chunks: samples[0]!.length,
       clipSkip,
+      ...(active.flat().length > 0 && { controls: active }),
       masked: init?.mask !== undefined && !family.paints,
       rescaled: guidanceRescale > 0 && samples.length === 2,
     }, request);
     const noise = createNoiseSource(request.rng, request.seed);
     const { kept, ...start } = startOf(request, { schedule, noise, vae, moments });
     const timesteps = schedule.steps.map(({ timestep }) => timestep);
-    await loop.conditions.prepare({ prompts, timesteps, request, ...(kept && { kept }) });
+    const hint = (number: number) => controlNets[number]!.see(controls[number]!, request);
+    await loop.conditions.prepare({ prompts, timesteps, request, ...(kept && { kept }), hint });
     loop.start(schedule, { ...start, guidance, guidanceRescale, finalScale: 1 / vae.scalingFactor });
     return { loop, schedule, noise, ...(init && { encode }) };
   }
@@ -283,17 +295,18 @@ export class Pipeline implements AsyncDisposable {
 
   /** The recorded loop of `shape`, and the decoder for it; the one before is given up when it was of another. */
   async #record(shape: LoopShape, { vaeTiling }: Request): Promise<Loop> {
-    const { ops, net, decoder } = this.#loaded;
+    const { ops, net, decoder, controlNets } = this.#loaded;
     if (JSON.stringify(this.#loop?.shape) !== JSON.stringify(shape)) {
       this.#loop?.dispose();
       this.#loop = undefined;
       decoder.release();
       this.#loaded.previews?.release();
-      this.#loop = await recordLoop(ops, net, shape);
+      this.#loop = await recordLoop(ops, net, shape, controlNets.map(({ weights }) => weights));
     }
-    const { conditions, stepping, latent } = this.#loop!;
+    const { conditions, steppings, latent } = this.#loop!;
     const { program } = await decoder.record(latent, vaeTiling);
-    await ops.gpu.prepare([...conditions.programs, stepping].flatMap(({ kernels }) => kernels), program.kernels);
+    const programs = [...conditions.programs, ...new Set(steppings)];
+    await ops.gpu.prepare(programs.flatMap(({ kernels }) => kernels), program.kernels);
     return this.#loop!;
   }
 

@@ -81,6 +81,8 @@ export interface Request {
   readonly loras?: readonly Lora[];
   /** Textual inversions, which are read where their words are in the prompt or the negative prompt. */
   readonly embeddings?: readonly Embedding[];
+  /** What the ControlNets that the model was opened with see, each its own; absent, none takes part. */
+  readonly controls?: readonly Control[];
   /** Whether the VAE works on tiles, which need less memory and differ slightly; default `auto`: when it must. */
   readonly vaeTiling?: VaeTiling;
 }
@@ -112,6 +114,23 @@ export interface Embedding {
   readonly word: string;
   /** The file, opened for this model. */
   readonly file: EmbeddingFile;
+}
+
+/** Thresholds of how much a picture changes at an edge: where it begins to count, and where it is one for sure. */
+export type Thresholds = readonly [low: number, high: number];
+
+/** What a ControlNet sees, and how much and when it takes part. */
+export interface Control {
+  /** Its picture; one of another size than the request's is resized (Lanczos), whatever becomes of its shape. */
+  readonly image: Image;
+  /** Makes it see the edges of the picture of the request's size instead, between these thresholds, 0 to 2040 each. */
+  readonly canny?: Thresholds;
+  /** Multiplies what it adds, 0, which leaves it out, to 10; default 1. */
+  readonly strength?: number;
+  /** The share of the steps that is over when it begins, 0, the default, to 1. */
+  readonly start?: number;
+  /** The share of the steps that is over when it ends, above {@link start}, to 1, the default. */
+  readonly end?: number;
 }
 
 /** When the VAE works on tiles: `auto` where the whole picture would take too much memory. */

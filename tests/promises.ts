@@ -19,11 +19,11 @@ const PROMISES: readonly Promised[] = [
     "weights/vae": /refused|link/,
     "pipeline/describe_weights": /refused/,
     "weights/embedding": /refused/,
-    "weights/lora": /refused|read as it was/,
+    "weights/(controlnet|lora)": /refused|read as it was/,
     "weights/model": ALL,
     "pipeline/config": ALL,
     "pipeline/tokenizer": /unusable|own rules|inherits/,
-    "pipeline/given_vae": /refused/,
+    "pipeline/(controlnet|given_vae)": /model.* is refused/,
     "pipeline/model": /does not fit|do not fit|no picture of the model/,
     "pipeline/schedulers/config": /^refused|whatever number|wrong kind/,
   }],
@@ -31,10 +31,12 @@ const PROMISES: readonly Promised[] = [
   ["Every tensor is used, found and of the right shape; one missing, extra or misshapen is named", {
     "pipeline/check_model": ALL,
     "pipeline/checkpoint": ALL,
+    "pipeline/controlnet": /full size|single files/,
     "pipeline/given_vae": /accounted/,
     "pipeline/parameters": /does not fit/,
     "pipeline/small_unets": /single file/,
     "weights/checkpoint": ALL,
+    "weights/controlnet": /become/,
     "weights/ldm_names": ALL,
     "weights/lora": /are named/,
     "weights/lora_names": ALL,
@@ -55,7 +57,7 @@ const PROMISES: readonly Promised[] = [
     "pipeline/(shapes|upload)": ALL,
   }],
   ["Each stage equals PyTorch; the first that differs is named", {
-    "pipeline/(compare|embedding|emoji|families|lora|optimizations|pipeline|sdxl|small_unets|text_encoder|unet|vae)":
+    "pipeline/(compare|controlnet|embedding|emoji|families|lora|optimizations|pipeline|sdxl|small_unets|text_encoder|unet|vae)":
       /PyTorch|diffusers/,
     "pipeline/tokenizer": /golden|ids from/,
     "pipeline/schedulers/golden": ALL,
@@ -63,11 +65,11 @@ const PROMISES: readonly Promised[] = [
   ["The same seed is the same picture, and the noise is torch's", {
     "pipeline/random": ALL,
     "pipeline/pipeline": /is one picture/,
-    "pipeline/lora": /come and go|taken back/,
+    "pipeline/(controlnet|lora)": /come and go|taken back/,
     "pipeline/tuning": ALL,
     "pipeline/least_device": ALL,
     "kernels/probe": ALL,
-    "cli/(batch_command|command|embedding|from|lora)": /the same (bytes|file)/,
+    "cli/(batch_command|command|controlnet|embedding|from|lora)": /the same (bytes|file)/,
   }],
   ["Different settings draw different pictures", {
     "pipeline/pipeline": /every setting changes/,
@@ -126,7 +128,7 @@ const PROMISES: readonly Promised[] = [
   }],
   ["Wrong arguments are explained", {
     "cli/(batch_lines|options|parse|usage)": ALL,
-    "cli/(batch|bench|embedding|init_image|lora|run)": /refused|wrong|takes the names/,
+    "cli/(batch|bench|controlnet|embedding|init_image|lora|run)": /refused|wrong|takes the names/,
     "pipeline/model": /^tiny-\S+ refuses/,
     "pipeline/prompt/(grammar|lora_tags)": /refused|hundred/,
   }],

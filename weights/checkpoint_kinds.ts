@@ -42,7 +42,7 @@ const KINDS: readonly Kind[] = [
   },
   {
     kind: "ControlNet",
-    said: "a ControlNet",
+    said: "a ControlNet, which --controlnet takes beside a model",
     is: ({ has }) => has(/^(?:control_model\.|controlnet_|input_hint_block\.)/),
   },
   {

@@ -48,6 +48,12 @@ export const LIMITS = {
   vectors: 1024,
   /** Characters of the word that they stand for. */
   word: 256,
+  /** ControlNets of a model, each of which is another third of it on the GPU. */
+  controls: 8,
+  /** Strength of a ControlNet. */
+  controlStrength: 10,
+  /** Thresholds of edges: no gradient is larger. */
+  gradient: 2040,
   /** Tokens of a chunk. */
   tokens: 4096,
   /** Rows of a token table, and merges of pairs of tokens. */

@@ -27,8 +27,9 @@ export {
 } from "./lora.ts";
 export { type ListedModel, listModels } from "./model_list.ts";
 export { type ByPart, byPart, PART_NAMES, type PartName, partsOf } from "./manifest.ts";
-export type { GivenVae, ModelConfig, ModelFiles, ModelOptions, ModelSettings } from "./model.ts";
+export type { GivenFiles, ModelConfig, ModelFiles, ModelOptions, ModelSettings } from "./model.ts";
 export { listEmbedded, openFiles, readConfig } from "./open.ts";
+export { openControlNet, type OpenedControlNet, scaleTensors } from "./controlnet.ts";
 export { VERSION_1 as sd14Config } from "./shape_config.ts";
 export { openSafetensors, type SafetensorsOptions, type SafetensorsSource } from "./safetensors.ts";
 export {

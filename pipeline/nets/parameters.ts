@@ -157,7 +157,7 @@ export class Parameters {
    *
    * @throws {ModelFileError} when a file can no longer be read whole.
    */
-  async rewrite(source: MergedSource, names: ReadonlySet<string>): Promise<void> {
+  async rewrite(source: TensorSource | MergedSource, names: ReadonlySet<string>): Promise<void> {
     const own = this.#source;
     this.#source = source;
     try {

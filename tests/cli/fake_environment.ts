@@ -7,6 +7,7 @@ import { join } from "@std/path";
 import type { Environment, PipelineModule } from "../../cli/environment.ts";
 import type { Examination } from "../../kernels/self_test.ts";
 import { complete, type CompleteRequest, isComplete } from "../../pipeline/complete.ts";
+import { openControlNet } from "../../pipeline/controlnets.ts";
 import { openLora } from "../../pipeline/loras.ts";
 import { describeFiles, type Model } from "../../pipeline/model.ts";
 import type { GenerateOptions } from "../../pipeline/pipeline.ts";
@@ -153,11 +154,19 @@ function fakePipeline(world: FakeWorld, reach: (stage: Stage) => void): Pipeline
     yield { type: "image", image, timings: { text: 1, denoise: 2, decode: 3 }, peakBytes: 4096 };
   }
   return {
-    openModel(name, { vae } = {}) {
+    openModel(name, { vae, controlNets: paths = [] } = {}) {
       reach("openModel");
-      const hash = () => createHash("sha256").update(Deno.readFileSync(join(world.folder!, vae!))).digest("hex");
-      const givenVae = vae === undefined ? {} : { givenVae: { path: vae, hashes: () => ({ [vae]: hash() }) } };
-      return { ...fakeModel(name, world), ...givenVae };
+      const hash = (path: string) =>
+        createHash("sha256").update(Deno.readFileSync(join(world.folder!, path))).digest("hex");
+      const given = (path: string) => ({ path, hashes: () => ({ [path]: hash(path) }) });
+      const model = fakeModel(name, world);
+      using stack = new DisposableStack();
+      const controlNets = paths.map((path) => {
+        return { ...stack.use(openControlNet(join(world.folder!, path), model)), given: given(path) };
+      });
+      const opened = stack.move();
+      const givenVae = vae === undefined ? {} : { givenVae: given(vae) };
+      return { ...model, ...givenVae, controlNets, [Symbol.dispose]: () => opened.dispose() };
     },
     openPreviewVae,
     listEmbedded,

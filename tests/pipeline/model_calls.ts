@@ -11,6 +11,7 @@ import { pixels, type Tensor } from "../../kernels/tensor.ts";
 import { readTextConfig, readUnetConfig, readVaeConfig, type VaeConfig } from "../../pipeline/nets/config.ts";
 import { type LayerShape, Parameters } from "../../pipeline/nets/parameters.ts";
 import { readTextEncoder, textEncoder } from "../../pipeline/nets/clip.ts";
+import { control, embedHint, readControlNet } from "../../pipeline/nets/controlnet.ts";
 import { prepareUnet, readUnet, unet } from "../../pipeline/nets/unet.ts";
 import { decode, encode, readDecoder, readEncoder } from "../../pipeline/nets/vae.ts";
 import { openRandomModel } from "../../pipeline/bench/sd14.ts";
@@ -179,6 +180,7 @@ export function everyCall(): readonly Call[] {
     ...modelCalls(emoji, 32),
     ...modelCalls(tiny, 77),
     ...modelCalls(openRandomModel(), 77),
+    ...controlCalls(tiny),
     // Of a picture of 256x256: one of 512x512 takes llvmpipe half a minute, and has the same operations.
     ...vaeCalls(readVaeConfig({ _class_name: "AutoencoderTiny" }), { height: 32, width: 32 }),
   ];
@@ -205,6 +207,24 @@ function modelCalls(model: Pick<Model, "config" | "defaults">, tokens: number): 
   const conditions = prepareUnet(ops, unetWeights, { timesteps, step: ops.buffer(1, "step", "u32"), context });
   unet(ops, unetWeights, ops.keep({ batch: 2, channels: vae.latentChannels, ...size }, "latent"), conditions);
   return [...ops.calls.values(), ...vaeCalls(vae, size)];
+}
+
+/** Every operation of a ControlNet that a picture of a model's own size is shown to; each once. */
+function controlCalls({ config, defaults }: Pick<Model, "config" | "defaults">): readonly Call[] {
+  const ops = new CallRecorder();
+  const unetConfig = readUnetConfig(config.unet);
+  const weights = readControlNet(new PlannedParameters(), { ...unetConfig, hintChannels: [16, 32, 96, 256] });
+  const { width, height } = defaults;
+  const hint = embedHint(ops, weights, ops.keep({ batch: 2, channels: 3, height, width }, "picture"));
+  const x = ops.keep({ ...hint, channels: unetConfig.inChannels }, "latent");
+  const context = ops.keep({ batch: 2, channels: unetConfig.contextWidth, height: 77, width: 1 }, "context");
+  const timesteps = ops.keep({ batch: 1, channels: hint.channels, height: defaults.steps, width: 1 }, "timesteps");
+  const step = ops.buffer(1, "step", "u32");
+  const conditions = { ...prepareUnet(ops, weights, { timesteps, step, context }), hint };
+  unet(ops, readUnet(new PlannedParameters(), unetConfig), x, conditions, {
+    control: (encoded) => control(ops, weights, x, { conditions, encoded }),
+  });
+  return [...ops.calls.values()];
 }
 
 /** Every operation of decoding a latent of a size and of encoding its picture; each once. */

@@ -39,6 +39,7 @@ export async function execute(given: Given, environment: Environment): Promise<n
   if (recipe?.loras !== undefined) checkRecords(request, recipe.loras, from!);
   say(environment, `Seed ${seed}${values.count === 1 ? "" : ` to ${seed + BigInt(values.count - 1)}`}`);
   for (const setting of lost) say(environment, `Not taken from ${from}: ${setting}`);
+  if (recipe?.postprocessing !== undefined) say(environment, `Not done to it again: ${recipe.postprocessing}`);
   for (const path of changed) say(environment, `${path} has changed since ${from} was made`);
   if (other) say(environment, `${other} is not the VAE that ${from} was made with`);
   const code = await session.draw([series]);

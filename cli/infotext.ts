@@ -123,8 +123,12 @@ function hintOf(name: string, settings: Infotext["settings"]): string {
 /** The text, of as many lines as the prompts have and one for the settings. */
 export function formatInfotext({ prompt, negativePrompt, settings }: Infotext): string {
   const negative = negativePrompt === "" ? "" : `\n${NEGATIVE} ${negativePrompt}`;
-  const line = Array.from(settings, ([name, value]) => `${name}: ${quote(value)}`).join(", ");
-  return `${prompt}${negative}\n${line}`.trim();
+  return `${prompt}${negative}\n${formatSettings(settings)}`.trim();
+}
+
+/** The line of the settings alone. */
+export function formatSettings(settings: Infotext["settings"]): string {
+  return Array.from(settings, ([name, value]) => `${name}: ${quote(value)}`).join(", ");
 }
 
 /** The settings are the last line, when it looks like them; the negative prompt begins with the line that says so. */

@@ -29,6 +29,8 @@ export interface Series extends Place {
   readonly pattern: string;
   /** Whether they take the places of files of their names, or get numbers after their own. */
   readonly replaces: boolean;
+  /** The picture that it is made of, where that is all there is. */
+  readonly source?: string;
 }
 
 /** A picture that is going to be made. */
@@ -125,12 +127,13 @@ export function checkNames(plan: Plan, values: OptionValues, folder: string): vo
   const read = new Set<string>();
   for (const item of plan) {
     if (isFailure(item)) continue;
-    const { spec: { values }, pattern, index, seed, line } = item;
-    const starts = [["init-image", values["init-image"]], ["mask", values.mask]] as const;
-    for (const [name, file] of [...starts, ...values.lora.map(({ file }) => ["lora", file] as const)]) {
+    const { spec: { values }, pattern, index, seed, line, source } = item;
+    const loras = values.lora.map(({ file }) => ["--lora", file] as const);
+    const starts = [["--init-image", values["init-image"]], ["--mask", values.mask]] as const;
+    for (const [who, file] of [...starts, ...loras, [`${source}`, source] as const]) {
       if (file === undefined || read.has(file)) continue;
       read.add(file);
-      want(file, { ...single, isRead: true, who: `--${name}` });
+      want(file, { ...single, isRead: true, who });
     }
     if (pattern !== "-") want(pattern, { index, seed, count: values.count, isRead: false, who: { index, line } });
   }

@@ -60,7 +60,7 @@ export const options = {
   "model": {
     value: "NAME|DIR|FILE",
     help: "an embedded model, a folder of a diffusers model, a checkpoint (.safetensors), or a downloaded " +
-      "ORGANISATION/NAME or ORGANISATION/NAME@REVISION",
+      "ORGANISATION/NAME or ORGANISATION/NAME@REVISION; upscale: an ESRGAN (.safetensors)",
     otherwise: "emoji",
     read: name,
     scope: "model",
@@ -267,8 +267,8 @@ export const options = {
     letter: "o",
     value: "FILE",
     help: "where the PNG goes, or bench's chart; a file that is there is replaced; {index}, {seed} and {slug} of the " +
-      "prompt are filled in; - is stdout",
-    otherwise: "a new file named after prompt and seed; batch {index}-{seed}-{slug}.png",
+      "prompt, or of the file to upscale, are filled in; - is stdout",
+    otherwise: "a new file named after prompt and seed; batch {index}-{seed}-{slug}.png; upscale after the file",
     read: name,
     scope: "line",
   },

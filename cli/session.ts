@@ -14,7 +14,7 @@ import { checkCount, checkSheet, composeSheet } from "./contact_sheet.ts";
 import { deviceOptions, providerOf } from "./dawn.ts";
 import { type Environment, type LoadedPipeline, type PipelineModule, say } from "./environment.ts";
 import { exitCodeOf, OutputError, UsageError } from "./errors.ts";
-import { infoOf, KEPT, type Places, writeNew, writeWhole } from "./files.ts";
+import { infoOf, type Places, writeWhole } from "./files.ts";
 import { ImageFiles } from "./init_image.ts";
 import { findInlineEncoder, type InlineEncoder } from "./inline_picture.ts";
 import { AHEAD, checkPlace, countOf, type Failure, isFailure, type Job, jobsOf, type Plan } from "./jobs.ts";
@@ -22,7 +22,7 @@ import { LoraFiles } from "./loras.ts";
 import { selectionOf } from "./kernel_timings.ts";
 import { writeMetadata } from "./metadata.ts";
 import type { OptionValues } from "./options.ts";
-import { numberedNames } from "./names.ts";
+import { writeNamed, writePicture } from "./output.ts";
 import { decodePng, encodePng } from "./png.ts";
 import { readBytes } from "./reading.ts";
 import { createProgress, type Progress } from "./progress.ts";
@@ -254,7 +254,7 @@ export class Session implements AsyncDisposable {
     const { values, options } = job.spec;
     const texts = values["no-metadata"] ? [] : writeMetadata({ request, options, model: this.model, adapter });
     const png = encodePng(image, texts);
-    const path = this.#write(job, png);
+    const path = writePicture(job, png, { values: this.#values, folder: this.#environment.folder });
     if (show && this.#inline !== undefined) {
       this.#environment.notices.write(this.#inline(png));
       this.#environment.notices.write(block("\n"));
@@ -266,27 +266,11 @@ export class Session implements AsyncDisposable {
     return { status: "ok", job, request, path, png, timings, adapter, peakBytes };
   }
 
-  /** Writes a picture and tells under which name; standard output is left to the report. */
-  #write({ name, replaces }: Job, png: Uint8Array): string {
-    if (name === "-") return name;
-    const { folder } = this.#environment;
-    if (!replaces) return writeNew(folder, this.#freeNames(name), png)!;
-    this.#writeFile(name, png);
-    return name;
-  }
-
-  /** Names like `name`, those apart under which the run writes something else. */
-  *#freeNames(name: string): Generator<string> {
-    const { folder } = this.#environment;
-    const { grid = "", preview = "" } = this.#values;
-    const others = [grid, preview].map((file) => resolve(folder, file));
-    for (const free of numberedNames(name)) if (!others.includes(resolve(folder, free))) yield free;
-  }
-
   #writeSheet(): void {
-    const { grid } = this.#values;
+    const values = this.#values;
+    const { grid } = values;
     if (grid === undefined || this.#sheet.length === 0) return;
-    this.#writeFile(grid, encodePng(composeSheet(this.#sheet)));
+    writeNamed(grid, encodePng(composeSheet(this.#sheet)), { values, folder: this.#environment.folder });
     this.#say(`Contact sheet of ${showCount(this.#sheet.length, "picture")}: ${grid}`);
   }
 
@@ -300,13 +284,6 @@ export class Session implements AsyncDisposable {
       if (!this.#previewFailed) this.#say(`There is no new preview: ${error.message}`);
       this.#previewFailed = true;
     }
-  }
-
-  /** Writes a file under this very name. */
-  #writeFile(name: string, png: Uint8Array): void {
-    const { folder } = this.#environment;
-    if (!this.#values["no-clobber"]) return writeWhole(resolve(folder, name), png);
-    if (writeNew(folder, [name], png) === undefined) throw new OutputError(`Cannot write ${name}: ${KEPT}`);
   }
 
   /** Tells what pictures of one prompt would tell again and again. */

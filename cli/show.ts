@@ -5,7 +5,7 @@
 import type { Given } from "./commands.ts";
 import type { Environment } from "./environment.ts";
 import { exitCodeOf, UsageError } from "./errors.ts";
-import { readMetadata, type Recipe } from "./metadata.ts";
+import { type PictureRecord, readRecord } from "./metadata.ts";
 import { optionEntry, type OptionName } from "./options.ts";
 import { block, inline, json, line, visible } from "./terminal.ts";
 
@@ -15,7 +15,7 @@ export function execute({ values, positionals }: Given, { stdout, stderr, folder
   let [code, told] = [0, 0];
   for (const path of positionals) {
     try {
-      const recipe = readMetadata(path, folder);
+      const recipe = readRecord(path, folder);
       const { prompt, options, ...rest } = recipe;
       const document = { schema: 1, path, picture: { prompt, ...asNumbers(options) }, ...rest };
       const heading = positionals.length === 1 ? "" : `${told++ === 0 ? "" : "\n"}${inline(path)}\n`;
@@ -32,7 +32,7 @@ export function execute({ values, positionals }: Given, { stdout, stderr, folder
 }
 
 /** The options, those that are numbers as numbers; a seed is more than a number holds. */
-function asNumbers(options: Recipe["options"]): Record<string, unknown> {
+function asNumbers(options: PictureRecord["options"]): Record<string, unknown> {
   const entries = Object.entries(options).map(([name, text]) => {
     const numeric = typeof text === "string" && readsNumber(name as OptionName, text);
     return [name, numeric ? Number(text) : text];
@@ -48,7 +48,9 @@ function readsNumber(name: OptionName, text: string): boolean {
   }
 }
 
-function inWords({ prompt, options, software, adapter, webgpu, files = {}, loras, lost }: Recipe): string {
+function inWords(
+  { prompt, options, software, adapter, webgpu, files = {}, loras, postprocessing, lost }: PictureRecord,
+): string {
   const told = [
     ["prompt", prompt],
     ...Object.entries(options).flatMap(([name, value]) => [value].flat().map((one) => [name, one])),
@@ -57,6 +59,7 @@ function inWords({ prompt, options, software, adapter, webgpu, files = {}, loras
     ["made on", adapter],
     ["made with", webgpu],
     ...Object.entries(files).map(([path, sha256]) => [`SHA-256 of ${inline(path)}`, sha256]),
+    ["afterwards", postprocessing],
     ...lost.map((setting) => ["cannot be made again", setting]),
   ];
   return told.flatMap(([name, value]) => value === undefined ? [] : [`${name}: ${indented(`${value}`)}\n`]).join("");

@@ -48,6 +48,7 @@ export {
   type ModelFiles,
   ModelNotFoundError,
   type ModelOptions,
+  type UpscalerFile,
   type WeighedLora,
 } from "../weights/mod.ts";
 export { complete, type CompleteRequest } from "./complete.ts";
@@ -80,5 +81,6 @@ export {
   type Timings,
   type VaeTiling,
 } from "./request.ts";
+export { type EnlargeOptions, openUpscaler, refuseSize, Upscaler, type UpscalerOptions } from "./upscaler.ts";
 export { findScheduler, schedulerNames } from "./schedulers/mod.ts";
 export type { Token, Tokenizer } from "./tokenizer.ts";

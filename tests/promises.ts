@@ -18,6 +18,7 @@ const PROMISES: readonly Promised[] = [
     "weights/read_async": /shrinks/,
     "weights/vae": /refused|link/,
     "weights/lora": /refused|read as it was/,
+    "weights/esrgan": /refused/,
     "weights/model": ALL,
     "pipeline/config": ALL,
     "pipeline/tokenizer": /unusable|own rules|inherits/,
@@ -32,7 +33,9 @@ const PROMISES: readonly Promised[] = [
     "pipeline/given_vae": /accounted/,
     "pipeline/parameters": /does not fit/,
     "pipeline/small_unets": /single file/,
+    "pipeline/upscaler": /accounted/,
     "weights/checkpoint": ALL,
+    "weights/esrgan": /names/,
     "weights/ldm_names": ALL,
     "weights/lora": /are named/,
     "weights/lora_names": ALL,
@@ -53,7 +56,7 @@ const PROMISES: readonly Promised[] = [
     "pipeline/(shapes|upload)": ALL,
   }],
   ["Each stage equals PyTorch; the first that differs is named", {
-    "pipeline/(compare|emoji|families|lora|optimizations|pipeline|sdxl|small_unets|text_encoder|unet|vae)":
+    "pipeline/(compare|emoji|families|lora|optimizations|pipeline|sdxl|small_unets|text_encoder|unet|upscaler|vae)":
       /PyTorch|diffusers/,
     "pipeline/tokenizer": /golden|ids from/,
     "pipeline/schedulers/golden": ALL,
@@ -95,6 +98,7 @@ const PROMISES: readonly Promised[] = [
     "weights/values": /chunks/,
     "cli/hostile_files": ALL,
     "cli/png": /memory|too large/,
+    "pipeline/upscaler": /too large/,
     "cli/plan": /100,000 lines/,
   }],
   ["An output file is whole or absent", {
@@ -124,7 +128,7 @@ const PROMISES: readonly Promised[] = [
   }],
   ["Wrong arguments are explained", {
     "cli/(batch_lines|options|parse|usage)": ALL,
-    "cli/(batch|bench|init_image|lora|run)": /refused|wrong|takes the names/,
+    "cli/(batch|bench|init_image|lora|run|upscale)": /refused|wrong|takes the names/,
     "pipeline/model": /^tiny-\S+ refuses/,
     "pipeline/prompt/(grammar|lora_tags)": /refused|hundred/,
   }],

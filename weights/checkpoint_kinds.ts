@@ -18,6 +18,10 @@ const KINDS: readonly (readonly [kind: string, is: (contents: Contents) => boole
     "a LoRA, which --lora takes beside a model",
     ({ has }) => has(/^lora_(?:unet|te)/) || has(/\.lora(?:_[AB]|\.down|\.up|_down|_up)\./),
   ],
+  [
+    "an upscaler, which denoise upscale takes",
+    ({ has }) => has(/^(?:params(?:_ema)?\.)?(?:RRDB_trunk|body\.0\.rdb1|model\.1\.sub)\./),
+  ],
   ["a textual inversion", ({ has }) => has(/^(?:emb_params|clip_[lg]|string_to_param\..*)$/)],
   ["a ControlNet", ({ has }) => has(/^(?:control_model\.|controlnet_|input_hint_block\.)/)],
   ["Stable Diffusion 3", ({ has }) => has(/^(?:model\.diffusion_model\.)?joint_blocks\./)],

@@ -4,12 +4,13 @@
  */
 import { createHash } from "node:crypto";
 import { join } from "@std/path";
-import type { Environment, PipelineModule } from "../../cli/environment.ts";
+import type { Environment, LoadedUpscaler, PipelineModule } from "../../cli/environment.ts";
 import type { Examination } from "../../kernels/self_test.ts";
 import { complete, type CompleteRequest, isComplete } from "../../pipeline/complete.ts";
 import { openLora } from "../../pipeline/loras.ts";
 import { describeFiles, type Model } from "../../pipeline/model.ts";
 import type { GenerateOptions } from "../../pipeline/pipeline.ts";
+import { openUpscaler, refuseSize } from "../../pipeline/upscaler.ts";
 import { openPreviewVae } from "../../pipeline/preview_vae.ts";
 import type { GenerateEvent, Request } from "../../pipeline/request.ts";
 import { byPart, findLora, listEmbedded, openFormula, readConfig } from "../../weights/mod.ts";
@@ -161,6 +162,8 @@ function fakePipeline(world: FakeWorld, reach: (stage: Stage) => void): Pipeline
     listEmbedded,
     openLora,
     findLora,
+    openUpscaler,
+    refuseSize,
     complete(model, request) {
       reach("complete");
       return complete(model, request);
@@ -177,6 +180,23 @@ function fakePipeline(world: FakeWorld, reach: (stage: Stage) => void): Pipeline
           webgpu: webgpu === "dawn" ? "Dawn 0.6.2" : "Deno 2.9.6",
         };
         return Promise.resolve({ ...disposed, adapter, matrices: webgpu === "dawn" ? [{ m: 16, n: 8, k: 16 }] : [] });
+      },
+    },
+    Upscaler: {
+      load(_gpu, { scale }) {
+        reach("loadPipeline");
+        // Every pixel becomes a square.
+        const enlarge: LoadedUpscaler["enlarge"] = ({ width, height, pixels }, { onTile } = {}) => {
+          reach("step");
+          onTile?.(1, 2);
+          onTile?.(2, 2);
+          const larger = new Uint8Array(scale ** 2 * pixels.length).map((_, i) => {
+            const [x, y] = [Math.floor(i / 3) % (scale * width), Math.floor(i / 3 / scale / width)];
+            return pixels[(Math.floor(y / scale) * width + Math.floor(x / scale)) * 3 + i % 3]!;
+          });
+          return Promise.resolve({ width: scale * width, height: scale * height, pixels: larger });
+        };
+        return Promise.resolve({ enlarge, [Symbol.dispose]() {} });
       },
     },
     Pipeline: {

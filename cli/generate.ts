@@ -36,6 +36,7 @@ export async function execute(given: Given, environment: Environment): Promise<n
   const request = await session.complete(series);
   const changed = changedFiles(recipe, request);
   const other = otherVae(recipe, session.model, from);
+  checkUpscaler(recipe, request, from);
   if (recipe?.loras !== undefined) checkRecords(request, recipe.loras, from!);
   say(environment, `Seed ${seed}${values.count === 1 ? "" : ` to ${seed + BigInt(values.count - 1)}`}`);
   for (const setting of lost) say(environment, `Not taken from ${from}: ${setting}`);
@@ -96,6 +97,15 @@ function otherVae(
   if (other === undefined || givenVae.path !== recipe.options.vae) return other && givenVae.path;
   const [path, sha256] = other;
   throw new UsageError(`${path} is another file than the one that ${from} was made with: its SHA-256 is ${sha256}`);
+}
+
+/** @throws {UsageError} when the upscaler has the recipe's name and other bytes. */
+function checkUpscaler(recipe: Recipe | undefined, { hires }: CompleteRequest, from: string | undefined): void {
+  if (typeof hires?.upscaler !== "object") return;
+  const { name, file: { sha256 } } = hires.upscaler;
+  const then = recipe?.options["hires-upscaler"] === name ? recipe.files?.[name] : undefined;
+  if (then === undefined || then === sha256) return;
+  throw new UsageError(`${name} is another file than the one that ${from} was made with: its SHA-256 is ${sha256}`);
 }
 
 /** The files that both begin with, and whose bytes have changed. */

@@ -6,8 +6,9 @@
  */
 import { basename } from "@std/path";
 import { LIMITS } from "../pipeline/limits.ts";
-import type { Request } from "../pipeline/request.ts";
+import type { Hires, Request } from "../pipeline/request.ts";
 import { findScheduler, webUiNames } from "../pipeline/schedulers/mod.ts";
+import { stepsLeftOut } from "../pipeline/start.ts";
 import type { OptionTexts } from "./parse.ts";
 import type { PictureLine } from "./request.ts";
 
@@ -74,7 +75,8 @@ export function settingsOf(
   request: Request,
   { scheduler, model, vae }: { readonly scheduler: string; readonly model: string; readonly vae?: string | undefined },
 ): Map<string, string> {
-  const { steps, guidance, guidanceRescale = 0, seed, width, height, clipSkip = 1, eta = 0, rng, init } = request;
+  const { steps, guidance, guidanceRescale = 0, seed, width, height, clipSkip = 1, eta = 0, rng, init, hires } =
+    request;
   const { sampler, schedule } = webUiNames(scheduler);
   const settings: readonly (readonly [name: string, value: unknown, holds?: boolean])[] = [
     ["Steps", steps],
@@ -85,13 +87,22 @@ export function settingsOf(
     ["Size", `${width}x${height}`],
     ["Model", model],
     ["VAE", vae && basename(vae), vae !== undefined],
-    ["Denoising strength", init?.strength, init !== undefined],
+    ["Denoising strength", (init ?? hires)?.strength, (init ?? hires) !== undefined],
     ["Eta DDIM", eta, eta > 0],
     ["Clip skip", clipSkip, clipSkip > 1],
     ["RNG", rng === "cpu" ? "CPU" : "NV"],
     ["CFG Rescale phi", guidanceRescale, guidanceRescale > 0],
+    ["Hires upscale", hires?.scale, hires !== undefined],
+    // The web UI counts those that are run.
+    ["Hires steps", hires && hires.steps - stepsLeftOut({ steps: hires.steps, init: hires }), hires !== undefined],
+    ["Hires upscaler", hires && webUiUpscaler(hires), hires !== undefined],
   ];
   return new Map(settings.flatMap(([name, value, holds = true]) => holds ? [[name, `${value}`]] : []));
+}
+
+function webUiUpscaler({ upscaler }: Hires): string {
+  if (typeof upscaler === "object") return basename(upscaler.name).replace(/\.safetensors$/i, "");
+  return { latent: "Latent", lanczos: "Lanczos" }[upscaler];
 }
 
 /** What a web UI's picture can be made again from. */
@@ -114,7 +125,9 @@ function readSampler(sampler: string, schedule: string | undefined): OptionTexts
 }
 
 function hintOf(name: string, settings: Infotext["settings"]): string {
-  if (name === "Denoising strength") return " (the picture that it began with is not in the file)";
+  if (name === "Denoising strength" && !settings.has("Hires upscale")) {
+    return " (the picture that it began with is not in the file)";
+  }
   if (name === "Model" || name === "VAE") return ` (--${name.toLowerCase()} says where it is)`;
   const schedule = settings.get("Schedule type");
   return name === "Sampler" && schedule !== undefined ? `, Schedule type: ${schedule}` : "";

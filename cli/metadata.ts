@@ -10,6 +10,7 @@ import { nearestName } from "../pipeline/schedulers/mod.ts";
 import { LIMITS } from "../pipeline/limits.ts";
 import { UsageError } from "./errors.ts";
 import { readBytes, readingOf } from "./reading.ts";
+import { isBuiltIn, nameOf } from "./hires.ts";
 import { type LoraRecord, lorasOf, readRecords } from "./loras.ts";
 import {
   type ForeignPicture,
@@ -85,10 +86,18 @@ export function writeMetadata(making: Making): PngText[] {
  * picture, whether it was given, the model's choice or the default.
  */
 function describePicture({ request, options, model }: Making): Readonly<Record<string, unknown>> {
-  const { init, loras = [], ...told } = request;
+  const { init, hires, loras = [], ...told } = request;
   const lora = loras.filter(({ inPrompt }) => !inPrompt).map(({ name, weight }) => `${name}:${weight}`);
   const fields = new Map(
-    Object.entries({ ...told, lora, strength: init?.strength }).map(([field, value]) => [optionOf(field), value]),
+    Object.entries({
+      ...told,
+      lora,
+      strength: init?.strength,
+      hires: hires?.scale,
+      hiresStrength: hires?.strength,
+      hiresSteps: hires?.steps,
+      hiresUpscaler: hires && nameOf(hires),
+    }).map(([field, value]) => [optionOf(field), value]),
   );
   const entries = optionNames.flatMap((name) => {
     const { scope, default: text } = optionEntry(name);
@@ -190,9 +199,9 @@ export function optionsOf(
   // Another model brings its own.
   const isIdle = ([name]: readonly [string, unknown]) => name === "tokenizer" && given.model !== undefined && !trusts;
   const kept = entries.filter((entry) => !isIdle(entry));
-  const paths = kept.filter(([name, value]) =>
-    namesFile(name as OptionName) && !(name === "model" && embedded.includes(`${value}`))
-  );
+  const isWord = ([name, value]: readonly [string, unknown]) =>
+    name === "model" ? embedded.includes(`${value}`) : name === "hires-upscaler" && isBuiltIn(`${value}`);
+  const paths = kept.filter((entry) => namesFile(entry[0] as OptionName) && !isWord(entry));
   if (paths.length > 0 && !trusts) {
     const flags = paths.flatMap(([name, value]) => [value].flat().map((one) => writeFlag(name, `${one}`))).join(" ");
     throw new UsageError(
@@ -215,9 +224,17 @@ function writeFlag(name: string, value: string): string {
 }
 
 /** SHA-256 of the files that were named beside the model, by their paths; undefined when there are none. */
-export function filesOf({ init }: Request, { givenVae }: Pick<Model, "givenVae">): Recipe["files"] {
+export function filesOf(
+  { init, hires }: Pick<Request, "init" | "hires">,
+  { givenVae }: Pick<Model, "givenVae">,
+): Recipe["files"] {
   const files = [init?.image.file, init?.mask?.file].filter((file) => file !== undefined);
-  const hashes = [...files.map(({ path, sha256 }) => [path, sha256]), ...Object.entries(givenVae?.hashes() ?? {})];
+  const upscaler = typeof hires?.upscaler === "object" ? [[hires.upscaler.name, hires.upscaler.file.sha256]] : [];
+  const hashes = [
+    ...files.map(({ path, sha256 }) => [path, sha256]),
+    ...upscaler,
+    ...Object.entries(givenVae?.hashes() ?? {}),
+  ];
   return hashes.length === 0 ? undefined : Object.fromEntries(hashes);
 }
 

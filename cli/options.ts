@@ -17,6 +17,7 @@ import {
   shard,
   share,
   size,
+  times,
   wholeNumber,
 } from "./values.ts";
 
@@ -203,6 +204,34 @@ export const options = {
     value: "FILE",
     help: "a PNG, white where the init image is painted over; its black or transparent parts keep the image",
     otherwise: "all is painted",
+    read: name,
+    scope: "picture",
+  },
+  "hires": {
+    value: "SCALE",
+    help: "draw, enlarge and draw over it again, 1 to 8 times as wide and high (a1111's hires fix)",
+    otherwise: "drawn once",
+    read: times,
+    scope: "picture",
+  },
+  "hires-strength": {
+    value: "NUMBER",
+    help: "how much is made anew at the larger size, above 0 to 1",
+    otherwise: "0.7",
+    read: share,
+    scope: "picture",
+  },
+  "hires-steps": {
+    value: "NUMBER",
+    help: "denoising steps at the larger size, of which the share --hires-strength is run; 1 to 1000",
+    otherwise: "as --steps",
+    read: wholeNumber(1, 1000),
+    scope: "picture",
+  },
+  "hires-upscaler": {
+    value: "latent|lanczos|FILE",
+    help: "what enlarges: latent the latent (bilinear), lanczos the picture, or an ESRGAN (.safetensors) the picture",
+    otherwise: "latent",
     read: name,
     scope: "picture",
   },

@@ -11,6 +11,7 @@ import type { Environment, PipelineModule } from "./environment.ts";
 import { UsageError } from "./errors.ts";
 import { readTextFile } from "./reading.ts";
 import { type ImageFiles, initSize, readInit } from "./init_image.ts";
+import { readHires, type UpscalerFiles } from "./hires.ts";
 import type { LoraFiles } from "./loras.ts";
 import { optionEntry, optionNames, type OptionValues } from "./options.ts";
 import type { OptionText, OptionTexts } from "./parse.ts";
@@ -137,20 +138,23 @@ export function drawSeed(): bigint {
  * The one place where options become fields of a request.
  *
  * @throws {UsageError} when an init image cannot be read, or a prompt names a LoRA without saying which.
- * @throws {ModelNotFoundError | ModelFileError} when a LoRA is absent, damaged or another model's.
+ * @throws {ModelNotFoundError | ModelFileError} when a LoRA or an upscaler is absent, damaged or another model's.
  */
 export function createRequest(
   { prompt, values }: Spec,
-  { seed, model: { defaults }, images, loras: files }: {
+  { seed, model: { defaults }, images, loras: files, upscalers }: {
     readonly seed: bigint;
     readonly model: Model;
     readonly images: ImageFiles;
     readonly loras: LoraFiles;
+    readonly upscalers: UpscalerFiles;
   },
 ): Request {
   const { scheduler, prediction, eta, "guidance-rescale": guidanceRescale } = values;
   const init = readInit(values, images);
   const loras = files.read(prompt, values);
+  const { steps = defaults.steps } = values;
+  const hires = readHires(values, steps, upscalers);
   const { width = defaults.width, height = defaults.height } = init ? initSize(init.image, values, defaults) : values;
   return {
     prompt,
@@ -159,13 +163,14 @@ export function createRequest(
     longPrompt: values["long-prompt"] ?? defaults.longPrompt,
     clipSkip: values["clip-skip"],
     seed,
-    steps: values.steps ?? defaults.steps,
+    steps,
     guidance: values.guidance ?? defaults.guidance,
     ...(guidanceRescale !== undefined && { guidanceRescale }),
     width,
     height,
     ...sizesOf(values),
     ...(init && { init }),
+    ...(hires && { hires }),
     ...(loras.length > 0 && { loras }),
     vaeTiling: values["vae-tiling"],
     ...(scheduler !== undefined && { scheduler }),
@@ -210,6 +215,7 @@ function describeRefusal({ setting, message }: RequestError, request: Request, s
   if (setting === "prompt") return `The prompt: ${message}`;
   if (setting === "negativePrompt") return `--negative-prompt: ${message}`;
   if (setting === "loras") return `--lora: ${message}`;
+  if (setting === "hires") return `--hires ${request.hires!.scale}: ${message}`;
   if (setting !== "init") return `--${optionOf(setting)} ${request[setting]}: ${message}`;
   if (message.startsWith("strength")) {
     if (strength !== undefined) return `--${message}`;

@@ -18,6 +18,7 @@ import { infoOf, type Places, writeWhole } from "./files.ts";
 import { ImageFiles } from "./init_image.ts";
 import { findInlineEncoder, type InlineEncoder } from "./inline_picture.ts";
 import { AHEAD, checkPlace, countOf, type Failure, isFailure, type Job, jobsOf, type Plan } from "./jobs.ts";
+import { UpscalerFiles } from "./hires.ts";
 import { LoraFiles } from "./loras.ts";
 import { selectionOf } from "./kernel_timings.ts";
 import { writeMetadata } from "./metadata.ts";
@@ -57,6 +58,7 @@ export class Session implements AsyncDisposable {
   readonly #environment: Environment;
   readonly #initImages: ImageFiles;
   readonly #loras: LoraFiles;
+  readonly #upscalers: UpscalerFiles;
   readonly #completed = new Map<Spec, Promise<CompleteRequest>>();
   /** The last notices that were given: pictures of one prompt have the same. */
   readonly #told = new Set<string>();
@@ -83,6 +85,7 @@ export class Session implements AsyncDisposable {
     this.#places = places;
     this.#initImages = new ImageFiles(environment.folder);
     this.#loras = new LoraFiles(module, this.model, environment.folder);
+    this.#upscalers = new UpscalerFiles(module, environment.folder);
     this.#inline = findInlineEncoder(environment);
     this.#since = start;
   }
@@ -100,12 +103,13 @@ export class Session implements AsyncDisposable {
   /**
    * The complete request of a picture; those of one `--count` share all but the seed.
    *
-   * @throws {UsageError | ModelFileError | ModelNotFoundError} when an init image or a LoRA cannot be read, or the model
-   * cannot do what is asked for.
+   * @throws {UsageError | ModelFileError | ModelNotFoundError} when an init image, a LoRA or an upscaler cannot be read, or
+   * the model cannot do what is asked for.
    */
   async complete({ spec, seed }: Pick<Job, "spec" | "seed">): Promise<CompleteRequest> {
     const model = this.model;
-    const create = () => createRequest(spec, { seed, model, images: this.#initImages, loras: this.#loras });
+    const files = { images: this.#initImages, loras: this.#loras, upscalers: this.#upscalers };
+    const create = () => createRequest(spec, { seed, model, ...files });
     const completed = this.#completed.get(spec) ??
       Promise.try(() => completeRequest(create(), { model, module: this.#module, strength: spec.values.strength }));
     this.#completed.set(spec, completed);
@@ -156,7 +160,7 @@ export class Session implements AsyncDisposable {
     for (const item of grid === undefined ? plan.slice(0, AHEAD) : plan) {
       if (isFailure(item)) continue;
       try {
-        const { width, height } = await this.complete(item);
+        const { width, height } = finalSize(await this.complete(item));
         for (let i = 0; i < countOf(item) && grid !== undefined; i++) sizes.push({ width, height });
       } catch (error) {
         if (!goesOn) throw error;
@@ -237,11 +241,12 @@ export class Session implements AsyncDisposable {
     const { adapter, pipeline } = loaded;
     const { preview, "preview-every": every, show, grid } = this.#values;
     progress.stage("text");
+    const { width, height } = finalSize(request);
     let drawn: Extract<GenerateEvent, { type: "image" }> | undefined;
     for await (const event of pipeline.generate(request, { previews: preview === undefined ? 0 : every })) {
       if (event.type === "step") {
         progress.step(event);
-        if (event.preview) this.#writePreview(preview!, resize(event.preview, request.width, request.height), progress);
+        if (event.preview) this.#writePreview(preview!, resize(event.preview, width, height), progress);
       } else if (event.type === "notice") {
         progress.breakLine();
         this.#say(event.message);
@@ -303,6 +308,11 @@ export class Session implements AsyncDisposable {
     this.#previewVae?.[Symbol.dispose]();
     this.model[Symbol.dispose]();
   }
+}
+
+/** The size of the picture, after its last pass. */
+function finalSize(request: CompleteRequest): Pick<Image, "width" | "height"> {
+  return request.second ?? request;
 }
 
 /** What to expect of a model that nobody asked for. */

@@ -48,7 +48,7 @@ export async function execute(given: Given, environment: Environment): Promise<v
   checkUsage(given);
   const { folder } = environment;
   const module = await environment.loadPipeline();
-  using file = module.openUpscaler(resolve(folder, values.model!));
+  const file = module.openUpscaler(resolve(folder, values.model!));
   const images = new ImageFiles(folder);
   const run: Run = { given, environment, module, file, images, values, folder, places: new Places() };
   const plan = positionals.map((path, i) => plannedFor(path, i + 1, run));

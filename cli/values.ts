@@ -42,6 +42,13 @@ export const share = number(DECIMAL, (value) => value > 0 && value <= 1, "a numb
 /** A share of a whole, which may be nothing or all. */
 export const fraction = number(DECIMAL, (value) => value <= 1, "a number from 0 to 1");
 
+/** How many times as wide and high a second pass draws. */
+export const times = number(
+  DECIMAL,
+  (value) => value >= 1 && value <= LIMITS.hires,
+  `a number from 1 to ${LIMITS.hires}`,
+);
+
 /** A LoRA's file or name, and the weight after the last colon. */
 export function lora(value: string): { readonly file: string; readonly weight: number } {
   const [, file = value, weight] = /^(.+):([+-]?(?:\d+(?:\.\d*)?|\.\d+))$/s.exec(value) ?? [];

@@ -71,10 +71,12 @@ export {
 } from "./prompt/chunks.ts";
 export {
   type GenerateEvent,
+  type Hires,
   type Image,
   type ImageFile,
   type InitImage,
   type Lora,
+  type NamedUpscaler,
   type Request,
   RequestError,
   type StepEvent,

@@ -3,6 +3,7 @@
  * @module
  */
 
+import type { UpscalerFile } from "../weights/esrgan.ts";
 import type { WeighedLora } from "../weights/lora.ts";
 
 /** A request asks for what cannot be drawn: the setting that is to blame, and why. */
@@ -76,6 +77,8 @@ export interface Request {
   readonly rng: "cpu" | "cuda";
   /** A picture to start from instead of pure noise. */
   readonly init?: InitImage;
+  /** A second pass over what is drawn, at a larger size. */
+  readonly hires?: Hires;
   /** LoRAs that change the model for this picture, each after the one before. */
   readonly loras?: readonly Lora[];
   /** Whether the VAE works on tiles, which need less memory and differ slightly; default `auto`: when it must. */
@@ -117,6 +120,29 @@ export interface InitImage {
   readonly strength: number;
 }
 
+/**
+ * AUTOMATIC1111's hires fix: what was drawn is enlarged, and image-to-image starts from it. The second pass draws its noise
+ * from a generator of its own, of the same seed.
+ */
+export interface Hires {
+  /** How many times as wide and high the picture becomes, 1 to 8; sides are cut to multiples of 8. */
+  readonly scale: number;
+  /** How much of the second pass's denoising is run, above 0 to 1. */
+  readonly strength: number;
+  /** The second pass's denoising steps, of which {@link strength} are run. */
+  readonly steps: number;
+  /** What is enlarged and how: the latent bilinearly, or the picture by Lanczos' filter or a net, and then to the size. */
+  readonly upscaler: "latent" | "lanczos" | NamedUpscaler;
+}
+
+/** An upscaler of a request. */
+export interface NamedUpscaler {
+  /** What the request calls it, for records: its path as it was given. */
+  readonly name: string;
+  /** The file. */
+  readonly file: UpscalerFile;
+}
+
 /** An 8-bit RGB picture, rows from the top. */
 export interface Image {
   /** Width in pixels. */
@@ -141,7 +167,7 @@ export interface ImageFile {
 export interface Timings {
   /** Tokenizer and text encoder. */
   readonly text: number;
-  /** VAE encoder; only with an init image. */
+  /** VAE encoder, and what a second pass is enlarged by; only with an init image or a second pass. */
   readonly encode?: number;
   /** All denoising steps. */
   readonly denoise: number;

@@ -5,9 +5,9 @@
 import { type Backends, chooseBackends, type Gpu, Ops, type Tensor } from "../kernels/mod.ts";
 import { AUTO, type Optimizations } from "../kernels/optimizations.ts";
 import { Selection, type SelectionOptions } from "../kernels/selection.ts";
-import { LIMITS, openUpscaler as openFile, type UpscalerFile } from "../weights/mod.ts";
+import { LIMITS, openUpscaler as openFile, openUpscalerTensors, type UpscalerFile } from "../weights/mod.ts";
 import { toImage } from "./image.ts";
-import { enlarge, type EsrganWeights, readEsrgan } from "./nets/esrgan.ts";
+import { enlarge, type EsrganWeights, layersOf, readEsrgan } from "./nets/esrgan.ts";
 import { Parameters, type Precision } from "./nets/parameters.ts";
 import { checkTensors, ShapeRecorder } from "./nets/shapes.ts";
 import type { Image, VaeTiling } from "./request.ts";
@@ -45,18 +45,17 @@ export interface EnlargeOptions {
 }
 
 /**
- * Opens an upscaler of the ESRGAN family in a safetensors file: ESRGAN and Real-ESRGAN, 1 to 8 times.
+ * Reads what the upscaler of the ESRGAN family is in a safetensors file: ESRGAN or Real-ESRGAN, 1 to 8 times. The file is
+ * open only while it is read.
  *
  * @throws {ModelNotFoundError} there is no such file
  * @throws {ModelFileError} the file is damaged or another kind of model; a tensor is missing, misshapen or unknown
  */
 export function openUpscaler(path: string): UpscalerFile {
-  using stack = new DisposableStack();
-  const file = stack.use(openFile(path));
+  const file = openFile(path);
   const recorder = new ShapeRecorder();
   readEsrgan(recorder, file.config);
-  checkTensors(file.source, recorder.shapes);
-  stack.move();
+  checkTensors({ label: path, tensors: file.tensors }, recorder.shapes);
   return file;
 }
 
@@ -83,10 +82,11 @@ export class Upscaler implements Disposable {
   /**
    * Reads an upscaler's weights onto the GPU.
    *
-   * @throws {ModelFileError} when its file can no longer be read whole.
+   * @throws {ModelFileError | ModelNotFoundError} when its file is not any more what it was.
    */
   static async load(gpu: Gpu, file: UpscalerFile, options: UpscalerOptions = {}): Promise<Upscaler> {
-    const { source, config, scale } = file;
+    using source = openUpscalerTensors(file);
+    const { config, scale } = file;
     const { precision = "auto", kernels: optimizations = AUTO } = options;
     const selection = new Selection(gpu.adapter, options.selection);
     const { exact, half } = options.backends ?? await chooseBackends(gpu, selection);
@@ -147,10 +147,13 @@ export class Upscaler implements Disposable {
     this.#recorded = undefined;
   }
 
-  /** Gives back all but the weights, which go with the {@link Gpu}. */
+  /** Gives back its memory, that of the weights included. */
   [Symbol.dispose](): void {
     this.release();
     this.#ops.dispose();
+    for (const { weights, bias } of layersOf(this.#weights)) {
+      for (const tensor of [weights, bias]) if (tensor) this.#ops.gpu.free(tensor.memory);
+    }
   }
 }
 

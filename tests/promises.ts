@@ -56,7 +56,7 @@ const PROMISES: readonly Promised[] = [
     "pipeline/(shapes|upload)": ALL,
   }],
   ["Each stage equals PyTorch; the first that differs is named", {
-    "pipeline/(compare|emoji|families|lora|optimizations|pipeline|sdxl|small_unets|text_encoder|unet|upscaler|vae)":
+    "pipeline/(compare|emoji|families|hires|lora|optimizations|pipeline|sdxl|small_unets|text_encoder|unet|upscaler|vae)":
       /PyTorch|diffusers/,
     "pipeline/tokenizer": /golden|ids from/,
     "pipeline/schedulers/golden": ALL,
@@ -68,7 +68,7 @@ const PROMISES: readonly Promised[] = [
     "pipeline/tuning": ALL,
     "pipeline/least_device": ALL,
     "kernels/probe": ALL,
-    "cli/(batch_command|command|from|lora)": /the same (bytes|file)/,
+    "cli/(batch_command|command|from|hires|lora)": /the same (bytes|file)/,
   }],
   ["Different settings draw different pictures", {
     "pipeline/pipeline": /every setting changes/,
@@ -128,7 +128,7 @@ const PROMISES: readonly Promised[] = [
   }],
   ["Wrong arguments are explained", {
     "cli/(batch_lines|options|parse|usage)": ALL,
-    "cli/(batch|bench|init_image|lora|run|upscale)": /refused|wrong|takes the names/,
+    "cli/(batch|bench|hires|init_image|lora|run|upscale)": /refused|wrong|takes the names/,
     "pipeline/model": /^tiny-\S+ refuses/,
     "pipeline/prompt/(grammar|lora_tags)": /refused|hundred/,
   }],

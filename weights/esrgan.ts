@@ -3,7 +3,7 @@
  * @module
  */
 import { ModelFileError, ModelNotFoundError } from "./errors.ts";
-import { kindOf, openFile, sha256Of } from "./files.ts";
+import { kindOf, openFile, sha256Of, stampOf } from "./files.ts";
 import { LIMITS } from "./limits.ts";
 import { renameTensors } from "./names.ts";
 import { isPickle, plainPickleError } from "./pickle.ts";
@@ -23,8 +23,8 @@ export interface EsrganConfig {
   readonly doublings: number;
 }
 
-/** An opened upscaler; disposing of it closes its file. */
-export interface UpscalerFile extends Disposable {
+/** An upscaler's file that was read as far as its header, and is closed again. */
+export interface UpscalerFile {
   /** Its path, as it was given. */
   readonly path: string;
   /** SHA-256 of its bytes, in hexadecimal digits. */
@@ -37,7 +37,12 @@ export interface UpscalerFile extends Disposable {
    * Its tensors by the names of Real-ESRGAN.
    * @internal
    */
-  readonly source: TensorSource;
+  readonly tensors: TensorSource["tensors"];
+  /**
+   * Size and time of the file when it was read.
+   * @internal
+   */
+  readonly stamp: string;
 }
 
 /** Channels of a picture. */
@@ -59,7 +64,7 @@ const LATER: Readonly<Record<string, string>> = {
 };
 
 /**
- * Opens the upscaler in the safetensors file at `path`, in the names of Real-ESRGAN or of either ESRGAN.
+ * Reads what the upscaler is in the safetensors file at `path`, in the names of Real-ESRGAN or of either ESRGAN.
  * @throws {ModelNotFoundError} there is no such file
  * @throws {ModelFileError} the file is damaged, or not a whole upscaler of this family for pictures in colour
  */
@@ -67,14 +72,31 @@ export function openUpscaler(path: string): UpscalerFile {
   if (kindOf(path) === "nothing") throw new ModelNotFoundError(`There is no file ${path} with an upscaler`);
   if (isPickle(path)) throw plainPickleError(path);
   checkBytes(path);
+  using source = openRenamed(path);
+  const { tensors } = source;
+  const config = configOf(path, tensors);
+  const scale = 2 ** config.doublings / config.unshuffle;
+  return { path, sha256: sha256Of(path), scale, config, tensors, stamp: stampOf(path) };
+}
+
+/**
+ * Opens an upscaler's tensors.
+ * @throws {ModelFileError} the file is not the one any more that {@link openUpscaler} read
+ */
+export function openUpscalerTensors({ path, stamp }: UpscalerFile): TensorSource {
+  using stack = new DisposableStack();
+  const source = stack.use(openRenamed(path));
+  if (stampOf(path) !== stamp) throw new ModelFileError(path, "the file has changed since it was checked");
+  stack.move();
+  return source;
+}
+
+function openRenamed(path: string): TensorSource {
   using stack = new DisposableStack();
   const file = stack.use(openSafetensors(path));
   const source = renameTensors(file, renameOf([...file.tensors.keys()]));
-  const config = configOf(path, source.tensors);
-  const sha256 = sha256Of(path);
-  const opened = stack.move();
-  const scale = 2 ** config.doublings / config.unshuffle;
-  return { path, sha256, scale, config, source, [Symbol.dispose]: () => opened.dispose() };
+  stack.move();
+  return source;
 }
 
 function checkBytes(path: string): void {

@@ -42,6 +42,8 @@ export const LIMITS = {
   doublings: 5,
   /** Bytes of an upscaler's file, all of which are hashed. */
   upscalerBytes: 2 ** 31,
+  /** How many times as wide a second pass draws. */
+  hires: 8,
   /** Rank of a LoRA: the work is proportional to it. */
   rank: 4096,
   /** Bytes of a LoRA's file, all of which are hashed. */

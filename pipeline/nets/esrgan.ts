@@ -47,6 +47,11 @@ export function readEsrgan(parameters: Parameters, config: EsrganConfig): Esrgan
   };
 }
 
+/** All layers. */
+export function layersOf({ first, blocks, body, doublings, high, last }: EsrganWeights): readonly Layer[] {
+  return [first, ...blocks.flat(2), body, ...doublings, high, last];
+}
+
 function denseBlock(ops: Ops, layers: DenseBlock, x: Tensor): Tensor {
   const all = layers.slice(0, -1).reduce((all, layer) => {
     return ops.concat(all, ops.convolve(all, layer, { activation: "leaky_relu" }));

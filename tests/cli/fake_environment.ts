@@ -137,7 +137,8 @@ function fakePipeline(world: FakeWorld, reach: (stage: Stage) => void): Pipeline
   ): AsyncGenerator<GenerateEvent> {
     if (!isComplete(request)) throw new Error("The request is not complete");
     world.onRequest?.(request);
-    const { width, height, steps } = request;
+    const { width, height } = request.second ?? request;
+    const { steps } = request;
     for (let step = 1; step <= steps; step++) {
       reach("step");
       // A preview's red is its step.

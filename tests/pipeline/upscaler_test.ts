@@ -6,7 +6,7 @@ import { Parameters } from "../../pipeline/nets/parameters.ts";
 import type { Image } from "../../pipeline/request.ts";
 import { recordTiled } from "../../pipeline/tiled_program.ts";
 import { openUpscaler, refuseSize, Upscaler } from "../../pipeline/upscaler.ts";
-import { ModelFileError, type UpscalerFile } from "../../weights/mod.ts";
+import { ModelFileError, openUpscalerTensors, type UpscalerFile } from "../../weights/mod.ts";
 import { readGolden } from "../golden.ts";
 import { BACKENDS, randomValues } from "../kernels/harness.ts";
 import { withFile } from "../weights/safetensors_bytes.ts";
@@ -15,11 +15,13 @@ import { assertStage, psnr } from "./stages.ts";
 
 const GOLDEN = readGolden("fixtures/esrgan/cases.safetensors");
 
-/** Opens a tiny upscaler. It stays open though its file is gone. */
+const FOLDER = Deno.makeTempDirSync();
+globalThis.addEventListener("unload", () => Deno.removeSync(FOLDER, { recursive: true }));
+
 function openTiny(name: UpscalerName, dtype: "F16" | "F32" = "F32"): UpscalerFile {
-  let file: UpscalerFile | undefined;
-  withFile(upscalerFile(name, { dtype }), (path) => file = openUpscaler(path));
-  return file!;
+  const path = `${FOLDER}/${name}-${dtype}.safetensors`;
+  Deno.writeFileSync(path, upscalerFile(name, { dtype }));
+  return openUpscaler(path);
 }
 
 const [HEIGHT, WIDTH] = GOLDEN.get("image")!.shape as [number, number];
@@ -38,11 +40,12 @@ for (const backend of BACKENDS) {
   for (const name of ["x4", "x2", "old"] as const) {
     Deno.test(`upscaler ${name}: PyTorch's picture, ${backend.name} kernels`, async () => {
       await using gpu = await Gpu.open();
-      using file = openTiny(name);
+      const file = openTiny(name);
       const { shape, data } = GOLDEN.get(name)!;
       if (name !== "x2") {
         const ops = new Ops(gpu, backend);
-        const parameters = new Parameters(ops, file.source);
+        using source = openUpscalerTensors(file);
+        const parameters = new Parameters(ops, source);
         const weights = readEsrgan(parameters, file.config);
         await parameters.load();
         const x = ops.keep({ batch: 1, channels: 3, height: HEIGHT, width: WIDTH }, "picture");
@@ -75,7 +78,7 @@ const SIZES: readonly (readonly [UpscalerName, readonly [width: number, height: 
 Deno.test("tiles show no seam: the picture is that of the whole", async () => {
   await using gpu = await Gpu.open();
   for (const [name, size] of SIZES) {
-    using file = openTiny(name);
+    const file = openTiny(name);
     using upscaler = await Upscaler.load(gpu, file);
     const image = drawn(...size);
     const told: string[] = [];
@@ -91,9 +94,10 @@ Deno.test("tiles show no seam: the picture is that of the whole", async () => {
 
 Deno.test("tiles whose margins hold all that a pixel depends on make the very values of the whole", async () => {
   await using gpu = await Gpu.open();
-  using file = openTiny("x4");
+  const file = openTiny("x4");
   const ops = new Ops(gpu, BACKENDS[0]!);
-  const parameters = new Parameters(ops, file.source);
+  using source = openUpscalerTensors(file);
+  const parameters = new Parameters(ops, source);
   // 15 pixels for one block, and three more.
   const weights = readEsrgan(parameters, { ...file.config, blocks: 1 });
   await parameters.load();
@@ -122,8 +126,8 @@ Deno.test("tiles whose margins hold all that a pixel depends on make the very va
 
 Deno.test("float16 weights enlarge as float32 ones do, whatever the size", async () => {
   await using gpu = await Gpu.open();
-  using exact = openTiny("x2");
-  using half = openTiny("x2", "F16");
+  const exact = openTiny("x2");
+  const half = openTiny("x2", "F16");
   using first = await Upscaler.load(gpu, exact);
   using second = await Upscaler.load(gpu, half);
   for (const [width, height] of [[1, 1], [1, 7], [8, 3]] as const) {
@@ -139,7 +143,7 @@ Deno.test("a picture that would be too large is refused before anything runs", a
   const message = "2048x2049 pixels would become 8192x8196; at most 67108864 pixels are made";
   assertEquals(refuseSize({ scale: 4 }, { width: 2048, height: 2049 }), message);
   await using gpu = await Gpu.open();
-  using file = openTiny("x4");
+  const file = openTiny("x4");
   using upscaler = await Upscaler.load(gpu, file);
   const image = { width: 2048, height: 2049, pixels: new Uint8Array() };
   await assertRejects(() => upscaler.enlarge(image), RangeError, message);
@@ -157,4 +161,17 @@ Deno.test("an upscaler's tensors are accounted for, every one", () => {
   ) {
     withFile(bytes, (path) => assertThrows(() => openUpscaler(path), ModelFileError, message));
   }
+});
+
+Deno.test("an upscaler gives back its memory, and is not loaded from a file that has changed", async () => {
+  await using gpu = await Gpu.open();
+  const file = openTiny("x2");
+  {
+    using upscaler = await Upscaler.load(gpu, file);
+    await upscaler.enlarge(drawn(6, 4));
+    assert(gpu.bytes > 0);
+  }
+  assertEquals(gpu.bytes, 0);
+  Deno.writeFileSync(file.path, upscalerFile("x4", { dtype: "F16" }));
+  await assertRejects(() => Upscaler.load(gpu, file), ModelFileError, "the file has changed since it was checked");
 });

@@ -7,8 +7,7 @@ import { upscalerFile, type UpscalerName } from "./upscaler_file.ts";
 
 function withUpscaler(bytes: Uint8Array, use: (file: UpscalerFile) => void): void {
   withFile(bytes, (path) => {
-    using file = openUpscaler(path);
-    use(file);
+    use(openUpscaler(path));
   });
 }
 
@@ -20,7 +19,7 @@ const later = (name: string) =>
     .replace("conv_hr", "HRconv");
 
 Deno.test("upscalers have Real-ESRGAN's names, whichever their files have; shapes tell the rest", () => {
-  const names = (file: UpscalerFile) => [...file.source.tensors.keys()].sort();
+  const names = (file: UpscalerFile) => [...file.tensors.keys()].sort();
   let wanted: string[] = [];
   withUpscaler(upscalerFile("x4"), (file) => {
     assertEquals([file.config, file.scale, file.sha256.length], [TINY, 4, 64]);
@@ -76,7 +75,7 @@ Deno.test("what is no upscaler of this family is refused in words", () => {
   ];
   for (const [changes, message] of cases) {
     withFile(upscalerFile("x4", changes), (path) => {
-      assertThrows(() => openUpscaler(path)[Symbol.dispose](), ModelFileError, message);
+      assertThrows(() => openUpscaler(path), ModelFileError, message);
     });
   }
   withFolder((folder) => {

@@ -8,6 +8,7 @@ import { type Environment, say } from "./environment.ts";
 import { UsageError } from "./errors.ts";
 import { Places } from "./files.ts";
 import { checkNames, checkPlaces, createSeries } from "./jobs.ts";
+import { upscalersOf } from "./hires.ts";
 import { checkRecords } from "./loras.ts";
 import { filesOf, optionsOf, readMetadata, type Recipe } from "./metadata.ts";
 import { readValues } from "./parse.ts";
@@ -36,7 +37,7 @@ export async function execute(given: Given, environment: Environment): Promise<n
   const request = await session.complete(series);
   const changed = changedFiles(recipe, request);
   const other = otherVae(recipe, session.model, from);
-  checkUpscaler(recipe, request, from);
+  checkUpscalers(recipe, request, from);
   if (recipe?.loras !== undefined) checkRecords(request, recipe.loras, from!);
   say(environment, `Seed ${seed}${values.count === 1 ? "" : ` to ${seed + BigInt(values.count - 1)}`}`);
   for (const setting of lost) say(environment, `Not taken from ${from}: ${setting}`);
@@ -99,13 +100,13 @@ function otherVae(
   throw new UsageError(`${path} is another file than the one that ${from} was made with: its SHA-256 is ${sha256}`);
 }
 
-/** @throws {UsageError} when the upscaler has the recipe's name and other bytes. */
-function checkUpscaler(recipe: Recipe | undefined, { hires }: CompleteRequest, from: string | undefined): void {
-  if (typeof hires?.upscaler !== "object") return;
-  const { name, file: { sha256 } } = hires.upscaler;
-  const then = recipe?.options["hires-upscaler"] === name ? recipe.files?.[name] : undefined;
-  if (then === undefined || then === sha256) return;
-  throw new UsageError(`${name} is another file than the one that ${from} was made with: its SHA-256 is ${sha256}`);
+/** @throws {UsageError} when an upscaler has the recipe's name and other bytes. */
+function checkUpscalers(recipe: Recipe | undefined, request: CompleteRequest, from: string | undefined): void {
+  for (const { name, option, file: { sha256 } } of upscalersOf(request)) {
+    const then = recipe?.options[option] === name ? recipe.files?.[name] : undefined;
+    if (then === undefined || then === sha256) continue;
+    throw new UsageError(`${name} is another file than the one that ${from} was made with: its SHA-256 is ${sha256}`);
+  }
 }
 
 /** The files that both begin with, and whose bytes have changed. */

@@ -1,10 +1,10 @@
 /**
- * The second, larger pass of a picture, and its upscaler.
+ * The second, larger pass of a picture, and upscalers: its own, and that of the picture in the end.
  * @module
  */
 import { resolve } from "@std/path";
-import type { UpscalerFile } from "../pipeline/mod.ts";
-import type { Hires, Request } from "../pipeline/request.ts";
+import type { CompleteRequest, UpscalerFile } from "../pipeline/mod.ts";
+import type { Hires, Image, NamedUpscaler, Request } from "../pipeline/request.ts";
 import type { PipelineModule } from "./environment.ts";
 import { UsageError } from "./errors.ts";
 import type { OptionValues } from "./options.ts";
@@ -28,7 +28,11 @@ export class UpscalerFiles {
   }
 
   /** @throws {ModelNotFoundError | ModelFileError} when it is absent, damaged or no upscaler. */
-  read(name: string): UpscalerFile {
+  read(name: string): NamedUpscaler {
+    return { name, file: this.#read(name) };
+  }
+
+  #read(name: string): UpscalerFile {
     const file = this.#files.get(name) ?? this.#module.openUpscaler(resolve(this.#folder, name));
     this.#files.delete(name);
     this.#files.set(name, file);
@@ -42,7 +46,34 @@ export function isBuiltIn(upscaler: string): upscaler is "latent" | "lanczos" {
   return upscaler === "latent" || upscaler === "lanczos";
 }
 
-/** What a request calls its upscaler. */
+/** The upscalers of a request, and the options that name them. */
+export function upscalersOf(
+  { hires, upscaler }: Pick<Request, "hires" | "upscaler">,
+): readonly (NamedUpscaler & { readonly option: "hires-upscaler" | "upscale-model" })[] {
+  const second = typeof hires?.upscaler === "object" ? [{ ...hires.upscaler, option: "hires-upscaler" as const }] : [];
+  return upscaler ? [...second, { ...upscaler, option: "upscale-model" }] : second;
+}
+
+/** The files that options name as upscalers. */
+export function upscalerPaths(values: OptionValues): readonly (readonly [option: string, path: string])[] {
+  return (["hires-upscaler", "upscale-model"] as const).flatMap((option) => {
+    const path = values[option];
+    return path === undefined || option === "hires-upscaler" && isBuiltIn(path) ? [] : [[`--${option}`, path] as const];
+  });
+}
+
+/** The size of a request's picture: as it is drawn in the last pass, and in the end. */
+export function sizesOf(
+  { second, upscaler, ...first }: Pick<CompleteRequest, "width" | "height" | "second" | "upscaler">,
+): { readonly drawn: Size; readonly final: Size } {
+  const { width, height } = second ?? first;
+  const scale = upscaler?.file.scale ?? 1;
+  return { drawn: { width, height }, final: { width: scale * width, height: scale * height } };
+}
+
+type Size = Pick<Image, "width" | "height">;
+
+/** What a request calls the upscaler of its second pass. */
 export function nameOf({ upscaler }: Hires): string {
   return typeof upscaler === "string" ? upscaler : upscaler.name;
 }
@@ -68,13 +99,18 @@ export function readHires(values: OptionValues, steps: number, files: UpscalerFi
     scale,
     strength: values["hires-strength"] ?? STRENGTH,
     steps: values["hires-steps"] ?? steps,
-    upscaler: isBuiltIn(name) ? name : { name, file: files.read(name) },
+    upscaler: isBuiltIn(name) ? name : files.read(name),
   };
 }
 
 /** The second pass of a request, for reports. */
-export function describeHires(hires: Hires, { width, height }: Pick<Request, "width" | "height">): object {
+export function describeHires(hires: Hires, { width, height }: Size): object {
   const { scale, strength, steps, upscaler } = hires;
-  const sha256 = typeof upscaler === "string" ? {} : { sha256: upscaler.file.sha256 };
-  return { scale, strength, steps, upscaler: nameOf(hires), ...sha256, width, height };
+  const told = typeof upscaler === "string" ? upscaler : describeUpscaler(upscaler);
+  return { scale, strength, steps, upscaler: told, width, height };
+}
+
+/** An upscaler, for reports. */
+export function describeUpscaler({ name, file: { sha256, scale } }: NamedUpscaler): object {
+  return { name, sha256, scale };
 }

@@ -75,8 +75,20 @@ export function settingsOf(
   request: Request,
   { scheduler, model, vae }: { readonly scheduler: string; readonly model: string; readonly vae?: string | undefined },
 ): Map<string, string> {
-  const { steps, guidance, guidanceRescale = 0, seed, width, height, clipSkip = 1, eta = 0, rng, init, hires } =
-    request;
+  const {
+    steps,
+    guidance,
+    guidanceRescale = 0,
+    seed,
+    width,
+    height,
+    clipSkip = 1,
+    eta = 0,
+    rng,
+    init,
+    hires,
+    upscaler,
+  } = request;
   const { sampler, schedule } = webUiNames(scheduler);
   const settings: readonly (readonly [name: string, value: unknown, holds?: boolean])[] = [
     ["Steps", steps],
@@ -96,11 +108,13 @@ export function settingsOf(
     // The web UI counts those that are run.
     ["Hires steps", hires && hires.steps - stepsLeftOut({ steps: hires.steps, init: hires }), hires !== undefined],
     ["Hires upscaler", hires && webUiUpscaler(hires), hires !== undefined],
+    ["Postprocess upscale by", upscaler?.file.scale, upscaler !== undefined],
+    ["Postprocess upscaler", upscaler && webUiUpscaler({ upscaler }), upscaler !== undefined],
   ];
   return new Map(settings.flatMap(([name, value, holds = true]) => holds ? [[name, `${value}`]] : []));
 }
 
-function webUiUpscaler({ upscaler }: Hires): string {
+function webUiUpscaler({ upscaler }: Pick<Hires, "upscaler">): string {
   if (typeof upscaler === "object") return basename(upscaler.name).replace(/\.safetensors$/i, "");
   return { latent: "Latent", lanczos: "Lanczos" }[upscaler];
 }

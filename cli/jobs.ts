@@ -5,7 +5,7 @@
 import { basename, dirname, join, resolve } from "@std/path";
 import { UsageError } from "./errors.ts";
 import { destinationOf, infoOf, type Places } from "./files.ts";
-import { isBuiltIn } from "./hires.ts";
+import { upscalerPaths } from "./hires.ts";
 import { checkFileName, type Clash, countersOf, fillIn, findClash, type NamedFiles, readTemplate } from "./names.ts";
 import type { OptionValues } from "./options.ts";
 import type { Spec } from "./request.ts";
@@ -131,8 +131,7 @@ export function checkNames(plan: Plan, values: OptionValues, folder: string): vo
     const { spec: { values }, pattern, index, seed, line, source } = item;
     const loras = values.lora.map(({ file }) => ["--lora", file] as const);
     const starts = [["--init-image", values["init-image"]], ["--mask", values.mask]] as const;
-    const upscaler = ["--hires-upscaler", upscalerFile(values)] as const;
-    for (const [who, file] of [...starts, ...loras, upscaler, [`${source}`, source] as const]) {
+    for (const [who, file] of [...starts, ...loras, ...upscalerPaths(values), [`${source}`, source] as const]) {
       if (file === undefined || read.has(file)) continue;
       read.add(file);
       want(file, { ...single, isRead: true, who });
@@ -141,10 +140,6 @@ export function checkNames(plan: Plan, values: OptionValues, folder: string): vo
   }
   const clash = findClash(wanted);
   if (clash !== undefined) throw new UsageError(describeClash(clash));
-}
-
-function upscalerFile({ "hires-upscaler": name }: OptionValues): string | undefined {
-  return name === undefined || isBuiltIn(name) ? undefined : name;
 }
 
 /** The path with its folder as the system knows it, so that two spellings are the same. */

@@ -10,7 +10,7 @@ import { nearestName } from "../pipeline/schedulers/mod.ts";
 import { LIMITS } from "../pipeline/limits.ts";
 import { UsageError } from "./errors.ts";
 import { readBytes, readingOf } from "./reading.ts";
-import { isBuiltIn, nameOf } from "./hires.ts";
+import { isBuiltIn, nameOf, upscalersOf } from "./hires.ts";
 import { type LoraRecord, lorasOf, readRecords } from "./loras.ts";
 import {
   type ForeignPicture,
@@ -86,7 +86,7 @@ export function writeMetadata(making: Making): PngText[] {
  * picture, whether it was given, the model's choice or the default.
  */
 function describePicture({ request, options, model }: Making): Readonly<Record<string, unknown>> {
-  const { init, hires, loras = [], ...told } = request;
+  const { init, hires, upscaler, loras = [], ...told } = request;
   const lora = loras.filter(({ inPrompt }) => !inPrompt).map(({ name, weight }) => `${name}:${weight}`);
   const fields = new Map(
     Object.entries({
@@ -97,6 +97,7 @@ function describePicture({ request, options, model }: Making): Readonly<Record<s
       hiresStrength: hires?.strength,
       hiresSteps: hires?.steps,
       hiresUpscaler: hires && nameOf(hires),
+      upscaleModel: upscaler?.name,
     }).map(([field, value]) => [optionOf(field), value]),
   );
   const entries = optionNames.flatMap((name) => {
@@ -225,14 +226,13 @@ function writeFlag(name: string, value: string): string {
 
 /** SHA-256 of the files that were named beside the model, by their paths; undefined when there are none. */
 export function filesOf(
-  { init, hires }: Pick<Request, "init" | "hires">,
+  { init, ...request }: Pick<Request, "init" | "hires" | "upscaler">,
   { givenVae }: Pick<Model, "givenVae">,
 ): Recipe["files"] {
   const files = [init?.image.file, init?.mask?.file].filter((file) => file !== undefined);
-  const upscaler = typeof hires?.upscaler === "object" ? [[hires.upscaler.name, hires.upscaler.file.sha256]] : [];
   const hashes = [
     ...files.map(({ path, sha256 }) => [path, sha256]),
-    ...upscaler,
+    ...upscalersOf(request).map(({ name, file }) => [name, file.sha256]),
     ...Object.entries(givenVae?.hashes() ?? {}),
   ];
   return hashes.length === 0 ? undefined : Object.fromEntries(hashes);

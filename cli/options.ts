@@ -235,6 +235,13 @@ export const options = {
     read: name,
     scope: "picture",
   },
+  "upscale-model": {
+    value: "FILE",
+    help: "an ESRGAN (.safetensors) that enlarges the picture in the end, as denoise upscale does",
+    otherwise: "as it is drawn",
+    read: name,
+    scope: "picture",
+  },
   "vae-tiling": {
     help: "whether the VAE works in blended tiles, which need less memory; auto: where the whole picture would take " +
       "more than 3 GiB, or more than the GPU can bind at once",

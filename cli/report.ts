@@ -7,7 +7,7 @@ import type { InitImage, Timings } from "../pipeline/request.ts";
 import { type Environment, say } from "./environment.ts";
 import { exitCodeOf } from "./errors.ts";
 import type { Failure, Job, Place } from "./jobs.ts";
-import { describeHires } from "./hires.ts";
+import { describeHires, describeUpscaler } from "./hires.ts";
 import { lorasOf } from "./loras.ts";
 import { json, line, name } from "./terminal.ts";
 
@@ -82,6 +82,7 @@ async function describePicture(outcome: Planned | Made, model: Model): Promise<o
     ...asked,
     ...(request.init && { init: describeInit(request.init) }),
     ...(request.hires && second && { hires: describeHires(request.hires, second) }),
+    ...(request.upscaler && { upscaler: describeUpscaler(request.upscaler) }),
     ...(request.loras && { loras: lorasOf(request) }),
     scheduler: request.scheduler ?? model.config.scheduler._class_name,
     // A string: most readers of JSON round numbers above 2^53.

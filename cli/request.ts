@@ -150,7 +150,7 @@ export function createRequest(
     readonly upscalers: UpscalerFiles;
   },
 ): Request {
-  const { scheduler, prediction, eta, "guidance-rescale": guidanceRescale } = values;
+  const { scheduler, prediction, eta, "guidance-rescale": guidanceRescale, "upscale-model": enlarging } = values;
   const init = readInit(values, images);
   const loras = files.read(prompt, values);
   const { steps = defaults.steps } = values;
@@ -171,6 +171,7 @@ export function createRequest(
     ...sizesOf(values),
     ...(init && { init }),
     ...(hires && { hires }),
+    ...(enlarging !== undefined && { upscaler: upscalers.read(enlarging) }),
     ...(loras.length > 0 && { loras }),
     vaeTiling: values["vae-tiling"],
     ...(scheduler !== undefined && { scheduler }),
@@ -216,6 +217,7 @@ function describeRefusal({ setting, message }: RequestError, request: Request, s
   if (setting === "negativePrompt") return `--negative-prompt: ${message}`;
   if (setting === "loras") return `--lora: ${message}`;
   if (setting === "hires") return `--hires ${request.hires!.scale}: ${message}`;
+  if (setting === "upscaler") return `--upscale-model ${request.upscaler!.name}: ${message}`;
   if (setting !== "init") return `--${optionOf(setting)} ${request[setting]}: ${message}`;
   if (message.startsWith("strength")) {
     if (strength !== undefined) return `--${message}`;

@@ -18,7 +18,7 @@ import { infoOf, type Places, writeWhole } from "./files.ts";
 import { ImageFiles } from "./init_image.ts";
 import { findInlineEncoder, type InlineEncoder } from "./inline_picture.ts";
 import { AHEAD, checkPlace, countOf, type Failure, isFailure, type Job, jobsOf, type Plan } from "./jobs.ts";
-import { UpscalerFiles } from "./hires.ts";
+import { sizesOf, UpscalerFiles } from "./hires.ts";
 import { LoraFiles } from "./loras.ts";
 import { selectionOf } from "./kernel_timings.ts";
 import { writeMetadata } from "./metadata.ts";
@@ -160,7 +160,7 @@ export class Session implements AsyncDisposable {
     for (const item of grid === undefined ? plan.slice(0, AHEAD) : plan) {
       if (isFailure(item)) continue;
       try {
-        const { width, height } = finalSize(await this.complete(item));
+        const { width, height } = sizesOf(await this.complete(item)).final;
         for (let i = 0; i < countOf(item) && grid !== undefined; i++) sizes.push({ width, height });
       } catch (error) {
         if (!goesOn) throw error;
@@ -241,7 +241,7 @@ export class Session implements AsyncDisposable {
     const { adapter, pipeline } = loaded;
     const { preview, "preview-every": every, show, grid } = this.#values;
     progress.stage("text");
-    const { width, height } = finalSize(request);
+    const { width, height } = sizesOf(request).drawn;
     let drawn: Extract<GenerateEvent, { type: "image" }> | undefined;
     for await (const event of pipeline.generate(request, { previews: preview === undefined ? 0 : every })) {
       if (event.type === "step") {
@@ -308,11 +308,6 @@ export class Session implements AsyncDisposable {
     this.#previewVae?.[Symbol.dispose]();
     this.model[Symbol.dispose]();
   }
-}
-
-/** The size of the picture, after its last pass. */
-function finalSize(request: CompleteRequest): Pick<Image, "width" | "height"> {
-  return request.second ?? request;
 }
 
 /** What to expect of a model that nobody asked for. */

@@ -47,6 +47,8 @@ export async function complete(model: Model, request: Request): Promise<Complete
   if (request.init) checkEncoder(model);
   const schedule = createSchedule(model, request);
   const second = request.hires && secondPass(model, request, request.hires);
+  const refusal = request.upscaler && refuseSize(request.upscaler.file, second ?? request);
+  if (refusal !== undefined) throw new RequestError("upscaler", refusal);
   const tokenizers = await tokenizersOf(model);
   const notices = [...describeStretch(request), ...(request.loras ?? []).flatMap(describeLora)];
   const texts = model.family.prompts(request);

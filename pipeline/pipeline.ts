@@ -21,7 +21,7 @@ import { Parameters, type Precision } from "./nets/parameters.ts";
 import { readDecoder, readEncoder, type VaeWeights } from "./nets/vae.ts";
 import { createNoiseSource, type NoiseSource } from "./random/mod.ts";
 import type { Schedule } from "./schedulers/schedule.ts";
-import type { GenerateEvent, Image, Request, Timings } from "./request.ts";
+import type { GenerateEvent, Image, NamedUpscaler, Request, Timings } from "./request.ts";
 import { resizeLatent } from "./resize.ts";
 import { drawLatent } from "./preview.ts";
 import { PreviewDecoder, type PreviewVae } from "./preview_vae.ts";
@@ -229,8 +229,10 @@ export class Pipeline implements AsyncDisposable {
         timings: sumOf(timings, drawn.timings, { text: 0, encode: enlarging, denoise: 0, decode: 0 }),
       };
     }
-    const { image, timings } = drawn;
-    yield { type: "image", image: image!, timings, peakBytes: this.#loaded.ops.gpu.peakBytes };
+    const decoded = performance.now();
+    const image = first.upscaler ? await this.#upscale(drawn.image!, first.upscaler) : drawn.image!;
+    const timings = { ...drawn.timings, decode: drawn.timings.decode + performance.now() - decoded };
+    yield { type: "image", image, timings, peakBytes: this.#loaded.ops.gpu.peakBytes };
   }
 
   /** All steps of a request, and what they made. */
@@ -281,9 +283,12 @@ export class Pipeline implements AsyncDisposable {
       };
       return { latent: resizeLatent(latent, sizeOf({ width, height }), sizeOf(second)) };
     }
-    const upscaler = hires!.upscaler;
-    if (typeof upscaler === "string") return { image: image! };
-    const { file } = upscaler;
+    const { upscaler } = hires!;
+    return { image: typeof upscaler === "object" ? await this.#upscale(image!, upscaler) : image! };
+  }
+
+  /** Enlarges a picture; the upscaler is kept until another is asked for. */
+  async #upscale(image: Image, { file }: NamedUpscaler): Promise<Image> {
     if (this.#upscaler?.sha256 !== file.sha256) {
       this.#upscaler?.net[Symbol.dispose]();
       this.#upscaler = undefined;
@@ -291,7 +296,7 @@ export class Pipeline implements AsyncDisposable {
     }
     const { net } = this.#upscaler!;
     try {
-      return { image: await net.enlarge(image!) };
+      return await net.enlarge(image);
     } finally {
       // The loop needs the memory.
       net.release();

@@ -79,6 +79,8 @@ export interface Request {
   readonly init?: InitImage;
   /** A second pass over what is drawn, at a larger size. */
   readonly hires?: Hires;
+  /** What enlarges the picture in the end. */
+  readonly upscaler?: NamedUpscaler;
   /** LoRAs that change the model for this picture, each after the one before. */
   readonly loras?: readonly Lora[];
   /** Whether the VAE works on tiles, which need less memory and differ slightly; default `auto`: when it must. */
@@ -171,7 +173,7 @@ export interface Timings {
   readonly encode?: number;
   /** All denoising steps. */
   readonly denoise: number;
-  /** VAE decoder. */
+  /** VAE decoder, and what enlarges the picture in the end. */
   readonly decode: number;
 }
 

@@ -60,7 +60,10 @@ export function openUpscaler(path: string): UpscalerFile {
 }
 
 /** Why a picture of a size cannot be enlarged; undefined where it can. */
-export function refuseSize({ scale }: Pick<UpscalerFile, "scale">, { width, height }: Size): string | undefined {
+export function refuseSize(
+  { scale }: Pick<UpscalerFile, "scale">,
+  { width, height }: Pick<Image, "width" | "height">,
+): string | undefined {
   if (scale ** 2 * width * height <= LIMITS.pngPixels) return undefined;
   const large = `${scale * width}x${scale * height}`;
   return `${width}x${height} pixels would become ${large}; at most ${LIMITS.pngPixels} pixels are made`;

@@ -4,6 +4,7 @@
  */
 import { createHash } from "node:crypto";
 import { join } from "@std/path";
+import { sizesOf } from "../../cli/hires.ts";
 import type { Environment, LoadedUpscaler, PipelineModule } from "../../cli/environment.ts";
 import type { Examination } from "../../kernels/self_test.ts";
 import { complete, type CompleteRequest, isComplete } from "../../pipeline/complete.ts";
@@ -137,7 +138,7 @@ function fakePipeline(world: FakeWorld, reach: (stage: Stage) => void): Pipeline
   ): AsyncGenerator<GenerateEvent> {
     if (!isComplete(request)) throw new Error("The request is not complete");
     world.onRequest?.(request);
-    const { width, height } = request.second ?? request;
+    const { width, height } = sizesOf(request).final;
     const { steps } = request;
     for (let step = 1; step <= steps; step++) {
       reach("step");

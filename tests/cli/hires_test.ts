@@ -95,7 +95,8 @@ Deno.test(
     const made = await runFake(folder, ["a cat", ...pass, "--seed", "1", "--output", "cat.png", "--json"]);
     const sha256 = createHash("sha256").update(Deno.readFileSync(join(folder, "x4.safetensors"))).digest("hex");
     const { hires, second } = JSON.parse(made.stdout);
-    const told = { scale: 2, strength: 0.7, steps: 8, upscaler: "x4.safetensors", sha256, width: 128, height: 144 };
+    const upscaler = { name: "x4.safetensors", sha256, scale: 4 };
+    const told = { scale: 2, strength: 0.7, steps: 8, upscaler, width: 128, height: 144 };
     assertEquals([hires, second], [told, undefined]);
     const shown = await runFake(folder, ["show", "cat.png", "--json"]);
     const { picture, files, parameters } = JSON.parse(shown.stdout);
@@ -135,5 +136,51 @@ Deno.test(
     assertEquals([width, height], [128, 144]);
     const sheet = decodePng(Deno.readFileSync(join(folder, "g.png")));
     assert(sheet.width >= 2 * 128, `${sheet.width}`);
+  }),
+);
+
+Deno.test(
+  "an upscaler of the picture in the end is kept, too, and --from makes the same file again",
+  withUpscaler(async (folder) => {
+    const args = ["a cat", "--upscale-model", "x4.safetensors", "--hires", "1.5", "--seed", "1", "--output", "cat.png"];
+    const { code, stdout, stderr } = await runFake(folder, [...args, "--grid", "grid.png", "--json"]);
+    assertEquals(code, 0, stderr);
+    assertEquals(JSON.parse(stdout).upscaler.scale, 4);
+    const { width, height } = decodePng(Deno.readFileSync(join(folder, "cat.png")));
+    assertEquals([width, height], [4 * 96, 4 * 104]);
+    assert(decodePng(Deno.readFileSync(join(folder, "grid.png"))).width >= width);
+    const { picture, files, parameters } = JSON.parse((await runFake(folder, ["show", "cat.png", "--json"])).stdout);
+    assertEquals([picture["upscale-model"], Object.keys(files)], ["x4.safetensors", ["x4.safetensors"]]);
+    assertStringIncludes(parameters, "Postprocess upscale by: 4, Postprocess upscaler: x4, ");
+    const again = ["--from", "cat.png", "--output", "again.png"];
+    const untrusted = await runFake(folder, again);
+    assertEquals(untrusted.code, 2);
+    assertStringIncludes(untrusted.stderr, "cat.png was made with --upscale-model x4.safetensors: add this");
+    assertEquals((await runFake(folder, [...again, "--trust-paths"])).code, 0);
+    assertEquals(Deno.readFileSync(join(folder, "again.png")), Deno.readFileSync(join(folder, "cat.png")));
+    Deno.writeFileSync(join(folder, "x4.safetensors"), upscalerFile("x2"));
+    const other = await runFake(folder, [...again, "--trust-paths"]);
+    assertStringIncludes(other.stderr, "x4.safetensors is another file than the one that cat.png was made with");
+    Deno.writeFileSync(join(folder, "x4.safetensors"), upscalerFile("x4"));
+    for (
+      const [args, code, message] of [
+        [["--upscale-model", "none.safetensors"], 4, "There is no file"],
+        [["--upscale-model", "dog.png"], 5, "dog.png: "],
+        [
+          ["--upscale-model", "x4.safetensors", "--width", "2048", "--height", "2056"],
+          2,
+          "--upscale-model x4.safetensors: 2048x2056 pixels would become 8192x8224",
+        ],
+        [
+          ["--upscale-model", "x4.safetensors", "-o", "x4.safetensors"],
+          2,
+          "--upscale-model and Picture 1 are the same",
+        ],
+      ] as const
+    ) {
+      const told = await runFake(folder, ["a cat", ...args]);
+      assertEquals([told.code, told.stages.includes("openGpu")], [code, false], told.stderr);
+      assertStringIncludes(told.stderr, message);
+    }
   }),
 );

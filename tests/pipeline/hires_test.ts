@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { Gpu } from "../../kernels/mod.ts";
-import { complete, openUpscaler, Pipeline, type Request, RequestError } from "../../pipeline/mod.ts";
+import { complete, openUpscaler, Pipeline, type Request, RequestError, Upscaler } from "../../pipeline/mod.ts";
 import { resizeLatent } from "../../pipeline/resize.ts";
 import type { GenerateEvent, Hires } from "../../pipeline/request.ts";
 import { readGolden } from "../golden.ts";
@@ -94,6 +94,9 @@ Deno.test("a second pass over a picture is image to image from it, an upscaler's
     const { image } = await draw(pipeline, { ...plain, hires: { ...twice, upscaler: named } });
     assertEquals([image.width, image.height], [96, 96]);
     assert(psnr(image.pixels, wanted.pixels) < QUALITY, "the upscaler changed nothing");
+    // In the end it enlarges the picture that there is.
+    using upscaler = await Upscaler.load(gpu, named.file);
+    assertEquals((await draw(pipeline, { ...plain, upscaler: named })).image, await upscaler.enlarge(first));
     // The picture without a second pass is what it was.
     assertEquals((await draw(pipeline, plain)).image, first);
   });

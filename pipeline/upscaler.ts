@@ -15,8 +15,9 @@ import { recordTiled, type Size, type TiledProgram } from "./tiled_program.ts";
 
 /**
  * Sides of tiles, in pixels of the net's first layer, and of the smallest. A quarter of them overlaps, of which a quarter
- * at either end counts for nothing: with 23 blocks no overlap holds all that a pixel depends on, and most of that weighs
- * next to nothing beyond a few pixels.
+ * at either end counts for nothing. With 23 blocks no overlap holds all that a pixel depends on, but what is far weighs
+ * little: with random weights and noise for a picture, tiles are off by 2e-6 of the values' spread, the smallest by 2e-3;
+ * without margins it is 4e-2 and 2e-1.
  */
 const TILE = { side: 256, smallest: 64 };
 const MARGIN = 1 / 4;

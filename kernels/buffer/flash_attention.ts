@@ -22,6 +22,9 @@ const LANES = 8;
 /** Quads of queries of a thread. Four were 30 % slower (H100). */
 const QUADS = 2;
 
+/** Channels whose products with the keys are one function. */
+const GROUP = 4;
+
 /** How attention is cut into workgroups. */
 export interface FlashTile {
   /** Queries of a workgroup. */
@@ -129,23 +132,33 @@ export function flashAttention(spec: AttentionSpec, tile: FlashTile): Launch {
   const maximumOf = (a: string, b: string) => `max(${a}, ${b})`;
   const sumOf = (a: string, b: string) => `(${a} + ${b})`;
 
-  const scores = unroll(
-    width,
-    (c) =>
-      `{ let keys = k_tile[${c}][x]; ${eachQuad((h) => `let q${h} = q_tile[${c}]${places.inRow("y", h)};`)}
-${eachScore((r) => `s${r} = fma(V(q${r >> 2}[${r & 3}]), keys, s${r});`)} }`,
-  );
-  const values = unroll(
-    KEYS / 4,
-    (j) =>
-      `{ let row = (y + ${4 * j}) & ${places.count - 1}; let turned_quad = (x + ${j}) & 7;
+  // Each group of products has a function of its own, as those of a product have; see product_tiles.ts.
+  const scoreGroups = Math.ceil(width / GROUP);
+  const scoreText = unroll(scoreGroups, (g) =>
+    `fn score${g}(y: i32, x: i32, s: ptr<function, Scores>) {
+${
+      unroll(Math.min(GROUP, width - g * GROUP), (i) => {
+        const c = g * GROUP + i;
+        return `{ let keys = k_tile[${c}][x]; ${eachQuad((h) => `let q${h} = q_tile[${c}]${places.inRow("y", h)};`)}
+${eachScore((r) => `(*s).s${r} = fma(V(q${r >> 2}[${r & 3}]), keys, (*s).s${r});`)} }`;
+      })
+    }
+}`);
+  const valueGroups = Math.ceil(share / GROUP);
+  const valueText = unroll(KEYS / 4 * valueGroups, (part) => {
+    const [j, g] = [Math.floor(part / valueGroups), part % valueGroups];
+    return `fn value${part}(y: i32, x: i32, n: ptr<function, Outputs>) {
+let row = (y + ${4 * j}) & ${places.count - 1}; let turned_quad = (x + ${j}) & 7;
 ${unroll(4, (i) => eachQuad((h) => `let p${i}_${h} = p_tile[${4 * j + i}]${places.inRow("row", h)};`))}
 ${
-        unroll(share, (c) =>
-          `{ let values = v_tile[x + ${LANES * c}][turned_quad];
-${unroll(4, (i) => eachQuad((h) => `n${c}_${h} = fma(p${i}_${h}, V(values[${i}]), n${c}_${h});`))} }`)
-      } }`,
-  );
+      unroll(Math.min(GROUP, share - g * GROUP), (inGroup) => {
+        const c = g * GROUP + inGroup;
+        return `{ let values = v_tile[x + ${LANES * c}][turned_quad];
+${unroll(4, (i) => eachQuad((h) => `(*n).n${c}_${h} = fma(p${i}_${h}, V(values[${i}]), (*n).n${c}_${h});`))} }`;
+      })
+    }
+}`;
+  });
   const keyLoads = loadKeys(width, threads);
   const body = `
 alias V = vec4<${half ? "f16" : "f32"}>;
@@ -154,6 +167,10 @@ var<workgroup> q_tile: array<${places.row}, ${width}>;
 var<workgroup> k_tile: array<array<V, ${KEYS / 4}>, ${width}>;
 var<workgroup> v_tile: array<array<V, ${KEYS / 4}>, ${width}>;
 var<workgroup> p_tile: array<${places.row}, ${KEYS}>;
+struct Scores { ${eachScore((r) => `s${r}: V,`)} }
+struct Outputs { ${eachOutput((c, h) => `n${c}_${h}: V,`)} }
+${scoreText}
+${valueText}
 @compute @workgroup_size(${threads})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
   let t = i32(thread);
@@ -173,10 +190,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if (key + ${KEYS} < size.keys) {
       ${keyLoads.load(`(key + ${KEYS})`)}
     }
-    ${eachScore((r) => `var s${r} = V();`)}
-    ${scores}
+    var scores = Scores();
+    ${unroll(scoreGroups, (g) => `score${g}(y, x, &scores);`)}
     let known = vec4<i32>(key + x * 4) + vec4<i32>(0, 1, 2, 3) < vec4<i32>(size.keys);
-    ${eachScore((r) => `var e${r} = select(vec4<f32>(NOTHING), vec4<f32>(s${r}), known);`)}
+    ${eachScore((r) => `var e${r} = select(vec4<f32>(NOTHING), vec4<f32>(scores.s${r}), known);`)}
     ${
     eachQuad((h) =>
       `var top${h} = vec4<f32>(${rows(h).map((r) => overKeys(r, maximumOf)).join(", ")});
@@ -202,9 +219,9 @@ maximum${h} = top${h};`
       ))
   }
     workgroupBarrier();
-    ${eachOutput((c, h) => `var n${c}_${h} = V();`)}
-    ${values}
-    ${eachOutput((c, h) => `o${c}_${h} = o${c}_${h} * keep${h} + vec4<f32>(n${c}_${h});`)}
+    var outputs = Outputs();
+    ${unroll(KEYS / 4 * valueGroups, (part) => `value${part}(y, x, &outputs);`)}
+    ${eachOutput((c, h) => `o${c}_${h} = o${c}_${h} * keep${h} + vec4<f32>(outputs.n${c}_${h});`)}
     workgroupBarrier();
   }
   ${eachQuad((h) => acrossRow(`sum${h}`, sumOf))}

@@ -22,6 +22,7 @@ import {
   multiplyText,
   nextTapText,
   placeText,
+  productText,
   tileText,
   WINDOW_TEXT,
 } from "./product_tiles.ts";
@@ -146,6 +147,7 @@ function cutProduct(spec: ProductSpec, { tile, splits }: Cut): readonly Launch[]
   const body = `
 ${OFFSETS_TEXT}
 ${tileText(tile)}
+${productText(tile)}
 ${window ? WINDOW_TEXT : ""}
 @compute @workgroup_size(${32 * tile.rows * tile.columns})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {

@@ -12,9 +12,10 @@ import {
   type ValueFunction,
   type WeightShape,
   type Window,
+  type Winograd,
 } from "./backend.ts";
 import { separateGroupNorm } from "./baseline.ts";
-import { activate, concat, copy } from "./elementwise.ts";
+import { activate, addScaled, concat, copy } from "./elementwise.ts";
 import type { Launch, Way } from "./launch.ts";
 import {
   type Affine,
@@ -35,12 +36,11 @@ export type { Affine, ConvolutionOptions, Layer, ProductOptions, Shape, StepBias
 
 /** Records operations. Nothing runs before {@link Ops.record} has made a {@link Program}. */
 export class Ops extends Recorder {
-  readonly #transformed = new Map<Layer, Tensor>();
+  readonly #transformed: { readonly layer: Layer; readonly winograd: Winograd; readonly points: Tensor }[] = [];
 
   /** Gives back the weights that it transformed; programs that use them must not run afterwards. */
   dispose(): void {
-    for (const { memory } of this.#transformed.values()) this.gpu.free(memory);
-    this.#transformed.clear();
+    for (const { points } of this.#transformed.splice(0)) this.gpu.free(points.memory);
   }
 
   /** Memory that outlives recordings; `exact` by default, as values from the host or for the host are. */
@@ -163,22 +163,22 @@ export class Ops extends Recorder {
       ...(options.plusFirst && { plusFirst: true }),
       ...(window && { window }),
     };
-    const ways = layerWays(this.backend, this.optimizations, spec, () => this.#winogradPoints(layer));
+    const ways = layerWays(this.backend, this.optimizations, spec, (winograd) => this.#winogradPoints(layer, winograd));
     this.perform(layerWork(x, layer, out), ways);
     return out;
   }
 
   /** A layer's weights transformed for Winograd once, unless those of others fill what memory may be spent on that. */
-  #winogradPoints(layer: Layer): Tensor | undefined {
-    const known = this.#transformed.get(layer);
-    if (known) return known;
-    const points = this.keep(weightPoints(layer), "winograd weights");
-    const all = [...this.#transformed.values(), points];
+  #winogradPoints(layer: Layer, winograd: Winograd): Tensor | undefined {
+    const known = this.#transformed.find((known) => known.layer === layer && known.winograd === winograd);
+    if (known) return known.points;
+    const points = this.keep(weightPoints(winograd, layer), "winograd weights", { exact: winograd.exact });
+    const all = [...this.#transformed.map(({ points }) => points), points];
     if (all.reduce((sum, { memory }) => sum + bytesOf(memory.layout), 0) > this.transformedBytes) return undefined;
     // Timing reads no values.
     if (this.surveying) return points;
-    this.#transformed.set(layer, points);
-    const program = new Program(this.gpu, [this.backend.winograd.weights(layer.weights, points, 0)]);
+    this.#transformed.push({ layer, winograd, points });
+    const program = new Program(this.gpu, [winograd.weights(layer.weights, points, 0)]);
     program.run();
     program.dispose();
     return points;
@@ -206,6 +206,13 @@ export class Ops extends Recorder {
   activate(x: Tensor, f: ValueFunction): Tensor {
     const out = this.#tensor(x, f);
     this.perform(memoryWork(f, out, x), oneShader(() => activate(this.backend, x, out, f)));
+    return out;
+  }
+
+  /** `scale x + y`. */
+  addScaled(x: Tensor, y: Tensor, scale: number): Tensor {
+    const out = this.#tensor(x, "sum");
+    this.perform(memoryWork("add scaled", out, x, y), oneShader(() => addScaled(this.backend, { x, y, scale, out })));
     return out;
   }
 

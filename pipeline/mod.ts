@@ -40,6 +40,7 @@ export {
   type ProviderName,
 } from "../kernels/mod.ts";
 export {
+  type EmbeddingFile,
   findLora,
   type GivenFiles,
   listEmbedded,
@@ -48,6 +49,7 @@ export {
   type ModelFiles,
   ModelNotFoundError,
   type ModelOptions,
+  type UpscalerFile,
   type WeighedLora,
 } from "../weights/mod.ts";
 export { complete, type CompleteRequest } from "./complete.ts";
@@ -69,13 +71,17 @@ export {
   type PromptReading,
   type WeightedToken,
 } from "./prompt/chunks.ts";
+export { type EmbeddedWord, openEmbedding, withEmbeddings } from "./prompt/embeddings.ts";
 export {
   type Control,
+  type Embedding,
   type GenerateEvent,
+  type Hires,
   type Image,
   type ImageFile,
   type InitImage,
   type Lora,
+  type NamedUpscaler,
   type Request,
   RequestError,
   type StepEvent,
@@ -83,5 +89,6 @@ export {
   type Timings,
   type VaeTiling,
 } from "./request.ts";
+export { type EnlargeOptions, openUpscaler, refuseSize, Upscaler, type UpscalerOptions } from "./upscaler.ts";
 export { findScheduler, schedulerNames } from "./schedulers/mod.ts";
 export type { Token, Tokenizer } from "./tokenizer.ts";

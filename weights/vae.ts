@@ -34,7 +34,7 @@ const BARE: Naming = {
 };
 
 /** A layer or a block of the tiny autoencoder's decoder, which its authors count from the clamp before the first layer on. */
-const AUTHORS_LAYER = /^(\d{1,3})\.(?=(?:conv\.\d\.)?(?:weight|bias)$)/;
+export const AUTHORS_LAYER = /^(\d{1,3})\.(?=(?:conv\.\d\.)?(?:weight|bias)$)/;
 
 const AUTHORS: Naming = {
   prefix: "",

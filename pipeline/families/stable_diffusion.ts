@@ -145,7 +145,7 @@ export function recordText(
     program,
     encoded,
     run(prompts) {
-      ops.write(embedded, embedTokens(w, prompts.flat().map(({ ids }) => ids)));
+      ops.write(embedded, embedTokens(w, prompts.flat().map(rowsOf)));
       program.run();
     },
     dispose() {
@@ -153,6 +153,11 @@ export function recordText(
       for (const { memory } of [embedded, encoded]) ops.gpu.free(memory);
     },
   };
+}
+
+/** A chunk's ids, and vectors in the places of those that have one. */
+function rowsOf({ ids, tokens }: PromptChunk): readonly (number | Float32Array)[] {
+  return ids.map((id, i) => tokens[i - 1]?.vector ?? id);
 }
 
 /** What all evaluations of a UNet share, recorded for a run. */

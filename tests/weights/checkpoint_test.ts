@@ -208,10 +208,11 @@ const OTHERS: readonly (readonly [kind: string, shapes: Readonly<Record<string, 
   ["Stable Diffusion 3", { [`${UNET}joint_blocks.0.x_block.attn.proj.bias`]: [1536] }],
   ["Flux", { "double_blocks.0.img_attn.proj.bias": [3072] }],
   ["a LoRA, which --lora takes beside a model", { "lora_unet_mid_block_attentions_0_proj_in.alpha": [1] }],
-  ["a textual inversion", { emb_params: [1, 768] }],
+  ["a textual inversion, which --embedding takes beside a model", { emb_params: [1, 768] }],
   ["a ControlNet, which --controlnet takes beside a model", { "control_model.zero_convs.0.0.bias": [320] }],
   ["the UNet alone, as diffusers saves it", { "conv_in.bias": [320], "down_blocks.0.resnets.0.norm1.bias": [320] }],
-  ["the VAE alone", { "decoder.conv_in.bias": [512] }],
+  ["the tiny VAE alone, which --vae takes beside a model", { "decoder.layers.0.bias": [64] }],
+  ["the VAE alone, which --vae takes beside a model", { "decoder.conv_in.bias": [512] }],
   ["the text encoder alone", { "text_model.encoder.layers.0.mlp.fc1.bias": [3072] }],
 ];
 

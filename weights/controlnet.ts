@@ -36,11 +36,11 @@ const CONTROL_NET: GivenKind = {
       ? DIFFUSERS
       : ORIGINAL.find(({ prefix }) => has(`${prefix}input_hint_block.`));
     if (naming) return naming;
-    const kind = otherKind(names, new Map());
+    const said = otherKind(names, new Map())?.said;
     const wanted = "(controlnet_cond_embedding.* or input_hint_block.*)";
     throw new ModelFileError(
       path,
-      kind ? `this is ${kind.said}, not a ControlNet` : `the file holds no ControlNet ${wanted}`,
+      said ? `this is ${said}, not a ControlNet` : `the file holds no ControlNet ${wanted}`,
     );
   },
 };

@@ -13,7 +13,7 @@ import { type LayerShape, Parameters } from "../../pipeline/nets/parameters.ts";
 import { enlarge, readEsrgan } from "../../pipeline/nets/esrgan.ts";
 import { readTextEncoder, textEncoder } from "../../pipeline/nets/clip.ts";
 import { control, embedHint, readControlNet } from "../../pipeline/nets/controlnet.ts";
-import { prepareUnet, readUnet, unet } from "../../pipeline/nets/unet.ts";
+import { encode as encodeHalf, prepareUnet, readUnet, unet } from "../../pipeline/nets/unet.ts";
 import { decode, encode, readDecoder, readEncoder } from "../../pipeline/nets/vae.ts";
 import { openRandomModel } from "../../pipeline/bench/sd14.ts";
 import { type Model, openModel } from "../../pipeline/model.ts";
@@ -224,9 +224,9 @@ function controlCalls({ config, defaults }: Pick<Model, "config" | "defaults">):
   const timesteps = ops.keep({ batch: 1, channels: hint.channels, height: defaults.steps, width: 1 }, "timesteps");
   const step = ops.buffer(1, "step", "u32");
   const conditions = { ...prepareUnet(ops, weights, { timesteps, step, context }), hint };
-  unet(ops, readUnet(new PlannedParameters(), unetConfig), x, conditions, {
-    control: (encoded) => control(ops, weights, x, { conditions, encoded }),
-  });
+  // A UNet's own encoder half returns the same shapes.
+  const encoded = encodeHalf(ops, weights, x, conditions, { plus: hint });
+  control(ops, weights, x, { conditions, encoded });
   return [...ops.calls.values()];
 }
 

@@ -322,11 +322,11 @@ export const options = {
       "where they differ",
   },
   "random-weights": {
-    help: "bench: measure a model of full size with computed weights: sd14",
+    help: "bench: measure a model of full size with computed weights: Stable Diffusion 1.4, or XL base 1.0",
     otherwise: "the model's",
-    ...oneOf("sd14"),
+    ...oneOf("sd14", "sdxl"),
   },
-  "check": { help: "bench: compare each stage of --random-weights sd14 with what diffusers computed" },
+  "check": { help: "bench: compare each stage of --random-weights with what diffusers computed" },
   "ablation": { help: "bench: measure one optimization of the paper after the other" },
   "list-kernels": { help: "bench: measure every kernel that could run an operation" },
   "revision": {

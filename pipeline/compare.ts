@@ -6,12 +6,15 @@ import type { Ops, Tensor } from "../kernels/mod.ts";
 import type { Decoder } from "./decoder.ts";
 import type { Net, Run } from "./families/family.ts";
 import { decode } from "./nets/vae.ts";
+import type { PromptChunk } from "./prompt/chunks.ts";
 import { createNoiseSource } from "./random/mod.ts";
 
 /** Results of another implementation, each as samples: value `k` is at position `7919 k` modulo the number of values. */
 export interface Reference {
-  /** Token ids of the unconditional and the conditional sample. */
+  /** Token ids of the unconditional sample, whose prompt is empty, and of the conditional one. */
   readonly prompts: readonly (readonly number[])[];
+  /** The same for the second text encoder, where the model has one. */
+  readonly prompts2?: readonly (readonly number[])[];
   /** Of PyTorch's generator on the CPU: its first noise is the latent of both samples. */
   readonly seed: number;
   /** Columns of the picture. */
@@ -20,7 +23,7 @@ export interface Reference {
   readonly height: number;
   /** The decoded latent is that noise times this, divided by the VAE's scaling factor. */
   readonly latentFactor: number;
-  /** The text encoder's output `[2, width, tokens]`. */
+  /** What the UNet reads of the prompts, `[2, width, tokens]`. */
   readonly context: readonly number[];
   /** The UNet's output `[2, channels, height, width]`. */
   readonly predictions: readonly { readonly timestep: number; readonly values: readonly number[] }[];
@@ -66,13 +69,13 @@ export async function compareStages(
   return results.map(([name, got, want]) => ({ name, error: relativeError(got, want), allowed }));
 }
 
-/** The text encoder's output and the net's for `x` at each of the reference's timesteps. */
+/** The context that the net reads, and its output for `x` at each of the reference's timesteps. */
 async function predict(
   ops: Ops,
   net: Net,
   { reference, x }: { readonly reference: Reference; readonly x: Tensor },
 ): Promise<readonly Result[]> {
-  const { prompts, predictions } = reference;
+  const { prompts, prompts2, predictions } = reference;
   const tokens = prompts[0]!.length;
   const run: Run = {
     height: x.height,
@@ -85,13 +88,16 @@ async function predict(
   };
   const step = ops.buffer(1, "step", "u32");
   const conditions = await net.condition(ops, run, step);
-  const unweighted = new Array<number>(tokens).fill(1);
   await conditions.prepare({
-    prompts: [prompts.map((ids) => [{ ids, weights: unweighted, tokens: [] }])],
+    prompts: [prompts, ...(prompts2 ? [prompts2] : [])].map((own) => own.map((ids) => [chunkOf(ids, own[0]![1]!)])),
     timesteps: predictions.map(({ timestep }) => timestep),
     request: { guidance: 1, negativePrompt: "", width: reference.width, height: reference.height },
   });
-  const results: Result[] = [["text encoder", await ops.read(conditions.encoded), reference.context]];
+  const results: Result[] = [[
+    prompts2 ? "text encoders" : "text encoder",
+    await ops.read(conditions.context),
+    reference.context,
+  ]];
   for (const [index, { timestep, values }] of predictions.entries()) {
     ops.gpu.write(step, Uint32Array.of(index));
     results.push([`UNet at timestep ${timestep}`, await evaluate(ops, () => conditions.predict(x)), values]);
@@ -99,6 +105,12 @@ async function predict(
   conditions.dispose();
   ops.gpu.free(step);
   return results;
+}
+
+/** What a text encoder reads at once, of which no token is weighted. */
+function chunkOf(ids: readonly number[], end: number): PromptChunk {
+  const tokens = ids.slice(1, ids.indexOf(end)).map((id) => ({ id, text: "", weight: 1 }));
+  return { ids, weights: new Array<number>(ids.length).fill(1), tokens };
 }
 
 /** The values of what `build` records. */

@@ -27,7 +27,7 @@ export { type ListedModel, listModels } from "./model_list.ts";
 export { type ByPart, byPart, PART_NAMES, type PartName, partsOf } from "./manifest.ts";
 export type { GivenVae, ModelConfig, ModelFiles, ModelOptions, ModelSettings } from "./model.ts";
 export { listEmbedded, openFiles, readConfig } from "./open.ts";
-export { VERSION_1 as sd14Config } from "./shape_config.ts";
+export { VERSION_1 as sd14Config, VERSION_XL as sdxlConfig } from "./shape_config.ts";
 export { openSafetensors, type SafetensorsOptions, type SafetensorsSource } from "./safetensors.ts";
 export {
   BYTES_PER_ELEMENT,

@@ -104,8 +104,8 @@ export interface Net {
 export interface Conditions {
   /** The programs that compute it, in the order in which they run. */
   readonly programs: readonly Program[];
-  /** What the text encoder, the first where there are two, returns: `[samples x chunks, width, tokens]`. */
-  readonly encoded: Tensor;
+  /** What the net reads of the prompts, `[samples, width, chunks x tokens]`. */
+  readonly context: Tensor;
   /** Computes it for a picture. Waits for the GPU only when a context must be put together on the host. */
   prepare(inputs: Inputs): Promise<void>;
   /** Records the net's output for the latents `x [samples, channels, height, width]`. */

@@ -114,7 +114,7 @@ async function condition(
   const shared = await recordShared(ops, w.unet, { run, step, context, added });
   return {
     programs: [...texts.map(({ program }) => program), shared.program],
-    encoded: texts[0].encoded,
+    context,
     async prepare(inputs) {
       const { prompts, request } = inputs;
       texts.forEach((text, i) => text.run(prompts[i]!));

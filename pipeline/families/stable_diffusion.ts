@@ -93,7 +93,7 @@ async function condition(
   const shared = await recordShared(ops, w.unet, { run, step, context });
   return {
     programs: [text.program, shared.program],
-    encoded,
+    context,
     async prepare(inputs) {
       const prompts = inputs.prompts[0]!;
       text.run(prompts);

@@ -14,10 +14,11 @@ async function bench(...args: readonly string[]) {
 const WRONG: readonly (readonly [args: readonly string[], words: string])[] = [
   [["a cat"], 'bench takes no prompt, got "a cat"'],
   [["--model", "emoji", "--random-weights", "sd14"], "--model and --random-weights both name a model"],
-  [["--random-weights", "sd15"], 'must be sd14, got "sd15"'],
+  [["--random-weights", "sd15"], 'must be one of sd14, sdxl, got "sd15"'],
   [["--ablation", "--list-kernels"], "--ablation and --list-kernels are two measurements"],
   [["--check"], "--check needs --random-weights"],
   [["--check", "--ablation", "--random-weights", "sd14"], "--check and --ablation are two measurements"],
+  [["--check", "--random-weights", "sdxl"], "--check: no results of sdxl are known"],
   [["--output", "chart.svg"], "--output needs --ablation"],
   [["--ablation", "--output", "-"], "name a file"],
   [["--ablation", "--output", "chart.png"], "name a file that ends in .svg, not chart.png"],

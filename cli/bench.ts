@@ -58,7 +58,8 @@ export async function execute({ values, positionals }: Given, environment: Envir
   say(environment, `Loading ${model.name}`);
   const start = performance.now();
   const selection = selectionOf(values, environment);
-  await using pipeline = await Pipeline.load(gpu, model, { precision, kernels, selection });
+  const { memory } = values;
+  await using pipeline = await Pipeline.load(gpu, model, { precision, kernels, selection, memory, first: request });
   const load = performance.now() - start;
   say(environment, "Measuring the model");
   const measured = await measure();
@@ -77,6 +78,7 @@ export async function execute({ values, positionals }: Given, environment: Envir
     load,
     pipelines: { count: gpu.pipelines, milliseconds: gpu.pipelineMilliseconds },
     peakBytes: gpu.peakBytes,
+    stageBytes: pipeline.needs,
     ...measured,
   };
   if (chart !== undefined) writeWhole(chart, new TextEncoder().encode(drawChart(report)));

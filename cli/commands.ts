@@ -104,6 +104,7 @@ const table = [
       "precision",
       "kernels",
       "webgpu",
+      "memory",
       "tune",
       "output",
       ...benchOptions,

@@ -9,6 +9,7 @@ import {
   finiteNumber,
   foundIn,
   fraction,
+  gibibytes,
   lora,
   name,
   oneOf,
@@ -261,6 +262,14 @@ export const options = {
       "it is first asked for",
     otherwise: "what DENOISE_WEBGPU says, or deno",
     ...oneOf("deno", "dawn"),
+  },
+  "memory": {
+    value: "GIB",
+    help:
+      "GPU memory that must suffice, 0.1 to 1024: parts of a model that do not fit at once are read when their stage " +
+      "comes; a stage that takes more by itself is refused",
+    otherwise: "7, and more where a stage takes more",
+    read: gibibytes,
   },
   "tune": { help: "time kernels for 2 s and keep the fastest, even on GPUs with built-in choices" },
   "output": {

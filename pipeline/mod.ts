@@ -60,6 +60,7 @@ export type { Precision } from "./nets/parameters.ts";
 export type { KernelTimes, SelectionOptions, TimingStore } from "../kernels/selection.ts";
 export { AUTO, BASELINE, type Optimizations, PAPER, readOptimizations } from "./optimizations.ts";
 export { type GenerateOptions, Pipeline, type PipelineOptions } from "./pipeline.ts";
+export type { StageBytes, StageName } from "./residency.ts";
 export { openPreviewVae, type PreviewVae } from "./preview_vae.ts";
 export {
   type EncodedPrompt,

@@ -8,6 +8,7 @@ import type { ByPart, ModelConfig } from "../../weights/mod.ts";
 import type { Parameters } from "../nets/parameters.ts";
 import type { PromptChunk } from "../prompt/chunks.ts";
 import type { Request, SizeSetting } from "../request.ts";
+import type { Enter } from "../residency.ts";
 
 /** The latents that a family's net and VAE share. */
 export interface LatentFormat {
@@ -102,12 +103,17 @@ export interface Net {
 
 /** What all evaluations of a run share. */
 export interface Conditions {
-  /** The programs that compute it, in the order in which they run. */
-  readonly programs: readonly Program[];
+  /** The programs of the text encoders, in the order in which they run. */
+  readonly texts: readonly Program[];
+  /** The program that computes the rest of it, once they have run. */
+  readonly shared: Program;
   /** What the net reads of the prompts, `[samples, width, chunks x tokens]`. */
   readonly context: Tensor;
-  /** Computes it for a picture. Waits for the GPU only when a context must be put together on the host. */
-  prepare(inputs: Inputs): Promise<void>;
+  /**
+   * Computes it for a picture, of the same prompts as the one before without the text encoders; `enter` is called before a
+   * stage's programs run. Waits for the GPU only when a context must be put together on the host.
+   */
+  prepare(inputs: Inputs, enter?: Enter): Promise<void>;
   /** Records the net's output for the latents `x [samples, channels, height, width]`. */
   predict(x: Tensor): Tensor;
   /** Gives its memory back. */

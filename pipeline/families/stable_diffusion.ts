@@ -19,6 +19,7 @@ import {
 import type { PromptChunk } from "../prompt/chunks.ts";
 import { assembleContext, isWeighted } from "../prompt/emphasis.ts";
 import { isGuided, type Request, RequestError, SIZE_SETTINGS } from "../request.ts";
+import type { Enter } from "../residency.ts";
 import type { Conditions, Family, Inputs, LatentFormat, Net, Run } from "./family.ts";
 
 /** The VAE of Stable Diffusion 1.x and 2.x; the colours are those that ComfyUI has for it (`latent_formats.py`). */
@@ -91,15 +92,19 @@ async function condition(
   const { encoded } = text;
   const context = chunks === 1 ? encoded : ops.keep({ ...encoded, batch: samples, height: chunks * tokens }, "context");
   const shared = await recordShared(ops, w.unet, { run, step, context });
+  const encode = newPrompts(async ([prompts]) => {
+    text.run(prompts!);
+    if (chunks > 1 || prompts!.flat().some(isWeighted)) {
+      ops.write(context, assembleContext(await ops.read(encoded), prompts!));
+    }
+  });
   return {
-    programs: [text.program, shared.program],
+    texts: [text.program],
+    shared: shared.program,
     context,
-    async prepare(inputs) {
-      const prompts = inputs.prompts[0]!;
-      text.run(prompts);
-      if (chunks > 1 || prompts.flat().some(isWeighted)) {
-        ops.write(context, assembleContext(await ops.read(encoded), prompts));
-      }
+    async prepare(inputs, enter) {
+      await encode(inputs, enter);
+      await enter?.("denoise");
       shared.run(inputs);
     },
     predict: shared.predict,
@@ -108,6 +113,23 @@ async function condition(
       shared.dispose();
       if (chunks > 1) ops.gpu.free(context.memory);
     },
+  };
+}
+
+/** Prompts as {@link Inputs} have them. */
+type Prompts = Inputs["prompts"];
+
+/** Runs `encode` in the stage of the text encoders, for other prompts than those it was last run for. */
+export function newPrompts(
+  encode: (prompts: Prompts, request: Inputs["request"]) => Promise<void>,
+): (inputs: Inputs, enter?: Enter) => Promise<void> {
+  let last: Prompts | undefined;
+  return async ({ prompts, request }, enter) => {
+    if (prompts === last) return;
+    last = undefined;
+    await enter?.("text");
+    await encode(prompts, request);
+    last = prompts;
   };
 }
 

@@ -135,7 +135,7 @@ class PlannedParameters extends Parameters {
   constructor() {
     const fill = () => Promise.resolve();
     super(
-      { emptyLayer: () => ({}) as Layer, affine: () => ({}) as Affine, fill, write() {}, writeAffine() {} },
+      { emptyLayer: () => ({}) as Layer, affine: () => ({}) as Affine, fill, empty() {}, write() {}, writeAffine() {} },
       openFormula("no weights", new Map()),
     );
   }

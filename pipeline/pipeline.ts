@@ -10,7 +10,7 @@ import { compareStages, type Deviation, type Reference } from "./compare.ts";
 import { complete, type CompleteRequest, isComplete } from "./complete.ts";
 import { Decoder } from "./decoder.ts";
 import { Encoder } from "./encoder.ts";
-import type { Net } from "./families/family.ts";
+import type { Net, StageName } from "./families/family.ts";
 import { toImage } from "./image.ts";
 import { type Loop, type LoopShape, recordLoop, runSteps } from "./loop.ts";
 import { PartWeights } from "./loras.ts";
@@ -25,7 +25,7 @@ import type { Schedule } from "./schedulers/schedule.ts";
 import type { GenerateEvent, Request } from "./request.ts";
 import { drawLatent } from "./preview.ts";
 import { PreviewDecoder, type PreviewVae } from "./preview_vae.ts";
-import { Residency, type StageBytes, type Staged, type StageName } from "./residency.ts";
+import { Residency, type StageBytes, type Staged } from "./residency.ts";
 import { startOf } from "./start.ts";
 
 /** The VAE runs once a picture: only a small one's transformed weights are worth their memory. */

@@ -5,10 +5,8 @@
  */
 import { bytesOf, type Gpu, GpuMemoryError, type Memory, type Ops, Program } from "../kernels/mod.ts";
 import type { PartName } from "../weights/mod.ts";
+import type { StageName } from "./families/family.ts";
 import type { PartWeights } from "./loras.ts";
-
-/** A stage of a picture. */
-export type StageName = "encode" | "text" | "denoise" | "decode";
 
 /** What messages say of stages, and the parts whose weights they need. */
 const STAGES: Readonly<Record<StageName, { readonly title: string; readonly parts: readonly PartName[] }>> = {
@@ -20,9 +18,6 @@ const STAGES: Readonly<Record<StageName, { readonly title: string; readonly part
 
 /** What stages run. */
 export type Staged = Readonly<Partial<Record<StageName, readonly Program[]>>>;
-
-/** Makes a stage of recorded programs ready to run. */
-export type Enter = (stage: StageName) => Promise<void>;
 
 /** Bytes of GPU memory by what needs them. */
 export type StageBytes = Readonly<Partial<Record<StageName, number>>>;

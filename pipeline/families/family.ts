@@ -8,7 +8,6 @@ import type { ByPart, ModelConfig } from "../../weights/mod.ts";
 import type { Parameters } from "../nets/parameters.ts";
 import type { PromptChunk } from "../prompt/chunks.ts";
 import type { Request, SizeSetting } from "../request.ts";
-import type { Enter } from "../residency.ts";
 
 /** The latents that a family's net and VAE share. */
 export interface LatentFormat {
@@ -65,6 +64,12 @@ export interface Family {
    */
   read(parameters: ByPart<Parameters>, config: ModelConfig): Net;
 }
+
+/** A stage of a picture. */
+export type StageName = "encode" | "text" | "denoise" | "decode";
+
+/** Makes a stage of what was recorded ready to run. */
+export type Enter = (stage: StageName) => Promise<void>;
 
 /** What a net is recorded for; requests that agree in it share one recording. */
 export interface Run {

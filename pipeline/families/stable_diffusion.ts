@@ -19,8 +19,7 @@ import {
 import type { PromptChunk } from "../prompt/chunks.ts";
 import { assembleContext, isWeighted } from "../prompt/emphasis.ts";
 import { isGuided, type Request, RequestError, SIZE_SETTINGS } from "../request.ts";
-import type { Enter } from "../residency.ts";
-import type { Conditions, Family, Inputs, LatentFormat, Net, Run } from "./family.ts";
+import type { Conditions, Enter, Family, Inputs, LatentFormat, Net, Run } from "./family.ts";
 
 /** The VAE of Stable Diffusion 1.x and 2.x; the colours are those that ComfyUI has for it (`latent_formats.py`). */
 const LATENT: LatentFormat = {

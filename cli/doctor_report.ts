@@ -57,7 +57,9 @@ export function writeDoctorReport(report: DoctorReport): string {
     ["Self-tests", tests ?? []],
     [
       "Models",
-      models.map(({ name, bytes, problem }) => `${name}, ${showBytes(bytes)}${problem ? `: ${problem}` : ""}`),
+      models.map(({ name, bytes, family, problem }) => {
+        return `${name}, ${showBytes(bytes)}${family ? `, ${family}` : ""}${problem ? `: ${problem}` : ""}`;
+      }),
     ],
     ["GPU memory that stages of a picture take", memory.map(describeMemory)],
     ["Caches", caches.map(({ owner, folder, bytes }) => `${owner}: ${folder}, ${showBytes(bytes)}`)],

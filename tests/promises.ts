@@ -86,6 +86,7 @@ const PROMISES: readonly Promised[] = [
     "pipeline/schedulers/config": /whatever number/,
   }],
   ["Memory is bounded and given back", {
+    "pipeline/residency": ALL,
     "pipeline/pipeline": /no more memory|gives back/,
     "pipeline/parameters": /one layer at a time/,
     "pipeline/prompt": /half a megabyte|hundred|more chunks/,

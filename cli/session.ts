@@ -188,7 +188,7 @@ export class Session implements AsyncDisposable {
       loaded = this.#loaded ??= await this.#load(request);
     } catch (error) {
       // Another picture may be smaller.
-      if ((error as Error).name === "GpuMemoryError") return this.#fail(job, error as Error);
+      if (isMemoryError(error as Error)) return this.#fail(job, error as Error);
       throw error;
     }
     const load = isLoaded ? 0 : performance.now() - loading;
@@ -213,6 +213,7 @@ export class Session implements AsyncDisposable {
   }
 
   #fail({ index, line }: Job, error: Error): Failure {
+    if (isMemoryError(error)) this.#tell(LESS_MEMORY);
     if (!this.#values["continue-on-error"]) throw error;
     return { index, line, status: "error", error };
   }
@@ -340,6 +341,14 @@ export class Session implements AsyncDisposable {
     this.#previewVae?.[Symbol.dispose]();
     this.model[Symbol.dispose]();
   }
+}
+
+/** What helps where GPU memory does not suffice. */
+const LESS_MEMORY = "Less GPU memory is taken with --memory, by smaller pictures, and with --precision f16 and " +
+  "--vae-tiling on";
+
+function isMemoryError({ name }: Error): boolean {
+  return name === "GpuMemoryError";
 }
 
 /** What to expect of a model that nobody asked for. */

@@ -153,12 +153,7 @@ export class Residency {
     const most = this.#most;
     if (most === undefined || Object.values(needs).every((bytes) => bytes <= most)) return;
     const told = entriesOf(needs).map(([stage, bytes]) => `${gibibytes(bytes)} ${STAGES[stage].title}`).join(", ");
-    throw new GpuMemoryError(
-      `It takes ${told}, and ${
-        gibibytes(most)
-      } of GPU memory may be used: smaller pictures, weights in float16 and tiles ` +
-        "for the VAE take less",
-    );
+    throw new GpuMemoryError(`It takes ${told}, and ${gibibytes(most)} of GPU memory may be used`);
   }
 }
 
@@ -167,5 +162,5 @@ function entriesOf<T>(staged: Readonly<Partial<Record<StageName, T>>>): readonly
 }
 
 function gibibytes(bytes: number): string {
-  return `${(bytes / 2 ** 30).toFixed(2)} GiB`;
+  return `${(bytes / 2 ** 30).toPrecision(3)} GiB`;
 }

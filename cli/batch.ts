@@ -116,7 +116,8 @@ const MODEL_OPTIONS = optionNames.filter((name) => optionEntry(name).scope === "
 function checkModel(line: OptionTexts, run: OptionTexts): void {
   for (const name of MODEL_OPTIONS) {
     const { default: text, otherwise = text } = optionEntry(name);
-    if (line[name] === undefined || line[name] === (run[name] ?? otherwise)) continue;
+    // One of a list and the list of it say the same.
+    if (line[name] === undefined || `${line[name]}` === `${run[name] ?? otherwise}`) continue;
     const said = JSON.stringify(line[name]);
     throw new UsageError(`${name} is ${said}, but a batch loads one model: give --${name} for all lines`);
   }

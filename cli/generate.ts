@@ -8,8 +8,11 @@ import { type Environment, say } from "./environment.ts";
 import { UsageError } from "./errors.ts";
 import { Places } from "./files.ts";
 import { checkNames, checkPlaces, createSeries } from "./jobs.ts";
-import { checkRecords } from "./loras.ts";
-import { filesOf, optionsOf, readMetadata, type Recipe } from "./metadata.ts";
+import { checkRecords } from "./added_files.ts";
+import { embeddingsOf } from "./embeddings.ts";
+import { upscalersOf } from "./hires.ts";
+import { lorasOf } from "./loras.ts";
+import { optionsOf, readMetadata, type Recipe } from "./metadata.ts";
 import { readValues } from "./parse.ts";
 import { drawSeed, readPrompt, type Spec } from "./request.ts";
 import { Session } from "./session.ts";
@@ -35,12 +38,18 @@ export async function execute(given: Given, environment: Environment): Promise<n
   await using session = await Session.open({ values, environment, places, start });
   const request = await session.complete(series);
   const changed = changedFiles(recipe, request);
-  const other = otherVae(recipe, session.model, from);
-  if (recipe?.loras !== undefined) checkRecords(request, recipe.loras, from!);
+  const others = otherFiles(recipe, session.model, from);
+  checkControlImages(recipe, request, from);
+  checkUpscalers(recipe, request, from);
+  if (recipe !== undefined) {
+    checkRecords("LoRA", lorasOf(request), { then: recipe.loras, from: from! });
+    checkRecords("embedding", embeddingsOf(request), { then: recipe.embeddings, from: from! });
+  }
   say(environment, `Seed ${seed}${values.count === 1 ? "" : ` to ${seed + BigInt(values.count - 1)}`}`);
   for (const setting of lost) say(environment, `Not taken from ${from}: ${setting}`);
+  if (recipe?.postprocessing !== undefined) say(environment, `Not done to it again: ${recipe.postprocessing}`);
   for (const path of changed) say(environment, `${path} has changed since ${from} was made`);
-  if (other) say(environment, `${other} is not the VAE that ${from} was made with`);
+  for (const other of others) say(environment, other);
   const code = await session.draw([series]);
   if (recipe?.adapter !== undefined && session.adapter !== undefined) {
     const { description, webgpu } = session.adapter;
@@ -80,29 +89,63 @@ async function readSpec(
 }
 
 /**
- * The VAE's path, where it is not the one that the recipe was made with and somebody chose it.
+ * In words, which VAE and ControlNets are not those that the recipe was made with, where somebody chose them.
  *
- * @throws {UsageError} when it has the recipe's name and other bytes.
+ * @throws {UsageError} when one has the recipe's name and other bytes.
  */
-function otherVae(
+function otherFiles(
   recipe: Recipe | undefined,
-  { givenVae }: Pick<Model, "givenVae">,
+  { givenVae, controlNets }: Pick<Model, "givenVae" | "controlNets">,
   from: string | undefined,
-): string | undefined {
-  if (recipe?.options.vae === undefined || givenVae === undefined) return undefined;
-  const then = Object.values(recipe.files ?? {});
-  const other = Object.entries(givenVae.hashes()).find(([, sha256]) => !then.includes(sha256));
-  if (other === undefined || givenVae.path !== recipe.options.vae) return other && givenVae.path;
-  const [path, sha256] = other;
-  throw new UsageError(`${path} is another file than the one that ${from} was made with: its SHA-256 is ${sha256}`);
+): readonly string[] {
+  const kinds = [
+    ["VAE", recipe?.options.vae, givenVae ? [givenVae] : []],
+    ["ControlNet", recipe?.options.controlnet, controlNets.map(({ given }) => given)],
+  ] as const;
+  const then = Object.values(recipe?.files ?? {});
+  return kinds.flatMap(([title, named, all]) => {
+    return (named === undefined ? [] : all).flatMap(({ path, hashes }) => {
+      const other = Object.entries(hashes()).find(([, sha256]) => !then.includes(sha256));
+      if (other === undefined) return [];
+      if ([named].flat().includes(path)) throw anotherFile(other, from);
+      return [`${path} is not the ${title} that ${from} was made with`];
+    });
+  });
 }
 
-/** The files that both begin with, and whose bytes have changed. */
-function changedFiles(recipe: Recipe | undefined, request: CompleteRequest): string[] {
+/** @throws {UsageError} when an upscaler has the recipe's name and other bytes. */
+function checkUpscalers(recipe: Recipe | undefined, request: CompleteRequest, from: string | undefined): void {
+  for (const { name, option, file: { sha256 } } of upscalersOf(request)) {
+    const then = recipe?.options[option] === name ? recipe.files?.[name] : undefined;
+    if (then !== undefined && then !== sha256) throw anotherFile([name, sha256], from);
+  }
+}
+
+/** @throws {UsageError} when a control image has the recipe's name and other bytes. */
+function checkControlImages(
+  recipe: Recipe | undefined,
+  { controls = [] }: CompleteRequest,
+  from: string | undefined,
+): void {
   const then = new Map(Object.entries(recipe?.files ?? {}));
-  return Object.entries(filesOf(request, {}) ?? {}).flatMap(([path, sha256]) =>
-    then.get(path) === undefined || then.get(path) === sha256 ? [] : [path]
+  for (const { image: { file } } of controls) {
+    if (file && (then.get(file.path) ?? file.sha256) !== file.sha256) throw anotherFile([file.path, file.sha256], from);
+  }
+}
+
+function anotherFile([path, sha256]: readonly [path: string, sha256: string], from: string | undefined): UsageError {
+  return new UsageError(
+    `${path} is another file than the one that ${from} was made with: its SHA-256 is ${sha256}`,
   );
+}
+
+/** The init image and its mask, where both begin with them and their bytes have changed. */
+function changedFiles(recipe: Recipe | undefined, { init }: CompleteRequest): string[] {
+  const then = new Map(Object.entries(recipe?.files ?? {}));
+  return [init?.image.file, init?.mask?.file].flatMap((file) => {
+    if (file === undefined) return [];
+    return (then.get(file.path) ?? file.sha256) === file.sha256 ? [] : [file.path];
+  });
 }
 
 function checkUsage({ positionals: [first = "", ...more], values: { output, json, count } }: Given): void {

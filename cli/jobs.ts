@@ -3,8 +3,10 @@
  * @module
  */
 import { basename, dirname, join, resolve } from "@std/path";
+import { checkControls } from "./controls.ts";
 import { UsageError } from "./errors.ts";
 import { destinationOf, infoOf, type Places } from "./files.ts";
+import { upscalerPaths } from "./hires.ts";
 import { checkFileName, type Clash, countersOf, fillIn, findClash, type NamedFiles, readTemplate } from "./names.ts";
 import type { OptionValues } from "./options.ts";
 import type { Spec } from "./request.ts";
@@ -29,6 +31,8 @@ export interface Series extends Place {
   readonly pattern: string;
   /** Whether they take the places of files of their names, or get numbers after their own. */
   readonly replaces: boolean;
+  /** The picture that it is made of, where that is all there is. */
+  readonly source?: string;
 }
 
 /** A picture that is going to be made. */
@@ -57,13 +61,15 @@ export function isFailure<Other extends object>(item: Other | Failure): item is 
 /**
  * The pictures of `spec`, of which the first has this index and seed. Without `--output` they are named after `template`.
  *
- * @throws {UsageError} when a seed would not fit into 64 bits, or the template cannot be filled in.
+ * @throws {UsageError} when a seed would not fit into 64 bits, the template cannot be filled in, or options for
+ * ControlNets belong to none.
  */
 export function createSeries(
   spec: Spec,
   { template, ...first }: Omit<Series, "spec" | "pattern"> & { readonly template: string },
 ): Series {
   const { count, output } = spec.values;
+  checkControls(spec.values);
   if (first.seed + BigInt(count - 1) > LAST_SEED) {
     throw new UsageError(`--count ${count} from seed ${first.seed} exceeds the largest seed, ${LAST_SEED}`);
   }
@@ -125,12 +131,17 @@ export function checkNames(plan: Plan, values: OptionValues, folder: string): vo
   const read = new Set<string>();
   for (const item of plan) {
     if (isFailure(item)) continue;
-    const { spec: { values }, pattern, index, seed, line } = item;
-    const starts = [["init-image", values["init-image"]], ["mask", values.mask]] as const;
-    for (const [name, file] of [...starts, ...values.lora.map(({ file }) => ["lora", file] as const)]) {
+    const { spec: { values }, pattern, index, seed, line, source } = item;
+    const starts = [["--init-image", values["init-image"]], ["--mask", values.mask]] as const;
+    const added = (["lora", "embedding"] as const).flatMap((name) =>
+      values[name].map(({ file }) => [`--${name}`, file] as const)
+    );
+    const controls = values["control-image"].map((file) => ["--control-image", file] as const);
+    const all = [...starts, ...added, ...controls, ...upscalerPaths(values), [`${source}`, source] as const];
+    for (const [who, file] of all) {
       if (file === undefined || read.has(file)) continue;
       read.add(file);
-      want(file, { ...single, isRead: true, who: `--${name}` });
+      want(file, { ...single, isRead: true, who });
     }
     if (pattern !== "-") want(pattern, { index, seed, count: values.count, isRead: false, who: { index, line } });
   }

@@ -6,6 +6,8 @@ import { LIMITS } from "../pipeline/limits.ts";
 import { readOptimizations } from "../pipeline/optimizations.ts";
 import { findScheduler, schedulerNames } from "../pipeline/schedulers/mod.ts";
 import {
+  controlStrength,
+  embedding,
   finiteNumber,
   foundIn,
   fraction,
@@ -18,6 +20,8 @@ import {
   shard,
   share,
   size,
+  thresholds,
+  times,
   wholeNumber,
 } from "./values.ts";
 
@@ -49,7 +53,7 @@ interface OptionEntry {
 const side = {
   value: "PIXELS",
   help: "a multiple of 8, 64 to 4096",
-  otherwise: "the init image's, up to twice the model's, or the model's",
+  otherwise: "the init or control image's, up to twice the model's, or the model's",
   read: size,
   scope: "picture",
 } as const;
@@ -61,7 +65,7 @@ export const options = {
   "model": {
     value: "NAME|DIR|FILE",
     help: "an embedded model, a folder of a diffusers model, a checkpoint (.safetensors), or a downloaded " +
-      "ORGANISATION/NAME or ORGANISATION/NAME@REVISION",
+      "ORGANISATION/NAME or ORGANISATION/NAME@REVISION; upscale: an ESRGAN (.safetensors)",
     otherwise: "emoji",
     read: name,
     scope: "model",
@@ -95,6 +99,66 @@ export const options = {
     help: "the folder of the LoRAs that prompts and --lora name; nothing outside of it is read",
     otherwise: "none",
     read: name,
+  },
+  "embedding": {
+    value: "FILE[:WORD]",
+    help:
+      "a textual inversion (.safetensors), whose vectors are read where its word is in a prompt, the file's name where " +
+      "nothing is said; may be given several times",
+    otherwise: "none",
+    repeats: true,
+    read: embedding,
+    scope: "picture",
+  },
+  "controlnet": {
+    value: "DIR|FILE",
+    help: "a ControlNet for the model: a folder of diffusers or a .safetensors file; may be given several times, and " +
+      "so may what belongs to it, once for all or once for each",
+    otherwise: "none",
+    repeats: true,
+    read: name,
+    scope: "model",
+  },
+  "control-image": {
+    value: "FILE",
+    help: "the PNG that a ControlNet sees, resized (Lanczos) to width and height; its transparent parts become black",
+    otherwise: "none",
+    repeats: true,
+    read: name,
+    scope: "picture",
+  },
+  "control-strength": {
+    value: "NUMBER",
+    help: "how much a ControlNet adds, 0, which leaves it out, to 10",
+    otherwise: "1",
+    repeats: true,
+    read: controlStrength,
+    scope: "picture",
+  },
+  "control-start": {
+    value: "NUMBER",
+    help: "the share of the steps after which a ControlNet begins, 0 to 1; before it costs nothing",
+    otherwise: "0",
+    repeats: true,
+    read: fraction,
+    scope: "picture",
+  },
+  "control-end": {
+    value: "NUMBER",
+    help: "the share of the steps after which a ControlNet ends, 0 to 1; afterwards it costs nothing",
+    otherwise: "1",
+    repeats: true,
+    read: fraction,
+    scope: "picture",
+  },
+  "canny": {
+    value: "LOW,HIGH",
+    help: "makes a control image its edges, as OpenCV's Canny with these thresholds finds them, mostly 100,200; none " +
+      "leaves one as it is",
+    otherwise: "none",
+    repeats: true,
+    read: thresholds,
+    scope: "picture",
   },
   "negative-prompt": {
     letter: "n",
@@ -207,6 +271,41 @@ export const options = {
     read: name,
     scope: "picture",
   },
+  "hires": {
+    value: "SCALE",
+    help: "draw, enlarge and draw over it again, 1 to 8 times as wide and high (a1111's hires fix)",
+    otherwise: "drawn once",
+    read: times,
+    scope: "picture",
+  },
+  "hires-strength": {
+    value: "NUMBER",
+    help: "how much is made anew at the larger size, above 0 to 1",
+    otherwise: "0.7",
+    read: share,
+    scope: "picture",
+  },
+  "hires-steps": {
+    value: "NUMBER",
+    help: "denoising steps at the larger size, of which the share --hires-strength is run; 1 to 1000",
+    otherwise: "as --steps",
+    read: wholeNumber(1, 1000),
+    scope: "picture",
+  },
+  "hires-upscaler": {
+    value: "latent|lanczos|FILE",
+    help: "what enlarges: latent the latent (bilinear), lanczos the picture, or an ESRGAN (.safetensors) the picture",
+    otherwise: "latent",
+    read: name,
+    scope: "picture",
+  },
+  "upscale-model": {
+    value: "FILE",
+    help: "an ESRGAN (.safetensors) that enlarges the picture in the end, as denoise upscale does",
+    otherwise: "as it is drawn",
+    read: name,
+    scope: "picture",
+  },
   "vae-tiling": {
     help: "whether the VAE works in blended tiles, which need less memory; auto: where the whole picture would take " +
       "more than 3 GiB, or more than the GPU can bind at once",
@@ -276,8 +375,8 @@ export const options = {
     letter: "o",
     value: "FILE",
     help: "where the PNG goes, or bench's chart; a file that is there is replaced; {index}, {seed} and {slug} of the " +
-      "prompt are filled in; - is stdout",
-    otherwise: "a new file named after prompt and seed; batch {index}-{seed}-{slug}.png",
+      "prompt, or of the file to upscale, are filled in; - is stdout",
+    otherwise: "a new file named after prompt and seed; batch {index}-{seed}-{slug}.png; upscale after the file",
     read: name,
     scope: "line",
   },

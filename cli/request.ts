@@ -7,10 +7,13 @@ import { LIMITS } from "../pipeline/limits.ts";
 import { type Request, RequestError, SIZE_SETTINGS, type SizeSetting } from "../pipeline/request.ts";
 import { showCount } from "./byte_count.ts";
 import type { Given } from "./commands.ts";
+import { readControls } from "./controls.ts";
 import type { Environment, PipelineModule } from "./environment.ts";
 import { UsageError } from "./errors.ts";
 import { readTextFile } from "./reading.ts";
 import { type ImageFiles, initSize, readInit } from "./init_image.ts";
+import type { EmbeddingFiles } from "./embeddings.ts";
+import { readHires, type UpscalerFiles } from "./hires.ts";
 import type { LoraFiles } from "./loras.ts";
 import { optionEntry, optionNames, type OptionValues } from "./options.ts";
 import type { OptionText, OptionTexts } from "./parse.ts";
@@ -120,7 +123,8 @@ function readOption([name, value]: readonly [string, unknown]): readonly [string
     throw new UsageError(`${name} must be true or false`);
   }
   if (optionEntry(option).repeats && Array.isArray(value)) {
-    if (value.length <= LIMITS.loras && value.every((item) => typeof item === "string")) return [name, value];
+    const texts = value.map((item) => item instanceof Digits ? item.text : item);
+    if (texts.length <= LIMITS.loras && texts.every((item) => typeof item === "string")) return [name, texts];
     throw new UsageError(`${name} must be a text, or a list of at most ${LIMITS.loras}`);
   }
   if (typeof value === "string") return [name, value];
@@ -136,22 +140,30 @@ export function drawSeed(): bigint {
 /**
  * The one place where options become fields of a request.
  *
- * @throws {UsageError} when an init image cannot be read, or a prompt names a LoRA without saying which.
- * @throws {ModelNotFoundError | ModelFileError} when a LoRA is absent, damaged or another model's.
+ * @throws {UsageError} when an init or control image cannot be read, or a prompt names a LoRA without saying which.
+ * @throws {ModelNotFoundError | ModelFileError} when a LoRA, a textual inversion or an upscaler is absent, damaged or another
+ * model's.
  */
 export function createRequest(
   { prompt, values }: Spec,
-  { seed, model: { defaults }, images, loras: files }: {
+  { seed, model: { defaults }, ...files }: {
     readonly seed: bigint;
     readonly model: Model;
     readonly images: ImageFiles;
     readonly loras: LoraFiles;
+    readonly embeddings: EmbeddingFiles;
+    readonly upscalers: UpscalerFiles;
   },
 ): Request {
-  const { scheduler, prediction, eta, "guidance-rescale": guidanceRescale } = values;
-  const init = readInit(values, images);
-  const loras = files.read(prompt, values);
-  const { width = defaults.width, height = defaults.height } = init ? initSize(init.image, values, defaults) : values;
+  const { scheduler, prediction, eta, "guidance-rescale": guidanceRescale, "upscale-model": enlarging } = values;
+  const init = readInit(values, files.images);
+  const loras = files.loras.read(prompt, values);
+  const embeddings = files.embeddings.read(values);
+  const controls = readControls(values, files.images);
+  const { steps = defaults.steps } = values;
+  const hires = readHires(values, steps, files.upscalers);
+  const shape = init?.image ?? controls[0]?.image;
+  const { width = defaults.width, height = defaults.height } = shape ? initSize(shape, values, defaults) : values;
   return {
     prompt,
     negativePrompt: values["negative-prompt"],
@@ -159,14 +171,18 @@ export function createRequest(
     longPrompt: values["long-prompt"] ?? defaults.longPrompt,
     clipSkip: values["clip-skip"],
     seed,
-    steps: values.steps ?? defaults.steps,
+    steps,
     guidance: values.guidance ?? defaults.guidance,
     ...(guidanceRescale !== undefined && { guidanceRescale }),
     width,
     height,
     ...sizesOf(values),
     ...(init && { init }),
+    ...(hires && { hires }),
+    ...(enlarging !== undefined && { upscaler: files.upscalers.read(enlarging) }),
     ...(loras.length > 0 && { loras }),
+    ...(embeddings.length > 0 && { embeddings }),
+    ...(controls.length > 0 && { controls }),
     vaeTiling: values["vae-tiling"],
     ...(scheduler !== undefined && { scheduler }),
     ...(prediction !== undefined && { prediction }),
@@ -209,7 +225,10 @@ export async function completeRequest(
 function describeRefusal({ setting, message }: RequestError, request: Request, strength: number | undefined): string {
   if (setting === "prompt") return `The prompt: ${message}`;
   if (setting === "negativePrompt") return `--negative-prompt: ${message}`;
-  if (setting === "loras") return `--lora: ${message}`;
+  if (setting === "controls") return `--controlnet: ${message}`;
+  if (setting === "loras" || setting === "embeddings") return `--${setting.slice(0, -1)}: ${message}`;
+  if (setting === "hires") return `--hires ${request.hires!.scale}: ${message}`;
+  if (setting === "upscaler") return `--upscale-model ${request.upscaler!.name}: ${message}`;
   if (setting !== "init") return `--${optionOf(setting)} ${request[setting]}: ${message}`;
   if (message.startsWith("strength")) {
     if (strength !== undefined) return `--${message}`;

@@ -14,15 +14,17 @@ import { checkCount, checkSheet, composeSheet } from "./contact_sheet.ts";
 import { deviceOptions, providerOf } from "./dawn.ts";
 import { type Environment, type LoadedPipeline, type PipelineModule, say } from "./environment.ts";
 import { exitCodeOf, OutputError, UsageError } from "./errors.ts";
-import { infoOf, KEPT, type Places, writeNew, writeWhole } from "./files.ts";
+import { infoOf, type Places, writeWhole } from "./files.ts";
 import { ImageFiles } from "./init_image.ts";
 import { findInlineEncoder, type InlineEncoder } from "./inline_picture.ts";
 import { AHEAD, checkPlace, countOf, type Failure, isFailure, type Job, jobsOf, type Plan } from "./jobs.ts";
+import { EmbeddingFiles } from "./embeddings.ts";
+import { sizesOf, UpscalerFiles } from "./hires.ts";
 import { LoraFiles } from "./loras.ts";
 import { selectionOf } from "./kernel_timings.ts";
-import { writeMetadata } from "./metadata.ts";
+import { givenTo, writeMetadata } from "./metadata.ts";
 import type { OptionValues } from "./options.ts";
-import { numberedNames } from "./names.ts";
+import { writeNamed, writePicture } from "./output.ts";
 import { decodePng, encodePng } from "./png.ts";
 import { readBytes } from "./reading.ts";
 import { createProgress, type Progress } from "./progress.ts";
@@ -55,8 +57,12 @@ export class Session implements AsyncDisposable {
   readonly #module: PipelineModule;
   readonly #values: OptionValues;
   readonly #environment: Environment;
-  readonly #initImages: ImageFiles;
-  readonly #loras: LoraFiles;
+  readonly #files: {
+    readonly images: ImageFiles;
+    readonly loras: LoraFiles;
+    readonly embeddings: EmbeddingFiles;
+    readonly upscalers: UpscalerFiles;
+  };
   readonly #completed = new Map<Spec, Promise<CompleteRequest>>();
   /** The last notices that were given: pictures of one prompt have the same. */
   readonly #told = new Set<string>();
@@ -71,18 +77,23 @@ export class Session implements AsyncDisposable {
   #since: number;
 
   private constructor(module: PipelineModule, { values, environment, places, start }: Run) {
-    const { model: name = "emoji", tokenizer, vae, "preview-vae": previews } = values;
+    const { model: name = "emoji", tokenizer, vae, controlnet: controlNets, "preview-vae": previews } = values;
     this.#webgpu = providerOf(values, environment.variable);
     using stack = new DisposableStack();
-    this.model = stack.use(module.openModel(name, { tokenizer, vae, variable: environment.variable }));
+    this.model = stack.use(module.openModel(name, { tokenizer, vae, controlNets, variable: environment.variable }));
     this.#previewVae = previews === undefined ? undefined : stack.use(module.openPreviewVae(previews, this.model));
     stack.move();
     this.#module = module;
     this.#values = values;
     this.#environment = environment;
     this.#places = places;
-    this.#initImages = new ImageFiles(environment.folder);
-    this.#loras = new LoraFiles(module, this.model, environment.folder);
+    const { folder } = environment;
+    this.#files = {
+      images: new ImageFiles(folder),
+      loras: new LoraFiles(module, this.model, folder),
+      embeddings: new EmbeddingFiles(module, this.model, folder),
+      upscalers: new UpscalerFiles(module, folder),
+    };
     this.#inline = findInlineEncoder(environment);
     this.#since = start;
   }
@@ -100,12 +111,12 @@ export class Session implements AsyncDisposable {
   /**
    * The complete request of a picture; those of one `--count` share all but the seed.
    *
-   * @throws {UsageError | ModelFileError | ModelNotFoundError} when an init image or a LoRA cannot be read, or the model
-   * cannot do what is asked for.
+   * @throws {UsageError | ModelFileError | ModelNotFoundError} when an init image, a LoRA, a textual inversion or an upscaler
+   * cannot be read, or the model cannot do what is asked for.
    */
   async complete({ spec, seed }: Pick<Job, "spec" | "seed">): Promise<CompleteRequest> {
     const model = this.model;
-    const create = () => createRequest(spec, { seed, model, images: this.#initImages, loras: this.#loras });
+    const create = () => createRequest(spec, { seed, model, ...this.#files });
     const completed = this.#completed.get(spec) ??
       Promise.try(() => completeRequest(create(), { model, module: this.#module, strength: spec.values.strength }));
     this.#completed.set(spec, completed);
@@ -156,7 +167,7 @@ export class Session implements AsyncDisposable {
     for (const item of grid === undefined ? plan.slice(0, AHEAD) : plan) {
       if (isFailure(item)) continue;
       try {
-        const { width, height } = await this.complete(item);
+        const { width, height } = sizesOf(await this.complete(item)).final;
         for (let i = 0; i < countOf(item) && grid !== undefined; i++) sizes.push({ width, height });
       } catch (error) {
         if (!goesOn) throw error;
@@ -223,7 +234,7 @@ export class Session implements AsyncDisposable {
     const { precision, kernels, memory } = this.#values;
     const selection = selectionOf(this.#values, this.#environment);
     // Pictures say what they were made with: a file that is gone must not be found missing when one is ready.
-    this.model.givenVae?.hashes();
+    for (const files of givenTo(this.model)) files.hashes();
     await using stack = new AsyncDisposableStack();
     const gpu = stack.use(await Gpu.open(await deviceOptions(this.#webgpu, this.#environment)));
     const pipeline = stack.use(
@@ -252,11 +263,12 @@ export class Session implements AsyncDisposable {
     const { adapter, pipeline } = loaded;
     const { preview, "preview-every": every, show, grid } = this.#values;
     progress.stage("text");
+    const { width, height } = sizesOf(request).drawn;
     let drawn: Extract<GenerateEvent, { type: "image" }> | undefined;
     for await (const event of pipeline.generate(request, { previews: preview === undefined ? 0 : every })) {
       if (event.type === "step") {
         progress.step(event);
-        if (event.preview) this.#writePreview(preview!, resize(event.preview, request.width, request.height), progress);
+        if (event.preview) this.#writePreview(preview!, resize(event.preview, width, height), progress);
       } else if (event.type === "notice") {
         progress.breakLine();
         this.#say(event.message);
@@ -269,7 +281,7 @@ export class Session implements AsyncDisposable {
     const { values, options } = job.spec;
     const texts = values["no-metadata"] ? [] : writeMetadata({ request, options, model: this.model, adapter });
     const png = encodePng(image, texts);
-    const path = this.#write(job, png);
+    const path = writePicture(job, png, { values: this.#values, folder: this.#environment.folder });
     if (show && this.#inline !== undefined) {
       this.#environment.notices.write(this.#inline(png));
       this.#environment.notices.write(block("\n"));
@@ -281,27 +293,11 @@ export class Session implements AsyncDisposable {
     return { status: "ok", job, request, path, png, timings, adapter, peakBytes };
   }
 
-  /** Writes a picture and tells under which name; standard output is left to the report. */
-  #write({ name, replaces }: Job, png: Uint8Array): string {
-    if (name === "-") return name;
-    const { folder } = this.#environment;
-    if (!replaces) return writeNew(folder, this.#freeNames(name), png)!;
-    this.#writeFile(name, png);
-    return name;
-  }
-
-  /** Names like `name`, those apart under which the run writes something else. */
-  *#freeNames(name: string): Generator<string> {
-    const { folder } = this.#environment;
-    const { grid = "", preview = "" } = this.#values;
-    const others = [grid, preview].map((file) => resolve(folder, file));
-    for (const free of numberedNames(name)) if (!others.includes(resolve(folder, free))) yield free;
-  }
-
   #writeSheet(): void {
-    const { grid } = this.#values;
+    const values = this.#values;
+    const { grid } = values;
     if (grid === undefined || this.#sheet.length === 0) return;
-    this.#writeFile(grid, encodePng(composeSheet(this.#sheet)));
+    writeNamed(grid, encodePng(composeSheet(this.#sheet)), { values, folder: this.#environment.folder });
     this.#say(`Contact sheet of ${showCount(this.#sheet.length, "picture")}: ${grid}`);
   }
 
@@ -315,13 +311,6 @@ export class Session implements AsyncDisposable {
       if (!this.#previewFailed) this.#say(`There is no new preview: ${error.message}`);
       this.#previewFailed = true;
     }
-  }
-
-  /** Writes a file under this very name. */
-  #writeFile(name: string, png: Uint8Array): void {
-    const { folder } = this.#environment;
-    if (!this.#values["no-clobber"]) return writeWhole(resolve(folder, name), png);
-    if (writeNew(folder, [name], png) === undefined) throw new OutputError(`Cannot write ${name}: ${KEPT}`);
   }
 
   /** Tells what pictures of one prompt would tell again and again. */

@@ -2,9 +2,10 @@
  * `denoise tokens`: how a model reads a prompt.
  * @module
  */
-import { type EncodedPrompt, encodePrompt, type PromptChunk, tokenizerOf } from "../pipeline/mod.ts";
+import { type EncodedPrompt, encodePrompt, type PromptChunk, tokenizerOf, withEmbeddings } from "../pipeline/mod.ts";
 import { withoutLoraTags } from "../pipeline/prompt/lora_tags.ts";
 import type { Given } from "./commands.ts";
+import { EmbeddingFiles } from "./embeddings.ts";
 import type { Environment } from "./environment.ts";
 import { UsageError } from "./errors.ts";
 import { readPrompt } from "./request.ts";
@@ -15,9 +16,14 @@ export async function execute(given: Given, environment: Environment): Promise<v
   const { values } = given;
   const nothing = new UsageError("No prompt: which text should be read? denoise tokens PROMPT");
   const prompt = await readPrompt(given, environment, nothing);
-  const { openModel } = await environment.loadPipeline();
-  using model = openModel(values.model ?? "emoji", { tokenizer: values.tokenizer, variable: environment.variable });
-  const tokenizer = await tokenizerOf(model);
+  const module = await environment.loadPipeline();
+  using model = module.openModel(values.model ?? "emoji", {
+    tokenizer: values.tokenizer,
+    variable: environment.variable,
+  });
+  const embeddings = new EmbeddingFiles(module, model, environment.folder).read(values);
+  const words = embeddings.map(({ word, file }) => ({ word, vectors: file.vectors[0]! }));
+  const tokenizer = withEmbeddings(await tokenizerOf(model), words);
   const longPrompt = values["long-prompt"] ?? model.defaults.longPrompt;
   const reading = { promptSyntax: values["prompt-syntax"], longPrompt };
   const text = reading.promptSyntax === "a1111" ? withoutLoraTags(prompt) : prompt;

@@ -3,6 +3,8 @@
  * @module
  */
 import { LIMITS } from "../pipeline/limits.ts";
+import type { Thresholds } from "../pipeline/request.ts";
+import { stemOf } from "./added_files.ts";
 import { suggest } from "./suggestion.ts";
 
 type Reader<Value> = (value: string) => Value;
@@ -49,11 +51,40 @@ export const share = number(DECIMAL, (value) => value > 0 && value <= 1, "a numb
 /** A share of a whole, which may be nothing or all. */
 export const fraction = number(DECIMAL, (value) => value <= 1, "a number from 0 to 1");
 
+/** How much of a ControlNet. */
+export const controlStrength = number(
+  DECIMAL,
+  (value) => value <= LIMITS.controlStrength,
+  `a number from 0 to ${LIMITS.controlStrength}`,
+);
+
+/** The thresholds of edges, or none where a picture stays as it is. */
+export function thresholds(value: string): Thresholds | "none" {
+  if (value === "none") return value;
+  const [, low, high] = /^(\d{1,4}),(\d{1,4})$/.exec(value)?.map(Number) ?? [];
+  if (low !== undefined && high !== undefined && Math.max(low, high) <= LIMITS.gradient) return [low, high];
+  throw refusal(`two whole numbers from 0 to ${LIMITS.gradient}, such as 100,200, or none`, value);
+}
+
+/** How many times as wide and high a second pass draws. */
+export const times = number(
+  DECIMAL,
+  (value) => value >= 1 && value <= LIMITS.hires,
+  `a number from 1 to ${LIMITS.hires}`,
+);
+
 /** A LoRA's file or name, and the weight after the last colon. */
 export function lora(value: string): { readonly file: string; readonly weight: number } {
   const [, file = value, weight] = /^(.+):([+-]?(?:\d+(?:\.\d*)?|\.\d+))$/s.exec(value) ?? [];
   if (Math.abs(Number(weight ?? 1)) <= LIMITS.loraWeight) return { file: name(file), weight: Number(weight ?? 1) };
   throw refusal(`a file and a weight from ${-LIMITS.loraWeight} to ${LIMITS.loraWeight}`, value);
+}
+
+/** A textual inversion's file, and the word after the last colon that is in no folder's name. */
+export function embedding(value: string): { readonly file: string; readonly word: string } {
+  const [, file = value, word = stemOf(value)] = /^(.+):([^:/\\]+)$/s.exec(value) ?? [];
+  if (word.trim() !== "" && word.length <= LIMITS.word) return { file: name(file), word };
+  throw refusal(`a file and a word of 1 to ${LIMITS.word} letters`, value);
 }
 
 /** Noise takes a seed of 64 bits, more than a number holds exactly. */

@@ -6,6 +6,7 @@
  */
 import type { Launch, Operands, Way } from "./launch.ts";
 import type { Layout, Memory, Tensor } from "./tensor.ts";
+import type { Filtering } from "./winograd.ts";
 
 /** How far an operand moves from one matrix product of a batch to the next. */
 export interface Stride {
@@ -48,7 +49,15 @@ export interface Window {
 }
 
 /** Element-wise functions of one value. */
-export type ValueFunction = "silu" | "gelu" | "quick_gelu" | "relu" | "soft_clamp" | "to_unit" | "from_unit";
+export type ValueFunction =
+  | "silu"
+  | "gelu"
+  | "quick_gelu"
+  | "relu"
+  | "leaky_relu"
+  | "soft_clamp"
+  | "to_unit"
+  | "from_unit";
 
 /** What a layer does to its sums; `geglu` takes twice the rows: value x gelu(gate). */
 export type Activation = "none" | "geglu" | ValueFunction;
@@ -103,10 +112,12 @@ export interface WinogradShape {
   readonly out: number;
   readonly outputHeight: number;
   readonly outputWidth: number;
+  /** Whether inputs and weights are float16. */
+  readonly half: boolean;
 }
 
 /**
- * The transforms of a Winograd convolution of stride 1; `points` is `[batch, 36 x padded channels, tile rows, tile
+ * The transforms of a Winograd convolution of stride 1; `points` is `[batch, points x padded channels, tile rows, tile
  * columns]`, of all rows of tiles or of some from `firstRow` on.
  */
 export interface WinogradInputSpec {
@@ -116,7 +127,7 @@ export interface WinogradInputSpec {
   readonly firstRow: number;
 }
 
-/** See {@link WinogradInputSpec}; `points` are the products of the 36 points. */
+/** See {@link WinogradInputSpec}; `points` are the products of its points. */
 export interface WinogradOutputSpec extends Epilogue {
   readonly points: Tensor;
   readonly out: Tensor;
@@ -275,18 +286,24 @@ export interface Backend {
   softmaxRows(spec: SoftmaxSpec): Launch;
   /** The widest head for which {@link ProductSpec.softmax} is faster than stored probabilities. */
   readonly widestFusedSoftmax: number;
-  readonly winograd: Winograd;
+  /** What computes convolutions by minimal filtering; the first where all of it is asked for. */
+  readonly winograds: readonly Winograd[];
   /** The same for the same tensors without matrices of subgroups; absent where it has none. */
   readonly withoutMatrices?: Backend;
 }
 
-/** The transforms of Winograd's convolutions. */
+/** Winograd's convolutions with one minimal filtering. */
 export interface Winograd {
-  /** Whether they can run a convolution. */
+  /** What {@link Way.kernels} calls it. */
+  readonly name: string;
+  readonly filtering: Filtering;
+  /** Whether points are float32 whatever activations are. */
+  readonly exact: boolean;
+  /** Whether it can run a convolution. */
   fits(shape: WinogradShape): boolean;
-  /** Channels and tiles from which they are faster than the direct convolution. */
-  readonly pays: { readonly channels: number; readonly tiles: number };
-  /** Weights `[9 x in, out]` to points `[36 x padded in, some outputs]`, float32, from `firstOutput` on. */
+  /** Whether it is faster than the direct convolution, by the fewer channels of the two and the tiles of all samples. */
+  pays(size: { readonly channels: number; readonly tiles: number }): boolean;
+  /** Weights `[9 x in, out]` to points `[points x padded in, some outputs]` from `firstOutput` on. */
   weights(weights: Tensor, points: Tensor, firstOutput: number): Launch;
   input(spec: WinogradInputSpec): Launch;
   output(spec: WinogradOutputSpec): Launch;

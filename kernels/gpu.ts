@@ -8,7 +8,7 @@ import { GpuFailedError, GpuMemoryError } from "./errors.ts";
 import type { Kernel } from "./kernel.ts";
 import { Scratch } from "./scratch.ts";
 import { hostStaging, mappedStaging, type Staging } from "./staging.ts";
-import { fillShaderCache } from "./shader_cache.ts";
+import { fillFromDevices, fillShaderCache } from "./shader_cache.ts";
 import { bytesOf, type Layout, type Memory, texelBytes } from "./tensor.ts";
 
 /** Real memory: one texture or one buffer. */
@@ -34,6 +34,13 @@ const MOST_STAGED = 4 * 2 ** 20;
 const SLOW = 250;
 
 /**
+ * The same of Dawn, which compiles elsewhere: of the longest text, 330 to 900 there, and 25 from the driver's cache. So
+ * many pipelines must be missing that other devices are worth their opening.
+ */
+const SLOW_ONE = 100;
+const LEAST_MISSING = 8;
+
+/**
  * Bytes after a buffer's end that kernels may read where nothing checks their indices: the rest of a tile that hangs over
  * the last row. Nothing becomes of what lies there.
  */
@@ -56,6 +63,8 @@ export class Gpu implements AsyncDisposable {
   readonly scratch: Scratch<Resource> = new Scratch<Resource>(this);
   readonly #dialect: Dialect;
   readonly #blocks: boolean;
+  /** What it was opened with. */
+  readonly #options: DeviceOptions;
   #resources = new Map<Memory, Resource>();
   #pipelines = new Map<string, GPUComputePipeline>();
   /** Those that {@link prepare} asked for. */
@@ -72,7 +81,11 @@ export class Gpu implements AsyncDisposable {
   #failure: Error | undefined;
   #lost = false;
 
-  private constructor({ device, adapter, matrices, subgroupSize, dialect, provider }: OpenDevice) {
+  private constructor(
+    { device, adapter, matrices, subgroupSize, dialect, provider }: OpenDevice,
+    options: DeviceOptions,
+  ) {
+    this.#options = { ...options, webgpu: provider };
     this.matrices = matrices;
     this.subgroupSize = subgroupSize;
     this.device = device;
@@ -95,8 +108,8 @@ export class Gpu implements AsyncDisposable {
    *
    * @throws {NoGpuError} when there is none.
    */
-  static async open(options?: DeviceOptions): Promise<Gpu> {
-    return new Gpu(await openDevice(options));
+  static async open(options: DeviceOptions = {}): Promise<Gpu> {
+    return new Gpu(await openDevice(options), options);
   }
 
   /** Most bytes of GPU memory held at once. */
@@ -341,26 +354,49 @@ export class Gpu implements AsyncDisposable {
   }
 
   /**
-   * Makes the pipelines of kernels that have none. All are asked for before the first is waited for; Deno 2.9 makes each
-   * within the call, so that other threads help where none of them was ever made, nor of those that come `later`.
+   * Makes the pipelines of kernels that have none. All are asked for before the first is waited for; where the driver
+   * never compiled them, other devices help, with those that come `later`, too.
    * @ignore
    * @throws {GpuFailedError} when a shader does not compile, with the compiler's message.
    */
   async prepare(kernels: readonly Kernel[], later: readonly Kernel[] = []): Promise<void> {
     const started = performance.now();
+    const all = [...kernels, ...later];
+    if (!this.#blocks) await this.#fillFor(all);
     for (const kernel of kernels) {
-      const { wgsl } = kernel;
       if (this.#isAsked(kernel)) continue;
-      this.#coming.set(wgsl, this.#make(kernel).finally(() => this.#coming.delete(wgsl)));
-      if (this.#compileMilliseconds < SLOW || this.#cacheFilled || !this.#blocks || this.adapter.software) continue;
-      this.#cacheFilled = true;
-      const missing = [...kernels, ...later].filter((one) => !this.#isAsked(one));
-      await fillShaderCache([...new Set(missing.map(({ wgsl }) => wgsl))]);
+      this.#ask(kernel);
+      if (this.#blocks && this.#compileMilliseconds >= SLOW) await this.#fill((texts) => fillShaderCache(texts), all);
     }
     const coming = kernels.flatMap(({ wgsl }) => this.#coming.get(wgsl) ?? []);
     await Promise.all(coming);
     if (coming.length > 0) this.#pipelineMilliseconds += performance.now() - started;
     this.check();
+  }
+
+  /** Makes the longest text's pipeline, and lets other devices compile the others if that was slow. */
+  async #fillFor(kernels: readonly Kernel[]): Promise<void> {
+    const missing = kernels.filter((kernel) => !this.#isAsked(kernel));
+    if (this.#cacheFilled || missing.length < LEAST_MISSING) return;
+    const asked = performance.now();
+    await this.#ask(missing.reduce((a, b) => a.wgsl.length >= b.wgsl.length ? a : b));
+    if (performance.now() - asked < SLOW_ONE) return;
+    await this.#fill((texts) => fillFromDevices(texts, this.#options), kernels);
+  }
+
+  /** Gives what is missing of `kernels` to other devices, once. */
+  async #fill(compile: (texts: readonly string[]) => Promise<number>, kernels: readonly Kernel[]): Promise<void> {
+    if (this.#cacheFilled || this.adapter.software) return;
+    this.#cacheFilled = true;
+    const missing = kernels.filter((kernel) => !this.#isAsked(kernel));
+    await compile([...new Set(missing.map(({ wgsl }) => wgsl))]);
+  }
+
+  #ask(kernel: Kernel): Promise<void> {
+    const { wgsl } = kernel;
+    const made = this.#make(kernel).finally(() => this.#coming.delete(wgsl));
+    this.#coming.set(wgsl, made);
+    return made;
   }
 
   #isAsked({ wgsl }: Kernel): boolean {

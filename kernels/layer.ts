@@ -12,14 +12,15 @@ import {
   type Shape,
   type Stride,
   type Window,
+  type Winograd,
   type WinogradShape,
 } from "./backend.ts";
 import { separateGeglu } from "./baseline.ts";
 import type { Launch, Way } from "./launch.ts";
 import type { Optimizations } from "./optimizations.ts";
 import { MOST_BOUND, type Part, parts } from "./parts.ts";
-import { channelsOf, columns, type Memory, pixels, type Tensor } from "./tensor.ts";
-import { POINTS, tiles } from "./winograd.ts";
+import { channelsOf, columns, isHalf, type Memory, pixels, type Tensor } from "./tensor.ts";
+import { tiles } from "./winograd.ts";
 
 /** A linear layer or convolution, packed. */
 export interface Layer {
@@ -75,14 +76,14 @@ export interface LayerSpec extends Epilogue {
 }
 
 /**
- * The ways to compute a layer, those that the rules choose first: products, and Winograd where it can run; `points`
+ * The ways to compute a layer, those that the rules choose first: products, and Winograd's where they can run; `points`
  * returns the layer's transformed weights if there is memory for them.
  */
 export function layerWays(
   backend: Backend,
   on: Optimizations,
   spec: LayerSpec,
-  points: () => Tensor | undefined,
+  points: (winograd: Winograd) => Tensor | undefined,
 ): readonly Way[] {
   const { x, layer, out, window, activation } = spec;
   const product: ProductSpec = { ...spec, a: layer.weights, b: x, m: out.channels, n: columns(out), k: layer.in };
@@ -91,21 +92,33 @@ export function layerWays(
     const separate = { kernels: "separate GEGLU", launches: () => separateGeglu(backend, product) };
     return on.gelu ? [...products, separate] : [separate];
   }
-  const shape = { batch: x.batch, in: layer.in, out: layer.out, outputHeight: out.height, outputWidth: out.width };
-  if (!on.winograd || window?.size !== 3 || window.stride !== 1 || !backend.winograd.fits(shape)) return products;
-  const winograd = {
-    kernels: "Winograd",
-    launches: () => winogradConvolution(backend, { ...spec, window, points: points() }),
+  if (!on.winograd || window?.size !== 3 || window.stride !== 1) return products;
+  const half = [x, layer.weights].every(isHalf);
+  const shape = {
+    batch: x.batch,
+    in: layer.in,
+    out: layer.out,
+    outputHeight: out.height,
+    outputWidth: out.width,
+    half,
   };
-  return winogradRuns(on, backend, shape) ? [winograd, ...products] : [...products, winograd];
+  const fitting = backend.winograds.filter((winograd) => winograd.fits(shape));
+  const considered = on.shapes === "measured" ? fitting : fitting.slice(0, 1);
+  const best = considered.find((winograd) => winogradRuns(on, winograd, shape));
+  const wayOf = (winograd: Winograd): Way => ({
+    kernels: winograd.name,
+    launches: () => winogradConvolution(backend, winograd, { ...spec, window, points: points(winograd) }),
+  });
+  const others = fitting.filter((winograd) => winograd !== best).map(wayOf);
+  return [...best ? [wayOf(best)] : [], ...products, ...others];
 }
 
-function winogradRuns(on: Optimizations, { winograd }: Backend, shape: WinogradShape): boolean {
-  if (!on.winograd || on.shapes === "all") return on.winograd;
+function winogradRuns(on: Optimizations, { filtering, pays }: Winograd, shape: WinogradShape): boolean {
+  if (on.shapes === "all") return true;
   const channels = Math.min(shape.in, shape.out);
-  const count = tiles(shape.outputHeight) * tiles(shape.outputWidth);
+  const count = tiles(filtering, shape.outputHeight) * tiles(filtering, shape.outputWidth);
   if (on.shapes === "paper") return channels >= 64 && count >= 32;
-  return channels >= winograd.pays.channels && shape.batch * count >= winograd.pays.tiles;
+  return pays({ channels, tiles: shape.batch * count });
 }
 
 /**
@@ -122,9 +135,9 @@ export interface WinogradConvolutionSpec extends LayerSpec {
   readonly mostBytes?: { readonly strip: number; readonly weights: number };
 }
 
-/** The shape of a layer's transformed weights, `[36 x padded in, padded out]`, or of those of some `outputs`. */
-export function weightPoints(layer: Layer, outputs: number = layer.out): Shape {
-  return { batch: 1, channels: POINTS * padded(layer.in), height: padded(outputs), width: 1 };
+/** The shape of a layer's transformed weights, `[points x padded in, padded out]`, or of those of some `outputs`. */
+export function weightPoints({ filtering }: Winograd, layer: Layer, outputs: number = layer.out): Shape {
+  return { batch: 1, channels: filtering.points * padded(layer.in), height: padded(outputs), width: 1 };
 }
 
 function padded(channels: number): number {
@@ -132,46 +145,55 @@ function padded(channels: number): number {
 }
 
 /**
- * A 3x3 convolution as 36 products of transformed tiles (arXiv 2304.11267 section 3.3): its tiles transformed, a product
- * for each of their points, and back. Without {@link WinogradConvolutionSpec.points} the weights are transformed each time.
+ * A 3x3 convolution as 36 products of transformed tiles (arXiv 2304.11267 section 3.3), or 16: its tiles transformed, a
+ * product for each of their points, and back. Without {@link WinogradConvolutionSpec.points} the weights are transformed
+ * each time.
  */
-export function winogradConvolution(backend: Backend, spec: WinogradConvolutionSpec): readonly Launch[] {
+export function winogradConvolution(
+  backend: Backend,
+  winograd: Winograd,
+  spec: WinogradConvolutionSpec,
+): readonly Launch[] {
   const { x, layer, out, mostBytes = MOST_BYTES } = spec;
-  const plan = (shape: Shape, label: string) => planTensor(backend, shape, label, { exact: true });
-  const width = tiles(out.width);
-  const perRow = (channels: number) => 4 * POINTS * x.batch * width * padded(channels);
+  const { filtering, filtering: { points: count }, exact } = winograd;
+  const plan = (shape: Shape, label: string) => planTensor(backend, shape, label, { exact });
+  const width = tiles(filtering, out.width);
+  const bytes = exact ? 4 : 2;
+  const perRow = (channels: number) => bytes * count * x.batch * width * padded(channels);
   const rows = Math.min(
     mostBytes.strip / (perRow(layer.in) + perRow(layer.out)),
     MOST_BOUND / perRow(Math.max(layer.in, layer.out)),
   );
-  const strips = parts(tiles(out.height), rows, 1);
-  const perOutput = 4 * weightPoints(layer, 4).channels;
+  const strips = parts(tiles(filtering, out.height), rows, 1);
+  const perOutput = bytes * weightPoints(winograd, layer, 4).channels;
   const shares = spec.points ? [{ first: 0, count: layer.out }] : parts(layer.out, mostBytes.weights / perOutput, 64);
   const strip = (height: number, channels: number, label: string) =>
-    plan({ batch: x.batch, channels: POINTS * padded(channels), height, width }, label);
+    plan({ batch: x.batch, channels: count * padded(channels), height, width }, label);
 
   const launches: Launch[] = [];
   let input: Tensor | undefined;
   for (const share of shares) {
-    const points = spec.points ?? plan(weightPoints(layer, share.count), "winograd weights");
-    if (!spec.points) launches.push(backend.winograd.weights(layer.weights, points, share.first));
-    for (const { first: firstRow, count } of strips) {
+    const points = spec.points ?? plan(weightPoints(winograd, layer, share.count), "winograd weights");
+    if (!spec.points) launches.push(winograd.weights(layer.weights, points, share.first));
+    for (const { first: firstRow, count: rows } of strips) {
       if (!input || strips.length > 1) {
-        input = strip(count, layer.in, "winograd input");
-        launches.push(backend.winograd.input({ x, points: input, window: spec.window, firstRow }));
+        input = strip(rows, layer.in, "winograd input");
+        launches.push(winograd.input({ x, points: input, window: spec.window, firstRow }));
       }
-      const products = strip(count, share.count, "winograd products");
+      const products = strip(rows, share.count, "winograd products");
       launches.push(
-        ...multiply(backend, { points, input, products, in: layer.in, out: share.count }),
-        backend.winograd.output({ ...outputsOf(spec, share), points: products, firstRow }),
+        ...multiply(backend, count, { points, input, products, in: layer.in, out: share.count }),
+        winograd.output({ ...outputsOf(spec, share), points: products, firstRow }),
       );
     }
   }
   return launches;
 }
 
+/** A product for each of `count` points. */
 function multiply(
   backend: Backend,
+  count: number,
   { points, input, products, in: inputs, out }: {
     readonly points: Tensor;
     readonly input: Tensor;
@@ -190,7 +212,7 @@ function multiply(
     k: inputs,
     batch: {
       outer: 1,
-      inner: POINTS,
+      inner: count,
       a: perPoint(padded(inputs)),
       b: perPoint(padded(inputs)),
       out: perPoint(padded(out)),

@@ -12,9 +12,10 @@ import {
   type ValueFunction,
   type WeightShape,
   type Window,
+  type Winograd,
 } from "./backend.ts";
 import { separateGroupNorm } from "./baseline.ts";
-import { activate, concat, copy } from "./elementwise.ts";
+import { activate, addScaled, concat, copy } from "./elementwise.ts";
 import type { Launch, Way } from "./launch.ts";
 import {
   type Affine,
@@ -35,17 +36,16 @@ export type { Affine, ConvolutionOptions, Layer, ProductOptions, Shape, StepBias
 
 /** Records operations. Nothing runs before {@link Ops.record} has made a {@link Program}. */
 export class Ops extends Recorder {
-  readonly #transformed = new Map<Layer, Tensor>();
+  readonly #transformed: { readonly layer: Layer; readonly winograd: Winograd; readonly points: Tensor }[] = [];
 
   /** Gives back the weights that it transformed; programs that use them must not run afterwards. */
   dispose(): void {
-    for (const { memory } of this.#transformed.values()) this.gpu.free(memory);
-    this.#transformed.clear();
+    for (const { points } of this.#transformed.splice(0)) this.gpu.free(points.memory);
   }
 
   /** Gives back the weights that it transformed but for those in `kept`; they are transformed again for what uses them. */
   forget(kept: ReadonlySet<Memory>): void {
-    for (const { memory } of this.#transformed.values()) if (!kept.has(memory)) this.gpu.free(memory);
+    for (const { points: { memory } } of this.#transformed) if (!kept.has(memory)) this.gpu.free(memory);
   }
 
   /** Gives back the memory of layers' weights, until they are filled again. Programs that use them must rest. */
@@ -173,7 +173,7 @@ export class Ops extends Recorder {
       ...(options.plusFirst && { plusFirst: true }),
       ...(window && { window }),
     };
-    const ways = layerWays(this.backend, this.optimizations, spec, () => this.#winogradPoints(layer));
+    const ways = layerWays(this.backend, this.optimizations, spec, (winograd) => this.#winogradPoints(layer, winograd));
     this.perform(layerWork(x, layer, out), ways);
     return out;
   }
@@ -182,19 +182,20 @@ export class Ops extends Recorder {
    * A layer's weights transformed for Winograd once, before what is recorded runs, unless those of others fill what memory
    * may be spent on that.
    */
-  #winogradPoints(layer: Layer): Tensor | undefined {
-    const known = this.#transformed.get(layer);
-    const points = known ?? this.keep(weightPoints(layer), "winograd weights");
+  #winogradPoints(layer: Layer, winograd: Winograd): Tensor | undefined {
+    const known = this.#transformed.find((known) => known.layer === layer && known.winograd === winograd);
+    const points = known?.points ??
+      this.keep(weightPoints(winograd, layer), "winograd weights", { exact: winograd.exact });
     if (!known) {
-      const all = [...this.#transformed.values(), points];
+      const all = [...this.#transformed.map(({ points }) => points), points];
       if (all.reduce((sum, { memory }) => sum + bytesOf(memory.layout), 0) > this.transformedBytes) return undefined;
       // Timing reads no values.
       if (this.surveying) return points;
-      this.#transformed.set(layer, points);
+      this.#transformed.push({ layer, winograd, points });
     }
     this.require(() => {
       if (this.gpu.holds(points.memory)) return;
-      const program = new Program(this.gpu, [this.backend.winograd.weights(layer.weights, points, 0)]);
+      const program = new Program(this.gpu, [winograd.weights(layer.weights, points, 0)]);
       program.run();
       program.dispose();
     });
@@ -223,6 +224,13 @@ export class Ops extends Recorder {
   activate(x: Tensor, f: ValueFunction): Tensor {
     const out = this.#tensor(x, f);
     this.perform(memoryWork(f, out, x), oneShader(() => activate(this.backend, x, out, f)));
+    return out;
+  }
+
+  /** `scale x + y`. */
+  addScaled(x: Tensor, y: Tensor, scale: number): Tensor {
+    const out = this.#tensor(x, "sum");
+    this.perform(memoryWork("add scaled", out, x, y), oneShader(() => addScaled(this.backend, { x, y, scale, out })));
     return out;
   }
 

@@ -5,31 +5,38 @@
 import { GpuFailedError } from "./errors.ts";
 import type { Memory } from "./tensor.ts";
 
+/** Rooms that may be taken before the first of them is sent. */
+export const MOST_TAKEN = 4;
+
 /** Rooms that are taken and sent in turn. */
-export interface Staging extends Disposable {
-  /** A room from which nothing is on its way any more. */
+export interface Staging extends AsyncDisposable {
+  /** A room from which nothing is on its way any more; at most {@link MOST_TAKEN} are taken at once. */
   take(): Promise<Uint8Array<ArrayBuffer>>;
   /** Copies the first `count` bytes, a multiple of four, of the room that was taken first to the begin of a buffer. */
   send(memory: Memory, count: number): void;
 }
 
-/** Arrays, whose bytes a write copies: one can be filled while the other is written. */
+/** Arrays, whose bytes a write copies. */
 export function hostStaging(write: (memory: Memory, bytes: Uint8Array<ArrayBuffer>) => void, bytes: number): Staging {
-  let [first, second] = [new Uint8Array(bytes), new Uint8Array(bytes)];
+  const free: Uint8Array<ArrayBuffer>[] = [];
   const taken: Uint8Array<ArrayBuffer>[] = [];
   return {
     take() {
-      [first, second] = [second, first];
-      taken.push(first);
-      return Promise.resolve(first);
+      const room = free.pop() ?? new Uint8Array(bytes);
+      taken.push(room);
+      return Promise.resolve(room);
     },
-    send: (memory, count) => write(memory, taken.shift()!.subarray(0, count)),
-    [Symbol.dispose]() {},
+    send(memory, count) {
+      const room = taken.shift()!;
+      write(memory, room.subarray(0, count));
+      free.push(room);
+    },
+    [Symbol.asyncDispose]: () => Promise.resolve(),
   };
 }
 
-/** Rooms in a ring: enough that one can be filled while others are copied. */
-const ROOMS = 4;
+/** Rooms in a ring: enough that some can be filled while others are copied. */
+const ROOMS = MOST_TAKEN + 2;
 
 /** What mapped memory needs of a GPU. */
 export interface Destination {
@@ -71,7 +78,9 @@ export function mappedStaging({ device, bufferOf, check }: Destination, bytes: n
       mapped.catch(() => {});
       sent.push(mapped);
     },
-    [Symbol.dispose]() {
+    // Dawn's module answers a map that is still pending in memory that is gone if its buffer was collected meanwhile.
+    async [Symbol.asyncDispose]() {
+      await Promise.allSettled(sent);
       for (const buffer of all) buffer.destroy();
     },
   };

@@ -69,6 +69,11 @@ export interface Tensor {
   readonly firstRow: number;
 }
 
+/** Whether values are float16 of their own type. */
+export function isHalf({ memory: { layout } }: Tensor): boolean {
+  return layout.kind === "buffer" && layout.element === "f16";
+}
+
 /** Columns of a tensor's matrix: batch x height x width. */
 export function columns(x: Tensor): number {
   return x.batch * x.height * x.width;

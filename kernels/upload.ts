@@ -1,6 +1,6 @@
 /**
- * Weights from files to the GPU: read piece by piece while the piece before is on its way, and packed there where the
- * backend can do that.
+ * Weights from files to the GPU: read piece by piece while the pieces before are on their way, and packed there where
+ * the backend can do that.
  * @module
  */
 import type { Backend, StoredType } from "./backend.ts";
@@ -8,6 +8,7 @@ import type { Gpu } from "./gpu.ts";
 import type { Launch } from "./launch.ts";
 import type { Layer } from "./layer.ts";
 import { Program } from "./program.ts";
+import { MOST_TAKEN } from "./staging.ts";
 import type { BufferLayout, Memory } from "./tensor.ts";
 
 /** Weights of some outputs of a layer, `[out, in, taps]` row-major, as a file has them. */
@@ -91,7 +92,7 @@ async function uploadPieces(
       products.delete(part);
     }
   };
-  using staging = gpu.stage(PIECE);
+  await using staging = gpu.stage(PIECE);
   const send = (slices: readonly Slice[]) => {
     const { at, bytes, part } = slices.at(-1)!;
     staging.send(raw, aligned(at + bytes));
@@ -100,20 +101,26 @@ async function uploadPieces(
     program.dispose();
     freeExcept(part);
   };
-  // One piece is read while the one before is sent.
-  let before: readonly Slice[] = [];
+  // Some pieces are read side by side, while those before are sent.
+  const coming: { readonly slices: readonly Slice[]; readonly read: Promise<void> }[] = [];
+  const sendFirst = async () => {
+    const { slices, read } = coming[0]!;
+    await read;
+    coming.shift();
+    send(slices);
+  };
   try {
     for (const slices of piecesOf(fillings)) {
-      const reading = readSlices(slices, await staging.take());
-      try {
-        if (before.length > 0) send(before);
-      } finally {
-        await reading;
-      }
-      before = slices;
+      const read = readSlices(slices, await staging.take());
+      // Whoever sends it hears of it.
+      read.catch(() => {});
+      coming.push({ slices, read });
+      if (coming.length === MOST_TAKEN) await sendFirst();
     }
-    if (before.length > 0) send(before);
+    while (coming.length > 0) await sendFirst();
   } finally {
+    // What is still being read goes into rooms that are about to be given up.
+    await Promise.allSettled(coming.map(({ read }) => read));
     gpu.free(raw);
     freeExcept();
   }

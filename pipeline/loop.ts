@@ -12,7 +12,8 @@ import {
   recurrenceTable,
   spreadFactor,
 } from "../kernels/recurrence.ts";
-import type { Conditions, Net, Run } from "./families/family.ts";
+import { type Conditions, type Net, type Run, usedControls } from "./families/family.ts";
+import type { ControlNetWeights } from "./nets/controlnet.ts";
 import { estimateImage } from "./preview.ts";
 import type { NoiseSource } from "./random/mod.ts";
 import type { Image, StepEvent } from "./request.ts";
@@ -55,7 +56,8 @@ export interface Loop {
   readonly latent: Tensor;
   readonly elements: number;
   readonly conditions: Conditions;
-  readonly stepping: Program;
+  /** The program of each step; steps with the same ControlNets share one. */
+  readonly steppings: readonly Program[];
   /** Sets the sampler's start. */
   start(schedule: Schedule, start: Start): void;
   /** Submits the next step, with its fresh noise if it uses any. */
@@ -67,9 +69,17 @@ export interface Loop {
   dispose(): void;
 }
 
-/** Records the loop of `shape` around `net`, after timing which kernels suit it where that is not known. */
-export async function recordLoop(ops: Ops, net: Net, shape: LoopShape): Promise<Loop> {
-  const { samples: batch, channels, height, width, evaluations, slots, masked, rescaled } = shape;
+/**
+ * Records the loop of `shape` around `net`, and the ControlNets that its steps count, after timing which kernels suit it
+ * where that is not known.
+ */
+export async function recordLoop(
+  ops: Ops,
+  net: Net,
+  shape: LoopShape,
+  controlNets?: readonly ControlNetWeights[],
+): Promise<Loop> {
+  const { samples: batch, channels, height, width, evaluations, slots, masked, rescaled, controls = [] } = shape;
   const input = ops.keep({ batch, channels, height, width }, "latent");
   const step = ops.buffer(1, "step", "u32");
   const layout = ops.backend.layout(channels, 1, height * width, true);
@@ -84,17 +94,26 @@ export async function recordLoop(ops: Ops, net: Net, shape: LoopShape): Promise<
   const table = ops.buffer(evaluations * recurrenceNumbers(numbers), "sampler coefficients");
   const factor = rescaled ? ops.buffer(1, "guidance factor") : undefined;
 
-  const conditions = await net.condition(ops, shape, step);
-  await ops.tune(() => conditions.predict(input));
-  const stepping = ops.record(() => {
-    const prediction = conditions.predict(input);
-    const sampler = { x: prediction, out: input, states: state, count: slots, noise, table, step };
-    if (factor) ops.launch(spreadFactor(ops.backend, { ...sampler, factor, shape: numbers }));
-    ops.launch(
-      recurrence(ops.backend, { ...sampler, ...(original && { masked: original }), ...(factor && { factor }) }),
-    );
-    ops.launch(advance(step));
+  const conditions = await net.condition(ops, shape, step, controlNets);
+  await ops.tune(() => conditions.predict(input, usedControls(shape)));
+  const record = (active: readonly number[]) =>
+    ops.record(() => {
+      const prediction = conditions.predict(input, active);
+      const sampler = { x: prediction, out: input, states: state, count: slots, noise, table, step };
+      if (factor) ops.launch(spreadFactor(ops.backend, { ...sampler, factor, shape: numbers }));
+      ops.launch(
+        recurrence(ops.backend, { ...sampler, ...(original && { masked: original }), ...(factor && { factor }) }),
+      );
+      ops.launch(advance(step));
+    });
+  const programs = new Map<string, Program>();
+  const steppings = Array.from({ length: evaluations }, (_, i) => {
+    const active = controls[i] ?? [];
+    const program = programs.get(`${active}`) ?? record(active);
+    programs.set(`${active}`, program);
+    return program;
   });
+  let next = 0;
 
   const readSlots = async (count: number) => {
     const values = await ops.gpu.read(state);
@@ -108,7 +127,7 @@ export async function recordLoop(ops: Ops, net: Net, shape: LoopShape): Promise<
     latent: firstSample(input),
     elements,
     conditions,
-    stepping,
+    steppings,
     start(schedule, start) {
       const { sample, original: kept } = start;
       ops.gpu.write(table, recurrenceTable(stepsOf(schedule, start, shape)));
@@ -118,6 +137,7 @@ export async function recordLoop(ops: Ops, net: Net, shape: LoopShape): Promise<
         ops.gpu.write(original, latents);
       }
       ops.gpu.write(step, new Uint32Array(1));
+      next = 0;
       const states = new Float32Array(slots * padded);
       states.set(encode(sample));
       ops.gpu.write(state, states);
@@ -128,7 +148,7 @@ export async function recordLoop(ops: Ops, net: Net, shape: LoopShape): Promise<
     },
     step(values) {
       if (values) ops.gpu.write(noise, encode(values));
-      stepping.run();
+      steppings[next++]!.run();
     },
     async sample() {
       return (await readSlots(1))[0]!;
@@ -136,7 +156,7 @@ export async function recordLoop(ops: Ops, net: Net, shape: LoopShape): Promise<
     state: () => readSlots(slots),
     dispose() {
       conditions.dispose();
-      stepping.dispose();
+      for (const program of programs.values()) program.dispose();
       for (const memory of [input.memory, step, state, noise, table, original, factor]) {
         if (memory) ops.gpu.free(memory);
       }

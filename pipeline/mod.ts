@@ -40,20 +40,23 @@ export {
   type ProviderName,
 } from "../kernels/mod.ts";
 export {
+  type EmbeddingFile,
   findLora,
-  type GivenVae,
+  type GivenFiles,
   listEmbedded,
   type LoraFile,
   ModelFileError,
   type ModelFiles,
   ModelNotFoundError,
   type ModelOptions,
+  type UpscalerFile,
   type WeighedLora,
 } from "../weights/mod.ts";
 export { complete, type CompleteRequest } from "./complete.ts";
+export type { ControlNet } from "./controlnets.ts";
 export type { Family, StageName } from "./families/family.ts";
 export { openLora } from "./loras.ts";
-export { type Model, type ModelDefaults, openModel, tokenizerOf } from "./model.ts";
+export { type Model, type ModelDefaults, openModel, type OpenOptions, tokenizerOf } from "./model.ts";
 export { type Examination, examine, type SelfTest } from "../kernels/self_test.ts";
 export type { Deviation, Reference } from "./compare.ts";
 export type { Precision } from "./nets/parameters.ts";
@@ -69,17 +72,24 @@ export {
   type PromptReading,
   type WeightedToken,
 } from "./prompt/chunks.ts";
+export { type EmbeddedWord, openEmbedding, withEmbeddings } from "./prompt/embeddings.ts";
 export {
+  type Control,
+  type Embedding,
   type GenerateEvent,
+  type Hires,
   type Image,
   type ImageFile,
   type InitImage,
   type Lora,
+  type NamedUpscaler,
   type Request,
   RequestError,
   type StepEvent,
+  type Thresholds,
   type Timings,
   type VaeTiling,
 } from "./request.ts";
+export { type EnlargeOptions, openUpscaler, refuseSize, Upscaler, type UpscalerOptions } from "./upscaler.ts";
 export { findScheduler, schedulerNames } from "./schedulers/mod.ts";
 export type { Token, Tokenizer } from "./tokenizer.ts";

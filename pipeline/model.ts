@@ -13,6 +13,7 @@ import {
   type TokenizerFiles,
 } from "../weights/mod.ts";
 import type { Family } from "./families/family.ts";
+import { type ControlNet, openControlNet } from "./controlnets.ts";
 import { familyOf } from "./families/table.ts";
 import { readTokenLimits, readVaeConfig, type VaeConfig } from "./nets/config.ts";
 import { loadTokenizer, type Tokenizer } from "./tokenizer.ts";
@@ -39,6 +40,14 @@ export interface Model extends ModelFiles {
   readonly family: Family;
   /** The settings it wants: its own, then its family's. */
   readonly defaults: ModelDefaults;
+  /** The ControlNets that were opened with it. */
+  readonly controlNets: readonly ControlNet[];
+}
+
+/** How a model is opened, and what beside it. */
+export interface OpenOptions extends ModelOptions {
+  /** Folders or files with ControlNets for it. */
+  readonly controlNets?: readonly string[] | undefined;
 }
 
 /**
@@ -48,11 +57,16 @@ export interface Model extends ModelFiles {
  * @throws {ModelNotFoundError} there is no such model, or a part of it is absent
  * @throws {ModelFileError} a file of it is damaged or of an unsupported kind
  */
-export function openModel(name: string, options: ModelOptions = {}): Model {
+export function openModel(name: string, options: OpenOptions = {}): Model {
+  const { controlNets: paths = [] } = options;
+  if (paths.length > LIMITS.controls) {
+    throw new RangeError(`There are ${paths.length} ControlNets; at most ${LIMITS.controls} are opened`);
+  }
   using stack = new DisposableStack();
   const model = describeFiles(stack.use(openFiles(name, options)));
-  stack.move();
-  return model;
+  const controlNets = paths.map((path) => stack.use(openControlNet(path, model)));
+  const opened = stack.move();
+  return { ...model, controlNets, [Symbol.dispose]: () => opened.dispose() };
 }
 
 /** The model in these files. */
@@ -68,7 +82,7 @@ export function describeFiles(files: ModelFiles): Model {
     if (side % factor === 0 && side <= LIMITS.side) continue;
     throw new ModelFileError("denoise.json", `${key} is ${side}, not a multiple of ${factor} up to ${LIMITS.side}`);
   }
-  return { ...files, family, defaults: { ...family.defaults, ...own, width, height } };
+  return { ...files, family, defaults: { ...family.defaults, ...own, width, height }, controlNets: [] };
 }
 
 /**

@@ -4,6 +4,8 @@
  */
 import {
   byPart,
+  type DescribedFile,
+  describeFile,
   listModels,
   ModelFileError,
   ModelNotFoundError,
@@ -11,6 +13,9 @@ import {
   readConfig,
   type ReadVariable,
 } from "../weights/mod.ts";
+import { sd1 } from "./families/sd1.ts";
+import { sd2 } from "./families/sd2.ts";
+import { sdxl } from "./families/sdxl.ts";
 import { familyOf } from "./families/table.ts";
 import { ShapeRecorder } from "./nets/shapes.ts";
 export {
@@ -50,6 +55,24 @@ export function describeModels(variable: ReadVariable): readonly ModelDescriptio
       return { ...model, problem: error.message };
     }
   });
+}
+
+/** What a weights file is. */
+export type WeightsDescription = Omit<DescribedFile, "config" | "context">;
+
+/** The families of models by the width of the context that their UNets attend to. */
+const CONTEXTS: Readonly<Record<number, string>> = { 768: sd1.name, 1024: sd2.name, 2048: sdxl.name };
+
+/**
+ * Describes the safetensors file at `path` by its header; no weights are read.
+ *
+ * @throws {ModelNotFoundError} when there is no such file.
+ * @throws {ModelFileError} when the file is damaged, a pickle, or of no kind that is known.
+ */
+export function describeWeights(path: string): WeightsDescription {
+  const { config, context = 0, ...file } = describeFile(path);
+  const family = file.family ?? (config ? familyOf(config).name : CONTEXTS[context]);
+  return { ...file, ...(family !== undefined && { family }) };
 }
 
 function describeMissing(name: string, missing: readonly string[]): string {

@@ -3,6 +3,8 @@
  * @module
  */
 
+import type { EmbeddingFile } from "../weights/embedding.ts";
+import type { UpscalerFile } from "../weights/esrgan.ts";
 import type { WeighedLora } from "../weights/lora.ts";
 
 /** A request asks for what cannot be drawn: the setting that is to blame, and why. */
@@ -76,8 +78,16 @@ export interface Request {
   readonly rng: "cpu" | "cuda";
   /** A picture to start from instead of pure noise. */
   readonly init?: InitImage;
+  /** A second pass over what is drawn, at a larger size. */
+  readonly hires?: Hires;
+  /** What enlarges the picture in the end. */
+  readonly upscaler?: NamedUpscaler;
   /** LoRAs that change the model for this picture, each after the one before. */
   readonly loras?: readonly Lora[];
+  /** Textual inversions, which are read where their words are in the prompt or the negative prompt. */
+  readonly embeddings?: readonly Embedding[];
+  /** What the ControlNets that the model was opened with see, each its own; absent, none takes part. */
+  readonly controls?: readonly Control[];
   /** Whether the VAE works on tiles, which need less memory and differ slightly; default `auto`: when it must. */
   readonly vaeTiling?: VaeTiling;
 }
@@ -101,6 +111,33 @@ export interface Lora extends WeighedLora {
   readonly inPrompt?: boolean;
 }
 
+/** A textual inversion of a request: an opened file, and its word. */
+export interface Embedding {
+  /** What the request calls the file: its path. */
+  readonly name: string;
+  /** What its vectors stand for, wherever it is a word of its own; large and small letters are the same. */
+  readonly word: string;
+  /** The file, opened for this model. */
+  readonly file: EmbeddingFile;
+}
+
+/** Thresholds of how much a picture changes at an edge: where it begins to count, and where it is one for sure. */
+export type Thresholds = readonly [low: number, high: number];
+
+/** What a ControlNet sees, and how much and when it takes part. */
+export interface Control {
+  /** Its picture; one of another size than the request's is resized (Lanczos), whatever becomes of its shape. */
+  readonly image: Image;
+  /** Makes it see the edges of the picture of the request's size instead, between these thresholds, 0 to 2040 each. */
+  readonly canny?: Thresholds;
+  /** Multiplies what it adds, 0, which leaves it out, to 10; default 1. */
+  readonly strength?: number;
+  /** The share of the steps that is over when it begins, 0, the default, to 1. */
+  readonly start?: number;
+  /** The share of the steps that is over when it ends, above {@link start}, to 1, the default. */
+  readonly end?: number;
+}
+
 /** When the VAE works on tiles: `auto` where the whole picture would take too much memory. */
 export type VaeTiling = "auto" | "on" | "off";
 
@@ -115,6 +152,29 @@ export interface InitImage {
   readonly mask?: Image;
   /** How much of the denoising is run, above 0 to 1; at 1 the picture hardly matters outside of a mask. */
   readonly strength: number;
+}
+
+/**
+ * AUTOMATIC1111's hires fix: what was drawn is enlarged, and image-to-image starts from it. The second pass draws its noise
+ * from a generator of its own, of the same seed.
+ */
+export interface Hires {
+  /** How many times as wide and high the picture becomes, 1 to 8; sides are cut to multiples of 8. */
+  readonly scale: number;
+  /** How much of the second pass's denoising is run, above 0 to 1. */
+  readonly strength: number;
+  /** The second pass's denoising steps, of which {@link strength} are run. */
+  readonly steps: number;
+  /** What is enlarged and how: the latent bilinearly, or the picture by Lanczos' filter or a net, and then to the size. */
+  readonly upscaler: "latent" | "lanczos" | NamedUpscaler;
+}
+
+/** An upscaler of a request. */
+export interface NamedUpscaler {
+  /** What the request calls it, for records: its path as it was given. */
+  readonly name: string;
+  /** The file. */
+  readonly file: UpscalerFile;
 }
 
 /** An 8-bit RGB picture, rows from the top. */
@@ -141,11 +201,11 @@ export interface ImageFile {
 export interface Timings {
   /** Tokenizer and text encoder. */
   readonly text: number;
-  /** VAE encoder; only with an init image. */
+  /** VAE encoder, and what a second pass is enlarged by; only with an init image or a second pass. */
   readonly encode?: number;
   /** All denoising steps. */
   readonly denoise: number;
-  /** VAE decoder. */
+  /** VAE decoder, and what enlarges the picture in the end. */
   readonly decode: number;
 }
 

@@ -16,11 +16,13 @@ import {
 
 /** A token of a text. */
 export interface Token {
-  /** Its row in the text encoder's table. */
+  /** Its row in the text encoder's table, where it has no `vector`. */
   readonly id: number;
+  /** What is read instead of a row: one of the vectors of a textual inversion. */
+  readonly vector?: Float32Array;
   /**
    * What it stands for, with what lies between it and the next token: all tokens' texts are the whole text. Where a
-   * character is several tokens, the last of them has it.
+   * character or a textual inversion is several tokens, the last of them has it.
    */
   readonly text: string;
 }

@@ -17,11 +17,14 @@ const PROMISES: readonly Promised[] = [
     "weights/shards": ALL,
     "weights/read_async": /shrinks/,
     "weights/vae": /refused|link/,
-    "weights/lora": /refused|read as it was/,
+    "pipeline/describe_weights": /refused/,
+    "weights/embedding": /refused/,
+    "weights/(controlnet|lora)": /refused|read as it was/,
+    "weights/esrgan": /refused/,
     "weights/model": ALL,
     "pipeline/config": ALL,
     "pipeline/tokenizer": /unusable|own rules|inherits/,
-    "pipeline/given_vae": /refused/,
+    "pipeline/(controlnet|given_vae)": /model.* is refused/,
     "pipeline/model": /does not fit|do not fit|no picture of the model/,
     "pipeline/schedulers/config": /^refused|whatever number|wrong kind/,
   }],
@@ -29,10 +32,14 @@ const PROMISES: readonly Promised[] = [
   ["Every tensor is used, found and of the right shape; one missing, extra or misshapen is named", {
     "pipeline/check_model": ALL,
     "pipeline/checkpoint": ALL,
+    "pipeline/controlnet": /full size|single files/,
     "pipeline/given_vae": /accounted/,
     "pipeline/parameters": /does not fit/,
     "pipeline/small_unets": /single file/,
+    "pipeline/upscaler": /accounted/,
     "weights/checkpoint": ALL,
+    "weights/controlnet": /become/,
+    "weights/esrgan": /names/,
     "weights/ldm_names": ALL,
     "weights/lora": /are named/,
     "weights/lora_names": ALL,
@@ -53,7 +60,7 @@ const PROMISES: readonly Promised[] = [
     "pipeline/(shapes|upload)": ALL,
   }],
   ["Each stage equals PyTorch; the first that differs is named", {
-    "pipeline/(compare|emoji|families|lora|optimizations|pipeline|sdxl|small_unets|text_encoder|unet|vae)":
+    "pipeline/(compare|controlnet|embedding|emoji|families|hires|lora|optimizations|pipeline|sdxl|small_unets|text_encoder|unet|upscaler|vae)":
       /PyTorch|diffusers/,
     "pipeline/tokenizer": /golden|ids from/,
     "pipeline/schedulers/golden": ALL,
@@ -61,11 +68,11 @@ const PROMISES: readonly Promised[] = [
   ["The same seed is the same picture, and the noise is torch's", {
     "pipeline/random": ALL,
     "pipeline/pipeline": /is one picture/,
-    "pipeline/lora": /come and go|taken back/,
+    "pipeline/(controlnet|lora)": /come and go|taken back/,
     "pipeline/tuning": ALL,
     "pipeline/least_device": ALL,
     "kernels/probe": ALL,
-    "cli/(batch_command|command|from|lora)": /the same (bytes|file)/,
+    "cli/(batch_command|command|controlnet|embedding|from|hires|lora)": /the same (bytes|file)/,
   }],
   ["Different settings draw different pictures", {
     "pipeline/pipeline": /every setting changes/,
@@ -89,13 +96,14 @@ const PROMISES: readonly Promised[] = [
     "pipeline/residency": ALL,
     "pipeline/pipeline": /no more memory|gives back/,
     "pipeline/parameters": /one layer at a time/,
-    "pipeline/prompt": /half a megabyte|hundred|more chunks/,
+    "pipeline/prompt": /half a megabyte|hundred|more (?:chunks|vectors)/,
     "kernels/gpu": /memory is counted|4 MiB|at rest/,
     "pipeline/upload": /larger than a piece|left behind/,
     "kernels/scratch": ALL,
     "weights/values": /chunks/,
     "cli/hostile_files": ALL,
     "cli/png": /memory|too large/,
+    "pipeline/upscaler": /too large/,
     "cli/plan": /100,000 lines/,
   }],
   ["An output file is whole or absent", {
@@ -108,7 +116,7 @@ const PROMISES: readonly Promised[] = [
   }],
   ["The PNG is valid for other readers, and its texts survive any Unicode", { "cli/png": ALL, "cli/png_text": ALL }],
   ["Exit codes are an interface", {
-    "cli/(batch|command|dawn|doctor|pull|run|usage)": /exit code|its code/,
+    "cli/(batch|command|dawn|doctor|pull|run|show_weights|usage)": /exit code|its code/,
   }],
   ["Standard output is data, standard error is for people", {
     "cli/(inline_picture|progress|terminal)": ALL,
@@ -125,7 +133,7 @@ const PROMISES: readonly Promised[] = [
   }],
   ["Wrong arguments are explained", {
     "cli/(batch_lines|options|parse|usage)": ALL,
-    "cli/(batch|bench|init_image|lora|run)": /refused|wrong|takes the names/,
+    "cli/(batch|bench|controlnet|embedding|hires|init_image|lora|run|upscale)": /refused|wrong|takes the names/,
     "pipeline/model": /^tiny-\S+ refuses/,
     "pipeline/prompt/(grammar|lora_tags)": /refused|hundred/,
   }],

@@ -38,13 +38,7 @@ export function openCheckpoint(path: string, options: ModelOptions = {}): ModelF
   const file = stack.use(openSafetensors(path, { ignore: (name) => !isNeeded(name) }));
   const vae = options.vae === undefined ? undefined : openVae(options.vae);
   if (vae) stack.use(vae.source);
-  const namings = new Map(partsWith(() => true).map((part) => [part, checkpointNaming(part, file.tensors.keys())]));
-  const parts = byPart((part): TensorSource => {
-    if (part === "vae" && vae) return vae.source;
-    const naming = namings.get(part);
-    const source = renameTensors(file, naming ? renameOf(naming, file.tensors.keys()) : () => undefined);
-    return { ...source, label: `${path} (${partEntry(part).title})` };
-  }, partsWith((part) => namings.get(part) !== undefined));
+  const parts = splitCheckpoint(file, vae?.source);
   checkKind(path, file, parts);
   const config = configOfShapes(parts);
   const tokenizer = findTokenizer(path, options.tokenizer);
@@ -66,11 +60,22 @@ export function openCheckpoint(path: string, options: ModelOptions = {}): ModelF
   };
 }
 
+/** The parts of a model in one file, whose tensors are all needed, and perhaps another `vae`; what is not held is empty. */
+export function splitCheckpoint(file: TensorSource, vae?: TensorSource): ByPart<TensorSource> {
+  const namings = new Map(partsWith(() => true).map((part) => [part, checkpointNaming(part, file.tensors.keys())]));
+  return byPart((part) => {
+    if (part === "vae" && vae) return vae;
+    const naming = namings.get(part);
+    const source = renameTensors(file, naming ? renameOf(naming, file.tensors.keys()) : () => undefined);
+    return { ...source, label: `${file.label} (${partEntry(part).title})` };
+  }, partsWith((part) => namings.get(part) !== undefined));
+}
+
 function checkKind(path: string, file: SafetensorsSource, parts: ByPart<TensorSource>): void {
   const kind = otherKind([...file.tensors.keys(), ...file.ignored], parts.unet.tensors);
   if (kind !== undefined) {
     const wanted = "and only whole text-to-image models of Stable Diffusion 1.x, 2.x and XL can be drawn with";
-    throw new ModelFileError(path, `this is ${kind}, ${wanted}`);
+    throw new ModelFileError(path, `this is ${kind.said}, ${wanted}`);
   }
   const absent = PART_NAMES.find((part) => parts[part].tensors.size === 0);
   if (absent === undefined) return;

@@ -93,6 +93,16 @@ export function sha256Of(path: string): string {
 }
 
 /**
+ * Size and time of a file, which tell when it is another one.
+ * @throws {ModelNotFoundError | ModelFileError} as {@link openFile} does
+ */
+export function stampOf(path: string): string {
+  using file = openFile(path);
+  const { size, mtime } = file.statSync();
+  return `${size} ${mtime?.getTime()}`;
+}
+
+/**
  * Fills `into` with the file's bytes from `offset` on.
  * @throws {ModelFileError} the file has not as many
  */
@@ -104,21 +114,47 @@ export function readAt(file: Deno.FsFile, path: string, offset: number, into: Ui
   return into;
 }
 
-/**
- * {@link readAt} while the program goes on; nothing else may be read from the file meanwhile.
- * @throws {ModelFileError} the file has not as many
- */
-export async function readAtAsync(
-  file: Deno.FsFile,
-  path: string,
-  offset: number,
-  into: Uint8Array<ArrayBuffer>,
-): Promise<typeof into> {
-  file.seekSync(offset, Deno.SeekMode.Start);
-  for (let done = 0; done < into.length;) {
-    done += await file.read(into.subarray(done)) ?? failShort(path, into.length - done);
+/** A file that is read at several places at once: a handle has one place, so each of these reads has its own. */
+export class SharedFile implements Disposable {
+  readonly #path: string;
+  readonly #identity: string;
+  readonly #all = new DisposableStack();
+  readonly #idle: Deno.FsFile[] = [];
+
+  /** `file` is that of `path`, open. */
+  constructor(file: Deno.FsFile, path: string) {
+    this.#path = path;
+    this.#identity = identityOf(file);
   }
-  return into;
+
+  /**
+   * {@link readAt} while the program goes on.
+   * @throws {ModelFileError} the file has not as many bytes, or another one lies there now
+   */
+  async readAt(offset: number, into: Uint8Array<ArrayBuffer>): Promise<typeof into> {
+    const file = this.#idle.pop() ?? this.#open();
+    file.seekSync(offset, Deno.SeekMode.Start);
+    for (let done = 0; done < into.length;) {
+      done += await file.read(into.subarray(done)) ?? failShort(this.#path, into.length - done);
+    }
+    this.#idle.push(file);
+    return into;
+  }
+
+  #open(): Deno.FsFile {
+    const file = this.#all.use(openFile(this.#path));
+    if (identityOf(file) === this.#identity) return file;
+    throw new ModelFileError(this.#path, "another file was put in its place while it was read");
+  }
+
+  [Symbol.dispose](): void {
+    this.#all.dispose();
+  }
+}
+
+function identityOf(file: Deno.FsFile): string {
+  const { dev, ino } = file.statSync();
+  return `${dev} ${ino}`;
 }
 
 function failShort(path: string, missing: number): never {

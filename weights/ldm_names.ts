@@ -11,6 +11,25 @@ export function unetNames(names: readonly string[]): Rename {
   return (name) => unetName(name, layers) ?? name;
 }
 
+/** ControlNet: the UNet's encoder half, the layers that its picture passes through, and those that write what it adds. */
+export function controlNetNames(names: readonly string[]): Rename {
+  const layers = blockLayers(names);
+  const hint = (name: string) => name.match(/^input_hint_block\.(\d{1,3})\.(weight|bias)$/);
+  // Each is followed by its activation, which counts.
+  const last = Math.max(...names.map((name) => Number(hint(name)?.[1] ?? 0)));
+  return (name) => {
+    const [, number, kind] = hint(name) ?? [];
+    if (number !== undefined) {
+      const index = Number(number) / 2;
+      const layer = index === 0 ? "conv_in" : Number(number) === last ? "conv_out" : `blocks.${index - 1}`;
+      return `controlnet_cond_embedding.${layer}.${kind}`;
+    }
+    const output = name.replace(/^zero_convs\.(\d{1,3})\.0\.(?=(?:weight|bias)$)/, "controlnet_down_blocks.$1.")
+      .replace(/^middle_block_out\.0\.(?=(?:weight|bias)$)/, "controlnet_mid_block.");
+    return output === name ? unetName(name, layers) ?? name : output;
+  };
+}
+
 /** VAE: the decoder's levels are numbered backwards, so their count decides. */
 export function vaeNames(names: readonly string[]): Rename {
   const levels = new Set(names.flatMap((name) => name.match(/^decoder\.up\.(\d+)\./)?.[1] ?? [])).size;

@@ -36,14 +36,32 @@ export const LIMITS = {
   depth: 32,
   /** Channels of a layer. */
   channels: 2 ** 14,
+  /** Blocks of an upscaler. */
+  denseBlocks: 128,
+  /** How often an upscaler may double a picture. */
+  doublings: 5,
+  /** Bytes of an upscaler's file, all of which are hashed. */
+  upscalerBytes: 2 ** 31,
+  /** How many times as wide a second pass draws. */
+  hires: 8,
   /** Rank of a LoRA: the work is proportional to it. */
   rank: 4096,
   /** Bytes of a LoRA's file, all of which are hashed. */
   loraBytes: 2 ** 33,
-  /** LoRAs of a picture. */
+  /** LoRAs of a picture, and textual inversions. */
   loras: 64,
   /** Weight of a LoRA, above or below 0. */
   loraWeight: 100,
+  /** Vectors of a textual inversion. */
+  vectors: 1024,
+  /** Characters of the word that they stand for. */
+  word: 256,
+  /** ControlNets of a model, each of which is another third of it on the GPU. */
+  controls: 8,
+  /** Strength of a ControlNet. */
+  controlStrength: 10,
+  /** Thresholds of edges: no gradient is larger. */
+  gradient: 2040,
   /** Tokens of a chunk. */
   tokens: 4096,
   /** Rows of a token table, and merges of pairs of tokens. */

@@ -90,7 +90,9 @@ export function planWeights(group: Group, target: TensorInfo): Change {
     rank,
     factors(weight, read) {
       const scale = weight * scaleOf(read);
-      return { up: read(up).map((value) => scale * value), down: read(down) };
+      const scaled = read(up);
+      for (let i = 0; i < scaled.length; i++) scaled[i]! *= scale;
+      return { up: scaled, down: read(down) };
     },
   };
 }

@@ -31,8 +31,8 @@ export interface ModelSettings {
   readonly latentToRgb?: readonly (readonly number[])[];
 }
 
-/** A VAE that was put into a model. */
-export interface GivenVae {
+/** Files that were given beside a model: a VAE that takes the place of its own, or a ControlNet. */
+export interface GivenFiles {
   /** Where it was found, as it was given. */
   readonly path: string;
   /**
@@ -75,7 +75,7 @@ export interface ModelFiles extends Disposable {
    */
   readonly settings: ModelSettings;
   /** The VAE that takes the place of its own, if any does; {@link config} and {@link parts} have it. */
-  readonly givenVae?: GivenVae;
+  readonly givenVae?: GivenFiles;
 }
 
 /** How a model is opened. */

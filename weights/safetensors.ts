@@ -3,11 +3,11 @@
  * @module
  */
 import { ModelFileError } from "./errors.ts";
-import { openFile, readAt, readAtAsync } from "./files.ts";
+import { openFile, readAt, SharedFile } from "./files.ts";
 import { shown } from "./json.ts";
 import { LIMITS } from "./limits.ts";
 import { otherFormat } from "./pickle.ts";
-import { type Entry, parseHeader } from "./safetensors_header.ts";
+import { type Entry, type Header, parseHeader } from "./safetensors_header.ts";
 import {
   BYTES_PER_ELEMENT,
   type DType,
@@ -40,11 +40,7 @@ export function openSafetensors(path: string, options: SafetensorsOptions = {}):
   const { ignore = () => false } = options;
   using stack = new DisposableStack();
   const file = stack.use(openFile(path));
-  const { size } = file.statSync();
-  const headerBytes = readHeaderBytes(file, path, size);
-  const data = 8 + headerBytes;
-  const header = readAt(file, path, 8, new Uint8Array(headerBytes));
-  const { entries, metadata } = parseHeader(path, header, size - data);
+  const { data, entries, metadata } = readStart(file, path);
   const tensors = new Map(
     entries.filter(({ name }) => !ignore(name)).map((entry) => [entry.name, usable(path, entry)]),
   );
@@ -53,6 +49,7 @@ export function openSafetensors(path: string, options: SafetensorsOptions = {}):
     const { begin, into } = readTarget(tensor, options);
     return { offset: data + tensor.begin + begin, into };
   };
+  const shared = stack.use(new SharedFile(file, path));
   const opened = stack.move();
   return {
     label: path,
@@ -65,10 +62,29 @@ export function openSafetensors(path: string, options: SafetensorsOptions = {}):
     },
     async readAsync(name, options) {
       const { offset, into } = target(name, options);
-      return await readAtAsync(file, path, offset, into);
+      return await shared.readAt(offset, into);
     },
     [Symbol.dispose]: () => opened.dispose(),
   };
+}
+
+/**
+ * The header of a safetensors file, whose tensors may be of any type; nothing else of it is read.
+ * @throws {ModelNotFoundError} there is no such file
+ * @throws {ModelFileError} the file is not a whole and valid safetensors file
+ */
+export function readHeader(path: string): Header {
+  using file = openFile(path);
+  return readStart(file, path);
+}
+
+/** The header, and the first byte behind it. */
+function readStart(file: Deno.FsFile, path: string): Header & { readonly data: number } {
+  const { size } = file.statSync();
+  const headerBytes = readHeaderBytes(file, path, size);
+  const data = 8 + headerBytes;
+  const header = readAt(file, path, 8, new Uint8Array(headerBytes));
+  return { data, ...parseHeader(path, header, size - data) };
 }
 
 /** The header's length, from the first 8 bytes, if it is believable. */

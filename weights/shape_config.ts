@@ -170,17 +170,20 @@ const PROJECTION = "text_projection.weight";
 /** The layer that reads the pooled text and six sizes. */
 const ADDED = "add_embedding.linear_1.weight";
 
+/** How deep the transformers of each block are. */
+function transformerDepths(tensors: Tensors, way: "down" | "up"): readonly (number | readonly number[])[] {
+  return Array.from({ length: count(tensors, `${way}_blocks.`) }, (_, block) => {
+    const attentions = `${way}_blocks.${block}.attentions.`;
+    const own = Array.from({ length: count(tensors, attentions) }, (_, i) => {
+      return count(tensors, `${attentions}${i}.transformer_blocks.`);
+    });
+    return new Set(own).size > 1 ? own : own[0] ?? 1;
+  });
+}
+
 function xlSizes(tensors: Tensors, second: Tensors = new Map()) {
   const [added, pooled] = [size(tensors, 1, [ADDED]), size(second, 0, [PROJECTION])];
-  const depths = (way: "down" | "up") =>
-    Array.from({ length: count(tensors, `${way}_blocks.`) }, (_, block) => {
-      const attentions = `${way}_blocks.${block}.attentions.`;
-      const own = Array.from({ length: count(tensors, attentions) }, (_, i) => {
-        return count(tensors, `${attentions}${i}.transformer_blocks.`);
-      });
-      return new Set(own).size > 1 ? own : own[0] ?? 1;
-    });
-  const [down, up] = [depths("down"), depths("up")];
+  const [down, up] = [transformerDepths(tensors, "down"), transformerDepths(tensors, "up")];
   const mirrors = JSON.stringify(down) === JSON.stringify(up.toReversed());
   return {
     addition_time_embed_dim: added && pooled && (added - pooled) / 6,
@@ -214,6 +217,25 @@ function middleType(names: readonly string[]): JsonObject {
   const has = (prefix: string) => names.some((name) => name.startsWith(prefix));
   if (has("mid_block.attentions.")) return {};
   return { mid_block_type: has("mid_block.") ? "UNetMidBlock2D" : null };
+}
+
+/** The configuration of a ControlNet of these tensors for a UNet, whose own, `unet`, has what no shape tells. */
+export function controlNetConfigOfShapes(tensors: Tensors, unet: JsonObject): JsonObject {
+  const hint = "controlnet_cond_embedding.";
+  const widths = Array.from({ length: count(tensors, `${hint}blocks.`) / 2 }, (_, i) => {
+    return size(tensors, 0, [`${hint}blocks.${2 * i + 1}.weight`]);
+  });
+  const added = size(tensors, 1, [ADDED]);
+  return {
+    ...unet,
+    mid_block_type: "UNetMidBlock2DCrossAttn",
+    ...found(unetSizes(tensors)),
+    _class_name: "ControlNetModel",
+    addition_embed_type: added === undefined ? null : "text_time",
+    ...found({ projection_class_embeddings_input_dim: added }),
+    transformer_layers_per_block: transformerDepths(tensors, "down"),
+    conditioning_embedding_out_channels: [size(tensors, 0, [`${hint}conv_in.weight`]), ...widths],
+  };
 }
 
 /** The configuration of a VAE of these tensors that takes the place of `own`, which has what no shape tells. */

@@ -39,7 +39,7 @@ export interface TensorSource extends Disposable {
    */
   read(name: string, options?: ReadOptions): Uint8Array<ArrayBuffer>;
   /**
-   * {@link read} while the program goes on; nothing else may be read meanwhile from any part of the same file.
+   * {@link read} while the program goes on; others may be read meanwhile.
    * @throws {ModelFileError} the source has no tensor of this name, or its file can no longer be read whole
    * @throws {RangeError} the tensor has fewer bytes than are asked for
    */

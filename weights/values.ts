@@ -52,13 +52,18 @@ export function toFloat32(info: TensorInfo, bytes: Uint8Array<ArrayBuffer>): Flo
 function convert(dtype: DType, { buffer, byteOffset }: Uint8Array<ArrayBuffer>, into: Values): void {
   const { length } = into;
   if (into instanceof Float32Array) {
-    if (dtype === "F16") into.set(new Float16Array(buffer, byteOffset, length));
+    if (dtype === "F16") widenHalves(new Float16Array(buffer, byteOffset, length), into);
     else widen(new Uint16Array(buffer, byteOffset, length), new Uint32Array(into.buffer, into.byteOffset, length));
   } else if (dtype === "F32") {
     new Float16Array(into.buffer, into.byteOffset, length).set(new Float32Array(buffer, byteOffset, length));
   } else {
     translate(new Uint16Array(buffer, byteOffset, length), into);
   }
+}
+
+/** V8's own `set` takes four times as long. */
+function widenHalves(halves: Float16Array, into: Float32Array): void {
+  for (let i = 0; i < halves.length; i++) into[i] = halves[i]!;
 }
 
 /** A bfloat16 is the upper half of a single. */

@@ -16,7 +16,7 @@ import { matrixProduct } from "./matrix_product.ts";
 import { packRows } from "./pack_rows.ts";
 import { product } from "./product.ts";
 import { softmax, softmaxRows } from "./softmax.ts";
-import { winogradInput, winogradOutput, winogradWeights } from "./winograd.ts";
+import { winograds } from "./winograd.ts";
 
 /** What adapters of this backend differ in. */
 export interface Capabilities {
@@ -68,15 +68,7 @@ export function bufferBackend(capabilities: Capabilities = LEAST): Backend {
     softmaxRows,
     // Stored probabilities are an operand of matrices, exponentials on their way are none.
     widestFusedSoftmax: matrices ? 0 : Infinity,
-    winograd: {
-      // Rows of pixels are stored four at a time.
-      fits: ({ outputWidth }) => outputWidth % 4 === 0,
-      // Measured on an H100. Direct convolutions on matrices are faster (H200).
-      pays: { channels: matrices ? Infinity : 128, tiles: 64 },
-      weights: winogradWeights,
-      input: winogradInput,
-      output: winogradOutput,
-    },
+    winograds: winograds({ half, matrices: matrices !== undefined }),
     ...(matrices && { withoutMatrices: bufferBackend({ ...capabilities, matrices: undefined }) }),
   };
 }

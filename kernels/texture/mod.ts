@@ -3,7 +3,7 @@
  * @module
  */
 import { type Backend, productName } from "../backend.ts";
-import { POINTS, tiles } from "../winograd.ts";
+import { F4, tiles } from "../winograd.ts";
 import { fitsFlash, flashAttention } from "./flash_attention.ts";
 import { groupNorm } from "./group_norm.ts";
 import { layerNorm } from "./layer_norm.ts";
@@ -33,16 +33,19 @@ export const textureBackend: Backend = {
   // stored: 105 and 120 for 1,024 queries and keys of 16 heads of 80; 17.9 and 17.4 for one of 128; 455 and 380 for
   // 4,096 of one of 512; 0.40 and 0.35 for 16 queries and 32 keys of 8 heads of 64.
   widestFusedSoftmax: 96,
-  winograd: {
+  winograds: [{
+    name: "Winograd",
+    filtering: F4,
+    exact: true,
     // What is wider than a texture is folded, and becomes higher.
     fits({ batch, in: inputs, out, outputHeight, outputWidth }) {
-      const folds = Math.ceil(batch * tiles(outputHeight) * tiles(outputWidth) / WIDEST);
-      return POINTS / 4 * Math.max(inputs, out) * folds <= HIGHEST;
+      const folds = Math.ceil(batch * tiles(F4, outputHeight) * tiles(F4, outputWidth) / WIDEST);
+      return F4.points / 4 * Math.max(inputs, out) * folds <= HIGHEST;
     },
     // Measured on llvmpipe.
-    pays: { channels: 64, tiles: 16 },
+    pays: ({ channels, tiles }) => channels >= 64 && tiles >= 16,
     weights: winogradWeights,
     input: winogradInput,
     output: winogradOutput,
-  },
+  }],
 };

@@ -6,11 +6,13 @@ import type { WinogradInputSpec, WinogradOutputSpec } from "../backend.ts";
 import { unroll } from "../kernel.ts";
 import { type Launch, launch } from "../launch.ts";
 import { columns, pixels, type Tensor } from "../tensor.ts";
-import { eachPoint, PATCH, TILE, transformText } from "../winograd.ts";
+import { eachPoint, F4, transformText } from "../winograd.ts";
 import { epilogueOf } from "./epilogue.ts";
 import { reading, writing } from "./layout.ts";
 
 const LANES = 64;
+
+const { tile: TILE, patch: PATCH } = F4;
 
 /** Stores the transformed patch; the selects keep LLVM from compiling the chains lane by lane. */
 function storePoints(value: string, slice: string, column: string): string {
@@ -38,7 +40,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
       unroll(3, (j) =>
         `let g${i}_${j} = weights_load(${3 * i + j} * size.slices + slice, size.first_output + output);`))
   }
-  ${transformText("weights", "g", "u")}
+  ${transformText(F4, "weights", "g", "u")}
   ${storePoints("u", "slice", "output")}
 }`;
   const outputs = points.height;
@@ -72,7 +74,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   let row = (size.first_row + tile / size.tile_columns % size.tile_rows) * ${TILE} - size.pad;
   let column = tile % size.tile_columns * ${TILE} - size.pad;
   ${eachPoint(PATCH, (i, j) => `let d${i}_${j} = pixel(slice, sample, row + ${i}, column + ${j});`)}
-  ${transformText("input", "d", "v")}
+  ${transformText(F4, "input", "d", "v")}
   ${storePoints("v", "slice", "tile")}
 }`;
   const slices = Math.ceil(x.channels / 4);
@@ -116,7 +118,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   let column = tile % size.tile_columns * ${TILE};
   let first = (sample * size.height + row) * size.width + column;
   ${eachPoint(PATCH, (i, j) => `let m${i}_${j} = points_load(${i * PATCH + j} * size.slices + slice, tile);`)}
-  ${transformText("output", "m", "y")}
+  ${transformText(F4, "output", "m", "y")}
   let slice_bias = bias_load(slice, ${epilogue.biasColumn("sample")});
   ${
     eachPoint(TILE, (i, j) =>

@@ -5,6 +5,7 @@
  */
 import type { Memory, Ops, Program, Tensor } from "../../kernels/mod.ts";
 import type { ByPart, ModelConfig } from "../../weights/mod.ts";
+import type { ControlNetWeights } from "../nets/controlnet.ts";
 import type { Parameters } from "../nets/parameters.ts";
 import type { PromptChunk } from "../prompt/chunks.ts";
 import type { Request, SizeSetting } from "../request.ts";
@@ -86,6 +87,13 @@ export interface Run {
   readonly chunks: number;
   /** The text encoder's layer that is the context, 1 for the one that the family reads. */
   readonly clipSkip: number;
+  /** Of each evaluation the ControlNets that take part in it, by their numbers; absent where none ever does. */
+  readonly controls?: readonly (readonly number[])[];
+}
+
+/** The numbers of the ControlNets that take part in any evaluation. */
+export function usedControls({ controls = [] }: Pick<Run, "controls">): readonly number[] {
+  return [...new Set(controls.flat())];
 }
 
 /** What one picture is conditioned on. */
@@ -98,12 +106,17 @@ export interface Inputs {
   readonly request: Pick<Request, "guidance" | "negativePrompt" | "width" | "height" | SizeSetting>;
   /** For a family that paints: the mask, then the latent of what is kept, `[1 + channels, height, width]`. */
   readonly kept?: Float32Array;
+  /** What a ControlNet sees, `[3, height, width]` of values 0 to 1, by its number. */
+  readonly hint?: (control: number) => Float32Array;
 }
 
 /** A net with its weights on the GPU. */
 export interface Net {
-  /** Records what all evaluations of a run share; `step` is one `u32`, the index of the running one. */
-  condition(ops: Ops, run: Run, step: Memory): Promise<Conditions>;
+  /**
+   * Records what all evaluations of a run share; `step` is one `u32`, the index of the running one, and `controls` are
+   * the ControlNets that {@link Run.controls} counts.
+   */
+  condition(ops: Ops, run: Run, step: Memory, controls?: readonly ControlNetWeights[]): Promise<Conditions>;
 }
 
 /** What all evaluations of a run share. */
@@ -119,8 +132,8 @@ export interface Conditions {
    * stage's programs run. Waits for the GPU only when a context must be put together on the host.
    */
   prepare(inputs: Inputs, enter?: Enter): Promise<void>;
-  /** Records the net's output for the latents `x [samples, channels, height, width]`. */
-  predict(x: Tensor): Tensor;
+  /** Records the net's output for the latents `x [samples, channels, height, width]`, with ControlNets of the run. */
+  predict(x: Tensor, controls?: readonly number[]): Tensor;
   /** Gives its memory back. */
   dispose(): void;
 }

@@ -26,9 +26,9 @@ export const inpainting: Family = stableDiffusion({
 /** The net with `channels` more, which are the same in all samples and steps. */
 function withKept(net: Net, channels: number): Net {
   return {
-    async condition(ops, run, step) {
+    async condition(ops, run, step, controls) {
       const { samples: batch, height, width } = run;
-      const conditions = await net.condition(ops, run, step);
+      const conditions = await net.condition(ops, run, step, controls);
       const kept = ops.keep({ batch, channels, height, width }, "mask and kept picture");
       return {
         ...conditions,
@@ -37,7 +37,7 @@ function withKept(net: Net, channels: number): Net {
           ops.write(kept, Float32Array.from({ length: batch * values.length }, (_, i) => values[i % values.length]!));
           await conditions.prepare(inputs, enter);
         },
-        predict: (x) => conditions.predict(ops.concat(x, kept)),
+        predict: (x, controls) => conditions.predict(ops.concat(x, kept), controls),
         dispose() {
           conditions.dispose();
           ops.gpu.free(kept.memory);

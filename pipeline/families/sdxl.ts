@@ -8,6 +8,7 @@ import type { Layer } from "../../kernels/ops.ts";
 import { type ByPart, type ModelConfig, ModelFileError } from "../../weights/mod.ts";
 import { readTextEncoder, textEncoder, type TextWeights } from "../nets/clip.ts";
 import { readProjectionWidth, readTextConfig, readUnetConfig } from "../nets/config.ts";
+import type { ControlNetWeights } from "../nets/controlnet.ts";
 import type { Parameters } from "../nets/parameters.ts";
 import { embedSizes, readUnet, type UnetWeights } from "../nets/unet.ts";
 import type { PromptChunk } from "../prompt/chunks.ts";
@@ -81,13 +82,13 @@ function read(parameters: ByPart<Parameters>, config: ModelConfig): Net {
     unet: readUnet(parameters.unet, unet),
     zeros: config.index?.force_zeros_for_empty_prompt !== false,
   };
-  return { condition: (ops, run, step) => condition(ops, weights, { run, step }) };
+  return { condition: (ops, run, step, controls) => condition(ops, weights, { run, step, controls }) };
 }
 
 async function condition(
   ops: Ops,
   w: Weights,
-  { run, step }: { run: Run; step: Memory },
+  { run, step, controls }: { run: Run; step: Memory; controls: readonly ControlNetWeights[] | undefined },
 ): Promise<Conditions> {
   const { samples, chunks, tokens, evaluations, clipSkip } = run;
   const [first, second] = w.texts;
@@ -115,7 +116,13 @@ async function condition(
   const project = () => void ops.linear(ends, w.projection, { into: pooled });
   await ops.tune(project);
   const projecting = ops.record(project);
-  const shared = await recordShared(ops, w.unet, { run, step, context, added: () => ops.concat(pooled, sizes) });
+  const shared = await recordShared(ops, w.unet, {
+    run,
+    step,
+    context,
+    added: () => ops.concat(pooled, sizes),
+    controls,
+  });
   const encode = newPrompts(async (prompts, request) => {
     texts.forEach((text, i) => text.run(prompts[i]!));
     const contexts = await Promise.all(

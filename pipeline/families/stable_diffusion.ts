@@ -6,6 +6,7 @@ import type { Memory, Ops, Program, Tensor } from "../../kernels/mod.ts";
 import { type ByPart, type ModelConfig, ModelFileError } from "../../weights/mod.ts";
 import { embedTokens, readTextEncoder, textEncoder, type TextWeights } from "../nets/clip.ts";
 import { readTextConfig, readUnetConfig, readVaeConfig, type UnetConfig } from "../nets/config.ts";
+import { control, type ControlConditions, type ControlNetWeights, embedHint } from "../nets/controlnet.ts";
 import type { Parameters } from "../nets/parameters.ts";
 import {
   embedGuidance,
@@ -19,7 +20,16 @@ import {
 import type { PromptChunk } from "../prompt/chunks.ts";
 import { assembleContext, isWeighted } from "../prompt/emphasis.ts";
 import { isGuided, type Request, RequestError, SIZE_SETTINGS } from "../request.ts";
-import type { Conditions, Enter, Family, Inputs, LatentFormat, Net, Run } from "./family.ts";
+import {
+  type Conditions,
+  type Enter,
+  type Family,
+  type Inputs,
+  type LatentFormat,
+  type Net,
+  type Run,
+  usedControls,
+} from "./family.ts";
 
 /** The VAE of Stable Diffusion 1.x and 2.x; the colours are those that ComfyUI has for it (`latent_formats.py`). */
 const LATENT: LatentFormat = {
@@ -66,7 +76,7 @@ export function readNet(parameters: ByPart<Parameters>, config: ModelConfig, kep
     text: readTextEncoder(parameters.text_encoder, text),
     unet: readUnet(parameters.unet, unet),
   };
-  return { condition: (ops, run, step) => condition(ops, weights, { run, step }) };
+  return { condition: (ops, run, step, controls) => condition(ops, weights, { run, step, controls }) };
 }
 
 /**
@@ -84,13 +94,13 @@ export function checkChannels({ inChannels, outChannels }: UnetConfig, { vae }: 
 async function condition(
   ops: Ops,
   w: { readonly text: TextWeights; readonly unet: UnetWeights },
-  { run, step }: { run: Run; step: Memory },
+  { run, step, controls }: { run: Run; step: Memory; controls: readonly ControlNetWeights[] | undefined },
 ): Promise<Conditions> {
   const { samples, tokens, chunks } = run;
   const text = recordText(ops, w.text, run);
   const { encoded } = text;
   const context = chunks === 1 ? encoded : ops.keep({ ...encoded, batch: samples, height: chunks * tokens }, "context");
-  const shared = await recordShared(ops, w.unet, { run, step, context });
+  const shared = await recordShared(ops, w.unet, { run, step, context, controls });
   const encode = newPrompts(async ([prompts]) => {
     text.run(prompts!);
     if (chunks > 1 || prompts!.flat().some(isWeighted)) {
@@ -157,7 +167,7 @@ export function recordText(
     program,
     encoded,
     run(prompts) {
-      ops.write(embedded, embedTokens(w, prompts.flat().map(({ ids }) => ids)));
+      ops.write(embedded, embedTokens(w, prompts.flat().map(rowsOf)));
       program.run();
     },
     dispose() {
@@ -165,6 +175,11 @@ export function recordText(
       for (const { memory } of [embedded, encoded]) ops.gpu.free(memory);
     },
   };
+}
+
+/** A chunk's ids, and vectors in the places of those that have one. */
+function rowsOf({ ids, tokens }: PromptChunk): readonly (number | Float32Array)[] {
+  return ids.map((id, i) => tokens[i - 1]?.vector ?? id);
 }
 
 /** What all evaluations of a UNet share, recorded for a run. */
@@ -178,7 +193,13 @@ export interface SharedConditions extends Pick<Conditions, "predict" | "dispose"
 export async function recordShared(
   ops: Ops,
   w: UnetWeights,
-  { run, step, context, added }: { run: Run; step: Memory; context: Tensor; added?: () => Tensor },
+  { run, step, context, added, controls = [] }: {
+    run: Run;
+    step: Memory;
+    context: Tensor;
+    added?: () => Tensor;
+    controls: readonly ControlNetWeights[] | undefined;
+  },
 ): Promise<SharedConditions> {
   const { config } = w;
   const { evaluations } = run;
@@ -187,27 +208,55 @@ export async function recordShared(
     ops.keep({ batch, channels, height: evaluations, width: 1 }, label);
   const timesteps = perStep(config.down[0]!.channels, "timesteps");
   const guidance = config.guidanceWidth === undefined ? undefined : perStep(config.guidanceWidth, "guidance");
-  const share = () => prepareUnet(ops, w, { timesteps, guidance, added: added?.(), step, context });
-  await ops.tune(share);
+  const seen = new Map(usedControls(run).map((number) => [number, keepPicture(ops, controls[number]!, run)]));
   let shared: UnetConditions;
-  const program = ops.record(() => shared = share());
+  let steered: ReadonlyMap<number, ControlConditions>;
+  const share = () => {
+    const inputs = { timesteps, guidance, added: added?.(), step, context };
+    shared = prepareUnet(ops, w, inputs);
+    steered = new Map(
+      Array.from(seen, ([number, picture]) => {
+        const own = controls[number]!;
+        return [number, { ...prepareUnet(ops, own, inputs), hint: embedHint(ops, own, picture) }];
+      }),
+    );
+  };
+  await ops.tune(share);
+  const program = ops.record(share);
   return {
     program,
     run(inputs) {
       ops.write(timesteps, repeat(embedTimesteps(config, inputs.timesteps), batch));
       if (guidance) ops.write(guidance, repeat(embedGuidance(config, inputs.request.guidance, evaluations), batch));
+      for (const [number, picture] of seen) ops.write(picture, repeat(inputs.hint!(number), run.samples));
       program.run();
     },
-    predict: (x) => unet(ops, w, x, shared),
+    predict: (x, active = []) =>
+      unet(ops, w, x, shared, {
+        control: (encoded) =>
+          active.reduce((encoded, number) => {
+            return control(ops, controls[number]!, x, { conditions: steered.get(number)!, encoded });
+          }, encoded),
+      }),
     dispose() {
       program.dispose();
-      const tensors = [timesteps, guidance, shared.time, ...shared.contextKv];
+      const conditions = [shared, ...steered.values()].flatMap(({ time, contextKv }) => [time, ...contextKv]);
+      const hints = Array.from(steered.values(), ({ hint }) => hint);
+      const tensors = [timesteps, guidance, ...conditions, ...seen.values(), ...hints];
       for (const memory of new Set(tensors.flatMap((tensor) => tensor?.memory ?? []))) ops.gpu.free(memory);
     },
   };
 }
 
+/** Memory for what a ControlNet sees, the same for each sample. */
+function keepPicture(ops: Ops, { config }: ControlNetWeights, { samples: batch, height, width }: Run): Tensor {
+  const factor = 2 ** (config.hintChannels.length - 1);
+  return ops.keep({ batch, channels: 3, height: height * factor, width: width * factor }, "control picture");
+}
+
 /** `values` for each of `count` samples. */
 export function repeat(values: Float32Array, count: number): Float32Array {
-  return Float32Array.from({ length: count * values.length }, (_, i) => values[i % values.length]!);
+  const all = new Float32Array(count * values.length);
+  for (let i = 0; i < count; i++) all.set(values, i * values.length);
+  return all;
 }

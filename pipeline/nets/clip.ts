@@ -53,13 +53,16 @@ export function readTextEncoder(parameters: Parameters, config: TextConfig): Tex
 }
 
 /**
- * Embeddings of `ids [batch][tokens]` on the host: token plus position, as `[batch, width, tokens]`. A table of
- * 49,408 x 768 would be the largest binding of the whole model, for 77 rows of it.
+ * Embeddings of `ids [batch][tokens]` on the host: token plus position, as `[batch, width, tokens]`. A vector `[width]` may
+ * stand for an id. A table of 49,408 x 768 would be the largest binding of the whole model, for 77 rows of it.
  *
  * @throws {ModelFileError} when an id is not in the vocabulary or there are more ids than positions: the tokenizer is
  * another model's.
  */
-export function embedTokens(weights: TextWeights, ids: readonly (readonly number[])[]): Float32Array {
+export function embedTokens(
+  weights: TextWeights,
+  ids: readonly (readonly (number | Float32Array)[])[],
+): Float32Array {
   const { width, vocabulary, tokens } = weights.config;
   const length = ids[0]!.length;
   if (length > tokens) {
@@ -68,10 +71,10 @@ export function embedTokens(weights: TextWeights, ids: readonly (readonly number
   const embedded = new Float32Array(ids.length * width * length);
   ids.forEach((prompt, sample) =>
     prompt.forEach((id, token) => {
-      if (!Number.isInteger(id) || id < 0 || id >= vocabulary) {
+      if (typeof id === "number" && !(Number.isInteger(id) && id >= 0 && id < vocabulary)) {
         throw new ModelFileError("tokenizer", `has a token ${id}; the text encoder's vocabulary has ${vocabulary}`);
       }
-      const row = weights.tokens(id);
+      const row = typeof id === "number" ? weights.tokens(id) : id;
       for (let c = 0; c < width; c++) {
         embedded[(sample * width + c) * length + token] = row[c]! + weights.positions[token * width + c]!;
       }

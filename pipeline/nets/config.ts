@@ -25,16 +25,13 @@ export interface UnetBlockConfig {
   readonly depths: readonly number[];
 }
 
-/** The denoising UNet (arXiv 2112.10752). */
-export interface UnetConfig {
+/** The half of a UNet that leads down to the lowest resolution, and its middle. */
+export interface EncoderConfig {
   readonly inChannels: number;
-  readonly outChannels: number;
   /** Residual blocks of a down block; an up block has one more. */
   readonly layers: number;
   /** From the highest resolution to the lowest. */
   readonly down: readonly UnetBlockConfig[];
-  /** From the lowest resolution to the highest. */
-  readonly up: readonly UnetBlockConfig[];
   /** The middle; absent when the model has none. */
   readonly middle?: UnetBlockConfig;
   readonly contextWidth: number;
@@ -42,8 +39,6 @@ export interface UnetConfig {
   readonly epsilon: number;
   readonly flipSineToCosine: boolean;
   readonly frequencyShift: number;
-  /** Width of the embedded guidance scale that comes with the timestep (arXiv 2310.04378, section 4.1), if it has one. */
-  readonly guidanceWidth?: number;
   /** What is embedded and added to the timestep (arXiv 2307.01952, section 2.2), if anything is. */
   readonly added?: {
     /** Width of an embedded size. */
@@ -53,6 +48,21 @@ export interface UnetConfig {
   };
   /** Whether queries and keys of attention must be float32: their products leave float16's range. */
   readonly upcastAttention: boolean;
+}
+
+/** The denoising UNet (arXiv 2112.10752). */
+export interface UnetConfig extends EncoderConfig {
+  readonly outChannels: number;
+  /** From the lowest resolution to the highest. */
+  readonly up: readonly UnetBlockConfig[];
+  /** Width of the embedded guidance scale that comes with the timestep (arXiv 2310.04378, section 4.1), if it has one. */
+  readonly guidanceWidth?: number;
+}
+
+/** A ControlNet (arXiv 2302.05543): a UNet's encoder half that sees a picture. */
+export interface ControlNetConfig extends EncoderConfig {
+  /** Channels of the layers that the picture passes through, from its resolution to the latent's. */
+  readonly hintChannels: readonly number[];
 }
 
 /** What an autoencoder's pictures and latents are like. */
@@ -257,6 +267,59 @@ const MIDDLE_BLOCKS = ["UNetMidBlock2DCrossAttn", "UNetMidBlock2D", null];
  */
 export function readUnetConfig(json: JsonObject): UnetConfig {
   const read = new Reader("unet/config.json", json);
+  const { block, ...encoder } = readEncoderConfig(read, json);
+  const { down, layers } = encoder;
+  const depths = readUpDepths(read, down.map((block) => block.depths), layers);
+  const types = blockTypes(read, "up_block_types", [UP_BLOCKS, down.length]);
+  return {
+    ...encoder,
+    outChannels: read.count("out_channels", LIMITS.channels, 4),
+    up: types.map((name, i) => block(name, down.length - 1 - i, depths[i]!)),
+    ...(json.time_cond_proj_dim != null && { guidanceWidth: read.count("time_cond_proj_dim", LIMITS.channels) }),
+  };
+}
+
+/**
+ * Reads the `config.json` of a ControlNet, `file`, and holds it against the UNet that it is for.
+ *
+ * @throws {ModelFileError} when a value is missing, no number or not supported, or it is another UNet's.
+ */
+export function readControlNetConfig(
+  file: string,
+  json: JsonObject,
+  { unet, factor }: { readonly unet: UnetConfig; readonly factor: number },
+): ControlNetConfig {
+  const read = new Reader(file, json);
+  read.only("_class_name", ["ControlNetModel"]);
+  const fit = (what: string, own: unknown, wanted: unknown) => {
+    const [is, must] = [own, wanted].map((value) => [value].flat().join(", "));
+    if (is === must) return;
+    throw new ModelFileError(
+      file,
+      `this is another model's ControlNet: it ${what} ${is}, and the model's UNet ${must}`,
+    );
+  };
+  // First: where these differ, what else does would only confuse.
+  fit("reads a context of width", read.count("cross_attention_dim", LIMITS.channels, 1280), unet.contextWidth);
+  const widths = unet.down.map(({ channels }) => channels);
+  fit("has channels in its blocks of", read.counts("block_out_channels", LIMITS.channels), widths);
+  read.only("controlnet_conditioning_channel_order", ["rgb"]);
+  read.only("conditioning_channels", [3]);
+  read.only("global_pool_conditions", [false, null]);
+  const { block: _, ...encoder } = readEncoderConfig(read, json);
+  const hintChannels = read.counts("conditioning_embedding_out_channels", LIMITS.channels, [16, 32, 96, 256]);
+  fit("reads latents of channels", encoder.inChannels, unet.outChannels);
+  fit("has residual blocks in a block", encoder.layers, unet.layers);
+  fit("adds to a timestep values", encoder.added?.width ?? 0, unet.added?.width ?? 0);
+  const embedding = ({ flipSineToCosine, frequencyShift }: EncoderConfig) => [flipSineToCosine, frequencyShift];
+  fit("has flip_sin_to_cos and freq_shift", embedding(encoder), embedding(unet));
+  const own = 2 ** (hintChannels.length - 1);
+  if (own === factor) return { ...encoder, hintChannels };
+  throw new ModelFileError(file, `this ControlNet makes pictures smaller by ${own}, and the model's VAE by ${factor}`);
+}
+
+/** What a UNet and its encoder half alone have in common, and what makes a block of its type, place and depths. */
+function readEncoderConfig(read: Reader, json: JsonObject) {
   read.only("act_fn", ["silu", "swish"]);
   read.only("resnet_time_scale_shift", ["default"]);
   read.only("mid_block_scale_factor", [1]);
@@ -274,19 +337,10 @@ export function readUnetConfig(json: JsonObject): UnetConfig {
   const channels = read.counts("block_out_channels", LIMITS.channels);
   const groups = read.count("norm_num_groups", LIMITS.channels, 32);
   for (const width of channels) read.divisor("norm_num_groups", width, groups);
-  const blockTypes = (key: string, known: readonly string[]) => {
-    const names = read.names(key);
-    if (names.length !== channels.length) {
-      read.fail(key, `has a length of ${names.length}, and there are ${channels.length} blocks`);
-    }
-    const unknown = names.find((name) => !known.includes(name));
-    if (unknown !== undefined) read.fail(key, `names ${shown(unknown)}; supported are ${known.join(", ")}`);
-    return names;
-  };
   const headKey = json.num_attention_heads == null ? "attention_head_dim" : "num_attention_heads";
   const heads = read.perBlock(headKey, channels.length, [LIMITS.channels, 8]);
   const layers = read.count("layers_per_block", LIMITS.residuals, 2);
-  const { down: downDepths, up: upDepths } = readDepths(read, channels.length, layers);
+  const depths = read.perLayer("transformer_layers_per_block", [channels.length, layers], LIMITS.depth);
   const block = (name: string, i: number, depths: readonly number[]): UnetBlockConfig => ({
     channels: channels[i]!,
     attention: name.startsWith("CrossAttn"),
@@ -294,21 +348,20 @@ export function readUnetConfig(json: JsonObject): UnetConfig {
     depths,
   });
   const last = channels.length - 1;
+  const types = blockTypes(read, "down_block_types", [DOWN_BLOCKS, channels.length]);
   return {
+    block,
     inChannels: read.count("in_channels", LIMITS.channels, 4),
-    outChannels: read.count("out_channels", LIMITS.channels, 4),
     layers,
-    down: blockTypes("down_block_types", DOWN_BLOCKS).map((name, i) => block(name, i, downDepths[i]!)),
-    up: blockTypes("up_block_types", UP_BLOCKS).map((name, i) => block(name, last - i, upDepths[i]!)),
+    down: types.map((name, i) => block(name, i, depths[i]!)),
     ...(json.mid_block_type !== null && {
-      middle: block(json.mid_block_type === "UNetMidBlock2D" ? "" : "CrossAttn", last, [downDepths[last]![0]!]),
+      middle: block(json.mid_block_type === "UNetMidBlock2D" ? "" : "CrossAttn", last, [depths[last]![0]!]),
     }),
     contextWidth: read.count("cross_attention_dim", LIMITS.channels, 1280),
     groups,
     epsilon: read.number("norm_eps", EPSILONS, 1e-5),
     flipSineToCosine: read.flag("flip_sin_to_cos", true),
     frequencyShift: read.number("freq_shift", [0, 1], 0),
-    ...(json.time_cond_proj_dim != null && { guidanceWidth: read.count("time_cond_proj_dim", LIMITS.channels) }),
     ...(json.addition_embed_type === "text_time" && {
       added: {
         sizeWidth: read.count("addition_time_embed_dim", LIMITS.channels),
@@ -319,15 +372,30 @@ export function readUnetConfig(json: JsonObject): UnetConfig {
   };
 }
 
-/** How deep the transformers of each down block and each up block are; up blocks mirror the others unless they say. */
-function readDepths(read: Reader, blocks: number, layers: number) {
+function blockTypes(
+  read: Reader,
+  key: string,
+  [known, count]: readonly [known: readonly string[], count: number],
+): readonly string[] {
+  const names = read.names(key);
+  if (names.length !== count) read.fail(key, `has a length of ${names.length}, and there are ${count} blocks`);
+  const unknown = names.find((name) => !known.includes(name));
+  if (unknown !== undefined) read.fail(key, `names ${shown(unknown)}; supported are ${known.join(", ")}`);
+  return names;
+}
+
+/** How deep the transformers of each up block are, where those of down blocks are `down`: they mirror them unless they say. */
+function readUpDepths(
+  read: Reader,
+  down: readonly (readonly number[])[],
+  layers: number,
+): readonly (readonly number[])[] {
   const [key, upKey] = ["transformer_layers_per_block", "reverse_transformer_layers_per_block"];
-  const down = read.perLayer(key!, [blocks, layers], LIMITS.depth);
   if (read.value(upKey!, undefined) !== undefined) {
-    return { down, up: read.perLayer(upKey!, [blocks, layers + 1], LIMITS.depth) };
+    return read.perLayer(upKey!, [down.length, layers + 1], LIMITS.depth);
   }
   if (down.some((own) => new Set(own).size > 1)) read.fail(upKey!, `is nothing, but ${key} differs within a block`);
-  return { down, up: down.toReversed().map((own) => [...own, own[0]!]) };
+  return down.toReversed().map((own) => [...own, own[0]!]);
 }
 
 /**

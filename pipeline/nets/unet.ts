@@ -5,7 +5,6 @@
 import type { Affine, Layer, Ops, StepBias } from "../../kernels/ops.ts";
 import { channelsOf, type Memory, type Tensor } from "../../kernels/tensor.ts";
 import {
-  type GroupNormConfig,
   readResnet,
   readTransformer,
   resnetBlock,
@@ -14,7 +13,7 @@ import {
   type TransformerWeights,
   type Visit,
 } from "./blocks.ts";
-import type { UnetBlockConfig, UnetConfig } from "./config.ts";
+import type { EncoderConfig, UnetBlockConfig, UnetConfig } from "./config.ts";
 import type { Parameters } from "./parameters.ts";
 
 /** A residual block, where its timestep lies among all projections, and the transformer after it. */
@@ -30,8 +29,9 @@ interface UnetBlock {
   readonly resample?: Layer;
 }
 
-export interface UnetWeights {
-  readonly config: UnetConfig;
+/** The half of a UNet that leads down to the lowest resolution, and its middle. */
+export interface EncoderWeights {
+  readonly config: EncoderConfig;
   /** The embedded guidance scale's projection, which is added to the embedded timestep. */
   readonly guidance?: Layer;
   /** The layers behind the pooled text and the embedded sizes, whose result is added to the embedded timestep. */
@@ -43,19 +43,26 @@ export interface UnetWeights {
   readonly convIn: Layer;
   readonly down: readonly UnetBlock[];
   readonly middle: readonly UnetLayer[];
+  /** All transformers, in the order in which they run. */
+  readonly transformers: readonly TransformerWeights[];
+}
+
+export interface UnetWeights extends EncoderWeights {
+  readonly config: UnetConfig;
   readonly up: readonly UnetBlock[];
   readonly normOut: Affine;
   readonly convOut: Layer;
 }
 
-/** Reads layers and notes the timestep projections they need. */
+/** Reads layers and notes the timestep projections they need, and their transformers. */
 class LayerReader {
   readonly parameters: Parameters;
-  readonly #config: UnetConfig;
-  readonly projections: { readonly resnet: string; readonly name: string; readonly out: number }[] = [];
+  readonly #config: EncoderConfig;
+  readonly #projections: { readonly resnet: string; readonly name: string; readonly out: number }[] = [];
+  readonly #transformers: TransformerWeights[] = [];
   #rows = 0;
 
-  constructor(parameters: Parameters, config: UnetConfig) {
+  constructor(parameters: Parameters, config: EncoderConfig) {
     this.parameters = parameters;
     this.#config = config;
   }
@@ -63,91 +70,118 @@ class LayerReader {
   layer(block: string, index: number, inputs: number, config: UnetBlockConfig, attention: boolean): UnetLayer {
     const resnet = `${block}.resnets.${index}`;
     const timeRow = this.#rows;
-    this.projections.push({ resnet, name: `${resnet}.time_emb_proj`, out: config.channels });
+    this.#projections.push({ resnet, name: `${resnet}.time_emb_proj`, out: config.channels });
     this.#rows += config.channels;
-    return {
+    const read = {
       resnet: readResnet(this.parameters, resnet, inputs, config.channels),
       timeRow,
-      ...(attention && {
-        transformer: readTransformer(this.parameters, `${block}.attentions.${index}`, {
-          ...config,
-          depth: config.depths[index]!,
-          contextWidth: this.#config.contextWidth,
-          exact: this.#config.upcastAttention,
-        }),
+    };
+    if (!attention) return read;
+    const transformer = readTransformer(this.parameters, `${block}.attentions.${index}`, {
+      ...config,
+      depth: config.depths[index]!,
+      contextWidth: this.#config.contextWidth,
+      exact: this.#config.upcastAttention,
+    });
+    this.#transformers.push(transformer);
+    return { ...read, transformer };
+  }
+
+  resample(name: string, channels: number): Layer {
+    return this.parameters.layer(`${name}.conv`, { in: channels, out: channels, window: 3 });
+  }
+
+  /** The first convolution, the blocks that lead down and the middle; `skips` are the channels of what they pass on. */
+  encoder(): Pick<EncoderWeights, "convIn" | "down" | "middle"> & { readonly skips: readonly number[] } {
+    const config = this.#config;
+    const first = config.down[0]!.channels;
+    const convIn = this.parameters.layer("conv_in", { in: config.inChannels, out: first, window: 3 });
+    const skips = [first];
+    let channels = first;
+    const down = config.down.map((block, b): UnetBlock => {
+      const name = `down_blocks.${b}`;
+      const layers = Array.from({ length: config.layers }, (_, i) => {
+        const layer = this.layer(name, i, channels, block, block.attention);
+        channels = block.channels;
+        skips.push(channels);
+        return layer;
+      });
+      if (b === config.down.length - 1) return { layers };
+      skips.push(channels);
+      return { layers, resample: this.resample(`${name}.downsamplers.0`, channels) };
+    });
+    const { middle: middleConfig } = config;
+    const middle = middleConfig
+      // Without attention there is nothing that a second residual block would follow.
+      ? [0, 1].slice(0, middleConfig.attention ? 2 : 1).map((i) =>
+        this.layer("mid_block", i, channels, middleConfig, middleConfig.attention && i === 0)
+      )
+      : [];
+    return { convIn, down, middle, skips };
+  }
+
+  /** What makes of a timestep what each of the layers takes, when all of those are read. */
+  time(): Pick<EncoderWeights, "added" | "timeIn" | "timeOut" | "timeProjections" | "transformers"> {
+    const { parameters } = this;
+    const { added, down } = this.#config;
+    const first = down[0]!.channels;
+    const timeWidth = 4 * first;
+    const projections = this.#projections;
+    const biases = () => {
+      const own = parameters.biases(projections);
+      const convolutions = parameters.biases(projections.map(({ resnet, out }) => ({ name: `${resnet}.conv1`, out })));
+      return own.map((value, i) => value + convolutions[i]!);
+    };
+    return {
+      ...(added && {
+        added: {
+          in: parameters.layer("add_embedding.linear_1", { in: added.width, out: timeWidth }),
+          out: parameters.layer("add_embedding.linear_2", { in: timeWidth, out: timeWidth }),
+        },
       }),
+      timeIn: parameters.layer("time_embedding.linear_1", { in: first, out: timeWidth }),
+      timeOut: parameters.layer("time_embedding.linear_2", { in: timeWidth, out: timeWidth }),
+      timeProjections: parameters.stackedOf(projections, { in: timeWidth }, biases),
+      transformers: this.#transformers,
     };
   }
 }
 
+/** Reads the encoder half alone; `skips` are the channels of what it passes on, the last also those of its middle. */
+export function readEncoder(
+  parameters: Parameters,
+  config: EncoderConfig,
+): { readonly encoder: EncoderWeights; readonly skips: readonly number[] } {
+  const reader = new LayerReader(parameters, config);
+  const { skips, ...encoder } = reader.encoder();
+  return { encoder: { config, ...encoder, ...reader.time() }, skips };
+}
+
 export function readUnet(parameters: Parameters, config: UnetConfig): UnetWeights {
   const reader = new LayerReader(parameters, config);
-  const first = config.down[0]!.channels;
-  const timeWidth = 4 * first;
-  const resample = (name: string, channels: number) =>
-    parameters.layer(`${name}.conv`, { in: channels, out: channels, window: 3 });
-
-  const convIn = parameters.layer("conv_in", { in: config.inChannels, out: first, window: 3 });
-  const skips = [first];
-  let channels = first;
-  const down = config.down.map((block, b): UnetBlock => {
-    const name = `down_blocks.${b}`;
-    const layers = Array.from({ length: config.layers }, (_, i) => {
-      const layer = reader.layer(name, i, channels, block, block.attention);
-      channels = block.channels;
-      skips.push(channels);
-      return layer;
-    });
-    if (b === config.down.length - 1) return { layers };
-    skips.push(channels);
-    return { layers, resample: resample(`${name}.downsamplers.0`, channels) };
-  });
-  const { middle: middleConfig } = config;
-  const middle = middleConfig
-    // Without attention there is nothing that a second residual block would follow.
-    ? [0, 1].slice(0, middleConfig.attention ? 2 : 1).map((i) =>
-      reader.layer("mid_block", i, channels, middleConfig, middleConfig.attention && i === 0)
-    )
-    : [];
+  const { skips, ...encoder } = reader.encoder();
+  const left = [...skips];
+  let channels = left.at(-1)!;
   const up = config.up.map((block, b): UnetBlock => {
     const name = `up_blocks.${b}`;
     const layers = Array.from({ length: config.layers + 1 }, (_, i) => {
-      const layer = reader.layer(name, i, channels + skips.pop()!, block, block.attention);
+      const layer = reader.layer(name, i, channels + left.pop()!, block, block.attention);
       channels = block.channels;
       return layer;
     });
-    return b === config.up.length - 1 ? { layers } : { layers, resample: resample(`${name}.upsamplers.0`, channels) };
+    return b === config.up.length - 1
+      ? { layers }
+      : { layers, resample: reader.resample(`${name}.upsamplers.0`, channels) };
   });
-
-  const timeBiases = () => {
-    const own = parameters.biases(reader.projections);
-    const convolutions = parameters.biases(
-      reader.projections.map(({ resnet, out }) => ({ name: `${resnet}.conv1`, out })),
-    );
-    return own.map((value, i) => value + convolutions[i]!);
-  };
-  const { guidanceWidth, added } = config;
+  const { guidanceWidth } = config;
+  const first = config.down[0]!.channels;
   return {
     config,
-    ...(added && {
-      added: {
-        in: parameters.layer("add_embedding.linear_1", { in: added.width, out: timeWidth }),
-        out: parameters.layer("add_embedding.linear_2", { in: timeWidth, out: timeWidth }),
-      },
-    }),
+    ...encoder,
+    ...reader.time(),
     ...(guidanceWidth !== undefined && {
       guidance: parameters.layer("time_embedding.cond_proj", { in: guidanceWidth, out: first, bias: false }),
     }),
-    timeIn: parameters.layer("time_embedding.linear_1", { in: first, out: timeWidth }),
-    timeOut: parameters.layer("time_embedding.linear_2", { in: timeWidth, out: timeWidth }),
-    timeProjections: parameters.stackedOf(
-      reader.projections,
-      { in: timeWidth },
-      timeBiases,
-    ),
-    convIn,
-    down,
-    middle,
     up,
     normOut: parameters.affine("conv_norm_out", first),
     convOut: parameters.layer("conv_out", { in: first, out: config.outChannels, window: 3 }),
@@ -157,7 +191,7 @@ export function readUnet(parameters: Parameters, config: UnetConfig): UnetWeight
 /**
  * Sinusoidal embeddings `[1, channels, timesteps]` (arXiv 1706.03762, section 3.5), as float32 computes them.
  */
-export function embedTimesteps(config: UnetConfig, timesteps: readonly number[]): Float32Array {
+export function embedTimesteps(config: EncoderConfig, timesteps: readonly number[]): Float32Array {
   const { flipSineToCosine: cosineFirst, frequencyShift: shift } = config;
   return embed(timesteps, { channels: config.down[0]!.channels, shift, cosineFirst });
 }
@@ -169,7 +203,7 @@ export function embedGuidance({ guidanceWidth = 0 }: UnetConfig, guidance: numbe
 }
 
 /** Embeddings `[sizes x sizeWidth]` of a picture's sizes in pixels, one after the other. */
-export function embedSizes(config: UnetConfig, sizes: readonly number[]): Float32Array {
+export function embedSizes(config: EncoderConfig, sizes: readonly number[]): Float32Array {
   const { flipSineToCosine: cosineFirst, frequencyShift: shift, added } = config;
   const channels = added!.sizeWidth;
   return Float32Array.from(sizes.flatMap((size) => [...embed([size], { channels, shift, cosineFirst })]));
@@ -201,12 +235,6 @@ export interface UnetConditions {
   readonly contextKv: readonly Tensor[];
 }
 
-/** The transformers in the order in which the UNet runs them. */
-function transformers(w: UnetWeights): readonly TransformerWeights[] {
-  const layers = [...w.down.flatMap((block) => block.layers), ...w.middle, ...w.up.flatMap((block) => block.layers)];
-  return layers.flatMap((layer) => layer.transformer ?? []);
-}
-
 export interface UnetInputs {
   /** Embedded timesteps of all steps, `[1, channels, steps]`, or of each sample where samples differ in `added`. */
   readonly timesteps: Tensor;
@@ -219,8 +247,8 @@ export interface UnetInputs {
   readonly context: Tensor;
 }
 
-/** Computes what all steps share, into kept memory. */
-export function prepareUnet(ops: Ops, w: UnetWeights, inputs: UnetInputs): UnetConditions {
+/** Computes what all steps of a UNet, or of an encoder half alone, share, into kept memory. */
+export function prepareUnet(ops: Ops, w: EncoderWeights, inputs: UnetInputs): UnetConditions {
   const { timesteps, guidance, step, context } = inputs;
   const time = w.guidance && guidance ? ops.linear(guidance, w.guidance, { plus: timesteps }) : timesteps;
   const plus = w.added && inputs.added &&
@@ -235,23 +263,20 @@ export function prepareUnet(ops: Ops, w: UnetWeights, inputs: UnetInputs): UnetC
   return {
     time: keep(embedding, w.timeProjections, true),
     step,
-    contextKv: transformers(w).flatMap((t) => t.layers.map((layer) => keep(context, layer.contextKv, exact))),
+    contextKv: w.transformers.flatMap((t) => t.layers.map((layer) => keep(context, layer.contextKv, exact))),
   };
 }
 
-/**
- * The predicted noise (or velocity) of `x [batch, inChannels, height, width]`, any height and width.
- *
- * `visit` is called with what each block returns, under diffusers' names.
- */
-export function unet(ops: Ops, w: UnetWeights, x: Tensor, conditions: UnetConditions, visit?: Visit): Tensor {
-  const { groups, epsilon } = w.config;
-  const norm: GroupNormConfig = { groups, epsilon };
+/** Runs a layer, the transformers' conditions in their order. */
+type RunLayer = (layer: UnetLayer, x: Tensor, name: string, index: number) => Tensor;
+
+function layerRunner(ops: Ops, { config }: EncoderWeights, conditions: UnetConditions, visit?: Visit): RunLayer {
+  const { groups, epsilon } = config;
   const contextKv = [...conditions.contextKv];
-  const run = (layer: UnetLayer, x: Tensor, name: string, index: number): Tensor => {
+  return (layer, x, name, index) => {
     const values = channelsOf(conditions.time, layer.timeRow, layer.resnet.conv1.out);
     const time: StepBias = { values, step: conditions.step };
-    x = resnetBlock(ops, layer.resnet, x, norm, time);
+    x = resnetBlock(ops, layer.resnet, x, { groups, epsilon }, time);
     visit?.(`${name}.resnets.${index}`, x);
     if (!layer.transformer) return x;
     const own = contextKv.splice(0, layer.transformer.layers.length);
@@ -260,8 +285,28 @@ export function unet(ops: Ops, w: UnetWeights, x: Tensor, conditions: UnetCondit
     visit?.(attention, x);
     return x;
   };
+}
 
-  let h = ops.convolve(x, w.convIn);
+/** What an encoder half returns. */
+export interface Encoded {
+  /** What the decoder's layers read besides, the last one first. */
+  readonly skips: readonly Tensor[];
+  readonly middle: Tensor;
+}
+
+/** Runs the encoder half alone; `plus` is added after the first convolution. */
+export function encode(
+  ops: Ops,
+  w: EncoderWeights,
+  x: Tensor,
+  conditions: UnetConditions,
+  { plus }: { readonly plus: Tensor },
+): Encoded {
+  return runEncoder(ops, w, ops.convolve(x, w.convIn, { plus }), layerRunner(ops, w, conditions));
+}
+
+/** {@link encode} after the first convolution, which returned `h`. */
+function runEncoder(ops: Ops, w: EncoderWeights, h: Tensor, run: RunLayer, visit?: Visit): Encoded {
   visit?.("conv_in", h);
   const skips = [h];
   w.down.forEach((block, b) => {
@@ -271,6 +316,28 @@ export function unet(ops: Ops, w: UnetWeights, x: Tensor, conditions: UnetCondit
   });
   w.middle.forEach((layer, i) => h = run(layer, h, "mid_block", i));
   visit?.("mid_block", h);
+  return { skips, middle: h };
+}
+
+export interface UnetOptions {
+  /** Is called with what each block returns, under diffusers' names. */
+  readonly visit?: Visit;
+  /** Changes what the decoder half starts from. */
+  readonly control?: (encoded: Encoded) => Encoded;
+}
+
+/** The predicted noise (or velocity) of `x [batch, inChannels, height, width]`, any height and width. */
+export function unet(
+  ops: Ops,
+  w: UnetWeights,
+  x: Tensor,
+  conditions: UnetConditions,
+  { visit, control = (encoded) => encoded }: UnetOptions = {},
+): Tensor {
+  const run = layerRunner(ops, w, conditions, visit);
+  const encoded = control(runEncoder(ops, w, ops.convolve(x, w.convIn), run, visit));
+  const skips = [...encoded.skips];
+  let h = encoded.middle;
   w.up.forEach((block, b) => {
     block.layers.forEach((layer, i) => h = run(layer, ops.concat(h, skips.pop()!), `up_blocks.${b}`, i));
     const next = skips.at(-1);
@@ -280,7 +347,8 @@ export function unet(ops: Ops, w: UnetWeights, x: Tensor, conditions: UnetCondit
     }
     visit?.(`up_blocks.${b}`, h);
   });
-  h = ops.groupNorm(h, w.normOut, { ...norm, silu: true });
+  const { groups, epsilon } = w.config;
+  h = ops.groupNorm(h, w.normOut, { groups, epsilon, silu: true });
   // Guidance multiplies what separates two predictions, and with it their rounding.
   return ops.convolve(h, w.convOut, { exact: true });
 }

@@ -108,9 +108,16 @@ function split(
     // A comma that just finds no room opens the next chunk, as in A1111.
     const reach = tokens[end]!.id === comma ? 0 : Math.min(COMMA_REACH, limit);
     const after = tokens.slice(end - reach, end).findLastIndex(({ id }) => id === comma) + 1;
-    const next = after === 0 ? end : end - reach + after;
+    const back = broken(tokens.slice(start, end));
+    const next = back > 0 || after === 0 ? end - back : end - reach + after;
     chunks.push(tokens.slice(start, next));
     start = next;
   }
   return [...chunks, tokens.slice(start)];
+}
+
+/** How many tokens at the end of a chunk begin a textual inversion that goes on: it moves to the next one if it fits there. */
+function broken(tokens: readonly WeightedToken[]): number {
+  const goesOn = tokens.toReversed().findIndex(({ vector, text }) => vector === undefined || text !== "");
+  return Math.max(0, goesOn);
 }

@@ -4,12 +4,16 @@
  */
 import { createHash } from "node:crypto";
 import { join } from "@std/path";
-import type { Environment, PipelineModule } from "../../cli/environment.ts";
+import { sizesOf } from "../../cli/hires.ts";
+import type { Environment, LoadedUpscaler, PipelineModule } from "../../cli/environment.ts";
 import type { Examination } from "../../kernels/self_test.ts";
 import { complete, type CompleteRequest, isComplete } from "../../pipeline/complete.ts";
+import { openControlNet } from "../../pipeline/controlnets.ts";
 import { openLora } from "../../pipeline/loras.ts";
 import { describeFiles, type Model } from "../../pipeline/model.ts";
 import type { GenerateOptions } from "../../pipeline/pipeline.ts";
+import { openEmbedding } from "../../pipeline/prompt/embeddings.ts";
+import { openUpscaler, refuseSize } from "../../pipeline/upscaler.ts";
 import { openPreviewVae } from "../../pipeline/preview_vae.ts";
 import type { GenerateEvent, Request } from "../../pipeline/request.ts";
 import { byPart, findLora, listEmbedded, openFormula, readConfig } from "../../weights/mod.ts";
@@ -103,6 +107,7 @@ const VOCABULARY = { "<|startoftext|>": 1, "<|endoftext|>": 2, "!pad": 0, ...Obj
 function fakeModel(name: string, { scheduler = "EulerDiscreteScheduler", decoderOnly, paints, xl }: FakeWorld): Model {
   const config = readConfig(TINY);
   const tensors: Readonly<Record<string, readonly (readonly [string, readonly number[]])[]>> = {
+    text_encoder: [["embeddings.token_embedding.weight", [400, 4]]],
     unet: [["mid_block.attentions.0.proj_in.weight", [6, 4]]],
     vae: decoderOnly ? [] : [["encoder.conv_in.weight", [1]]],
   };
@@ -136,7 +141,8 @@ function fakePipeline(world: FakeWorld, reach: (stage: Stage) => void): Pipeline
   ): AsyncGenerator<GenerateEvent> {
     if (!isComplete(request)) throw new Error("The request is not complete");
     world.onRequest?.(request);
-    const { width, height, steps } = request;
+    const { width, height } = sizesOf(request).final;
+    const { steps } = request;
     for (let step = 1; step <= steps; step++) {
       reach("step");
       // A preview's red is its step.
@@ -151,16 +157,27 @@ function fakePipeline(world: FakeWorld, reach: (stage: Stage) => void): Pipeline
     yield { type: "image", image, timings: { text: 1, denoise: 2, decode: 3 }, peakBytes: 4096 };
   }
   return {
-    openModel(name, { vae } = {}) {
+    openModel(name, { vae, controlNets: paths = [] } = {}) {
       reach("openModel");
-      const hash = () => createHash("sha256").update(Deno.readFileSync(join(world.folder!, vae!))).digest("hex");
-      const givenVae = vae === undefined ? {} : { givenVae: { path: vae, hashes: () => ({ [vae]: hash() }) } };
-      return { ...fakeModel(name, world), ...givenVae };
+      const hash = (path: string) =>
+        createHash("sha256").update(Deno.readFileSync(join(world.folder!, path))).digest("hex");
+      const given = (path: string) => ({ path, hashes: () => ({ [path]: hash(path) }) });
+      const model = fakeModel(name, world);
+      using stack = new DisposableStack();
+      const controlNets = paths.map((path) => {
+        return { ...stack.use(openControlNet(join(world.folder!, path), model)), given: given(path) };
+      });
+      const opened = stack.move();
+      const givenVae = vae === undefined ? {} : { givenVae: given(vae) };
+      return { ...model, ...givenVae, controlNets, [Symbol.dispose]: () => opened.dispose() };
     },
     openPreviewVae,
     listEmbedded,
     openLora,
+    openEmbedding,
     findLora,
+    openUpscaler,
+    refuseSize,
     complete(model, request) {
       reach("complete");
       return complete(model, request);
@@ -177,6 +194,23 @@ function fakePipeline(world: FakeWorld, reach: (stage: Stage) => void): Pipeline
           webgpu: webgpu === "dawn" ? "Dawn 0.6.2" : "Deno 2.9.6",
         };
         return Promise.resolve({ ...disposed, adapter, matrices: webgpu === "dawn" ? [{ m: 16, n: 8, k: 16 }] : [] });
+      },
+    },
+    Upscaler: {
+      load(_gpu, { scale }) {
+        reach("loadPipeline");
+        // Every pixel becomes a square.
+        const enlarge: LoadedUpscaler["enlarge"] = ({ width, height, pixels }, { onTile } = {}) => {
+          reach("step");
+          onTile?.(1, 2);
+          onTile?.(2, 2);
+          const larger = new Uint8Array(scale ** 2 * pixels.length).map((_, i) => {
+            const [x, y] = [Math.floor(i / 3) % (scale * width), Math.floor(i / 3 / scale / width)];
+            return pixels[(Math.floor(y / scale) * width + Math.floor(x / scale)) * 3 + i % 3]!;
+          });
+          return Promise.resolve({ width: scale * width, height: scale * height, pixels: larger });
+        };
+        return Promise.resolve({ enlarge, [Symbol.dispose]() {} });
       },
     },
     Pipeline: {

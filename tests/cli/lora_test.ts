@@ -117,7 +117,7 @@ Deno.test(
     ]], stderr);
     for (const lora of [7, {}, [7], [["a"]], true, Array.from({ length: 65 }, () => "a")]) {
       const wrong = await runFake(folder, args, JSON.stringify({ prompt: "x", lora }));
-      assertEquals(wrong.code, lora === 7 ? 4 : 2, wrong.stderr);
+      assertEquals(wrong.code, `${lora}` === "7" ? 4 : 2, wrong.stderr);
     }
     const own = await runFake(folder, args, '{"prompt": "x", "lora-dir": "/etc"}');
     assertStringIncludes(own.stderr, "Line 1: lora-dir is not an option of a picture");

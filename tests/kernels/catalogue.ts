@@ -11,11 +11,11 @@ import {
   type Window,
 } from "../../kernels/backend.ts";
 import { separateGroupNorm } from "../../kernels/baseline.ts";
-import { concat, copy, transpose } from "../../kernels/elementwise.ts";
+import { addScaled, concat, copy, transpose } from "../../kernels/elementwise.ts";
 import type { Launch, Way } from "../../kernels/launch.ts";
 import { recurrence } from "../../kernels/recurrence.ts";
 import { columns, type Memory, pixels, type Tensor } from "../../kernels/tensor.ts";
-import { POINTS, tiles } from "../../kernels/winograd.ts";
+import { tiles } from "../../kernels/winograd.ts";
 
 /** What the launches are made for. */
 export interface CatalogueShape {
@@ -86,7 +86,7 @@ export function products(backend: Backend, { batch, channels, height, width }: C
   const sizes = { b: x, out: x, m: channels, n: columns(x), k: channels };
   const a = weightsOf(backend, channels, channels, 1);
   const bias = matrixOf(backend, channels, 1);
-  const activations: readonly Activation[] = ["none", "silu", "gelu", "quick_gelu", "relu", "from_unit"];
+  const activations: readonly Activation[] = ["none", "silu", "gelu", "quick_gelu", "relu", "leaky_relu", "from_unit"];
   const gated = {
     ...sizes,
     a: weightsOf(backend, channels, 2 * channels, 1),
@@ -123,22 +123,21 @@ function windowOf({ height, width }: Tensor): Window {
   };
 }
 
-/** The transforms of a Winograd convolution. */
+/** The transforms of Winograd's convolutions. */
 export function winograd(backend: Backend, { batch, channels, height, width }: CatalogueShape): readonly Launch[] {
   const x = tensorOf(backend, channels, { batch, height, width });
-  const points = tensorOf(backend, POINTS * channels, { batch, height: tiles(height), width: tiles(width) });
   const bias = matrixOf(backend, channels, 1);
-  const { winograd: transforms } = backend;
-  return [
-    transforms.weights(
-      weightsOf(backend, channels, channels, 9),
-      matrixOf(backend, POINTS * channels, channels),
-      0,
-    ),
-    transforms.input({ x, points, window: windowOf(x), firstRow: 0 }),
-    transforms.output({ points, out: x, firstRow: 0, bias, plus: x }),
-    transforms.output({ points, out: x, firstRow: 0, bias, step: BUFFER, activation: "silu" }),
-  ];
+  return backend.winograds.flatMap(({ filtering, exact, weights, input, output }) => {
+    const plan = (columns: Pick<Tensor, "batch" | "height" | "width">) =>
+      planTensor(backend, { ...columns, channels: filtering.points * channels }, "points", { exact });
+    const points = plan({ batch, height: tiles(filtering, height), width: tiles(filtering, width) });
+    return [
+      weights(weightsOf(backend, channels, channels, 9), plan({ batch: 1, height: channels, width: 1 }), 0),
+      input({ x, points, window: windowOf(x), firstRow: 0 }),
+      output({ points, out: x, firstRow: 0, bias, plus: x }),
+      output({ points, out: x, firstRow: 0, bias, step: BUFFER, activation: "silu" }),
+    ];
+  });
 }
 
 /** Layer normalisation, FlashAttention with heads of 8, and the parts of attention with its scores in memory. */
@@ -190,6 +189,7 @@ export function others(
     ...[false, true].flatMap((silu) => launchesOf(backend.groupNorm({ ...norm, silu }))),
     ...separateGroupNorm(backend, { ...norm, silu: true }),
     copy(backend, x, x),
+    addScaled(backend, { x, y: x, out: x, scale: 0.2 }),
     concat(backend, { x, y: x, out: tensorOf(backend, 2 * channels, { batch, height, width }) }),
     ...[1, 2, 3, 4, 5].map((count) => recurrence(backend, { ...buffers, x: latent, out: latent, count })),
     recurrence(backend, { ...buffers, x: single, out: single, count: 1, masked: BUFFER }),

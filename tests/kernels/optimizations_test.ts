@@ -3,7 +3,7 @@ import { flashRuns, softmaxFuses } from "../../kernels/attention.ts";
 import { type Backend, planTensor } from "../../kernels/backend.ts";
 import { layerWays } from "../../kernels/layer.ts";
 import { AUTO, BASELINE, type Optimizations, PAPER, readOptimizations } from "../../kernels/optimizations.ts";
-import { BACKENDS } from "./harness.ts";
+import { BACKENDS, HALF_BACKEND, MATRIX_BACKENDS } from "./harness.ts";
 
 Deno.test("optimizations are a preset and what is on in addition", () => {
   assertEquals(["auto", "paper", "baseline"].map(readOptimizations), [AUTO, PAPER, BASELINE]);
@@ -58,6 +58,18 @@ Deno.test("on llvmpipe a wide head's probabilities are stored", () => {
   const wide = { width: 512, queries: 4096, keys: 4096 };
   const fuses = BACKENDS.map((backend) => softmaxFuses(AUTO, backend, wide));
   assertEquals([...fuses, softmaxFuses(AUTO, TEXTURE, { ...wide, width: 80 })], [false, true, true]);
+});
+
+Deno.test("in float16 F(2x2) runs from 128 channels and tiles: on matrices always, otherwise where F(4x4) has too few tiles", () => {
+  const firsts = (backend: Backend) =>
+    ([[64, 64], [128, 64], [1280, 16], [1280, 24], [1280, 12]] as const).map(([channels, side]) =>
+      convolution(AUTO, backend, channels, side)[0]
+    );
+  const [wide, narrow] = ["Winograd", "Winograd F(2x2)"];
+  assertEquals(firsts(HALF_BACKEND), ["direct", wide, narrow, wide, "direct"]);
+  const direct = "direct on matrices";
+  assertEquals(firsts(MATRIX_BACKENDS[0]!), [direct, narrow, narrow, narrow, direct]);
+  assertEquals(convolution(PAPER, HALF_BACKEND, 1280, 16), ["direct", "Winograd", "Winograd F(2x2)"]);
 });
 
 Deno.test("where both can run, the rules' own comes first: on llvmpipe from 64 channels and 16 tiles, on GPUs from 128 and 64", () => {

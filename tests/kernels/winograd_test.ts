@@ -1,11 +1,22 @@
 import { assert, assertEquals } from "@std/assert";
 import { planTensor } from "../../kernels/backend.ts";
+import { Gpu } from "../../kernels/gpu.ts";
 import { winogradConvolution } from "../../kernels/layer.ts";
 import type { ConvolutionOptions } from "../../kernels/ops.ts";
 import { AUTO, type Optimizations } from "../../kernels/optimizations.ts";
 import { map } from "../../kernels/reference/array.ts";
 import { convolution } from "../../kernels/reference/convolution.ts";
-import { assertClose, type Bench, dotTolerance, random, randomValues, testBackends } from "./harness.ts";
+import {
+  assertClose,
+  type Bench,
+  createBench,
+  dotTolerance,
+  HALF_BACKEND,
+  random,
+  randomValues,
+  TakenOps,
+  testBackends,
+} from "./harness.ts";
 
 /** Winograd wherever it can run: where it pays, the reference would take minutes. */
 const ALL: Optimizations = { ...AUTO, shapes: "all" };
@@ -15,6 +26,9 @@ const ALL: Optimizations = { ...AUTO, shapes: "all" };
  * `sum A_p (G_p . g) (B_p . d)` over the points p, and `sum A_p^2 |G_p|^2 |B_p|^2` is 94; there are two sides.
  */
 const AMPLIFICATION = 94;
+
+/** The same of F(2x2), for either output: 5 along one side. */
+const NARROW_AMPLIFICATION = 5;
 
 interface Parts {
   readonly weights: Float64Array;
@@ -80,6 +94,33 @@ testBackends("Winograd convolutions equal the reference", async (bench, t) => {
   }
 }, ALL);
 
+Deno.test("F(2x2) in float16 equals the reference", async (t) => {
+  await using gpu = await Gpu.open();
+  if (!gpu.device.features.has("shader-f16")) return;
+  const narrow = HALF_BACKEND.winograds.filter(({ exact }) => !exact);
+  const ops = new TakenOps(gpu, { ...HALF_BACKEND, winograds: narrow }, { optimizations: ALL });
+  const bench = createBench(ops);
+  for (const [batch, inputs, height, width, outputs, options = {}] of CASES) {
+    // Values that float16 holds.
+    const x = map(random(1, batch, inputs, height, width), (i) => (i * 7919 % 513 - 256) / 256);
+    const parts = randomParts(2, inputs, outputs);
+    const want = convolution(x, { ...parts, ...options });
+    await t.step(`${[batch, inputs, height, width, outputs]} ${JSON.stringify(options)}`, async () => {
+      const [input, layer] = [bench.tensor(x), bench.layer({ ...parts, half: true })];
+      const got = await bench.run(() => {
+        const stored = planTensor(ops.backend, x, "float16");
+        ops.copy(input, stored);
+        return ops.convolve(stored, layer, { ...options, exact: true });
+      });
+      assertWinograd(bench);
+      // Transformed inputs and weights and products are rounded, as are the sums of the 16 products of a tile's depth.
+      const rounded = 4 * 2 ** -11 * Math.sqrt(inputs) * (Math.sqrt(3) + Math.sqrt(16)) / 3;
+      assertClose(got, want, NARROW_AMPLIFICATION * (rounded + dotTolerance(inputs)), "convolution");
+    });
+  }
+  ops.dispose();
+});
+
 testBackends("Winograd in strips and in shares of its outputs equals the reference", async (bench, t) => {
   const [inputs, outputs] = [6, 130];
   const x = random(8, 2, inputs, 20, 16);
@@ -96,7 +137,7 @@ testBackends("Winograd in strips and in shares of its outputs equals the referen
       const got = await bench.run(() => {
         const out = planTensor(backend, want, "product");
         const epilogue = { bias: layer.bias!, plus: residual };
-        const launches = winogradConvolution(backend, {
+        const launches = winogradConvolution(backend, backend.winograds[0]!, {
           x: input,
           layer,
           out,

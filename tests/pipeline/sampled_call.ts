@@ -27,14 +27,14 @@ export interface Sample {
 
 /** Arithmetic whose errors are allowed. */
 export interface Arithmetic {
-  /** Whether transforms of Winograd's convolution make a dot product's error larger. */
-  readonly winograd: boolean;
+  /** Kernels whose transforms make a dot product's error larger, if they do. */
+  readonly kernels: string;
   /** Whether products, and sums of a few of them, are float16. */
   readonly half: boolean;
 }
 
-/** How many times a dot product's error Winograd's transforms make it, see tests/kernels/winograd_test.ts. */
-const AMPLIFICATION = 94;
+/** How many times a dot product's error the transforms of each make it, see tests/kernels/winograd_test.ts. */
+const AMPLIFICATION: Readonly<Record<string, number>> = { "Winograd": 94, "Winograd F(2x2)": 5 };
 
 /** Half the distance from 1 to the next float16. */
 const HALF_EPSILON = 2 ** -11;
@@ -104,6 +104,13 @@ function dotError(length: number, { half }: Arithmetic): number {
   return dotTolerance(length) + 4 * HALF_EPSILON * depth / (3 * Math.SQRT2) * Math.sqrt(length / depth);
 }
 
+/** The error of a dot product of transformed values: those of F(4x4) are float32 in any case, of F(2x2) never. */
+function transformedError(length: number, { kernels }: Arithmetic): number {
+  if (kernels === "Winograd") return dotTolerance(length);
+  // Transformed inputs, weights and the product are each rounded.
+  return dotError(length, { kernels, half: true }) + 4 * HALF_EPSILON * Math.sqrt(3 * length) / 3;
+}
+
 /** Roundings of values up to `most` on their way through memory. */
 function storageError(most: number, { half }: Arithmetic): number {
   return 4 * (half ? HALF_EPSILON : EPSILON) * most;
@@ -113,9 +120,9 @@ function convolutionSample(call: ConvolutionCall, values: Values, place: Place, 
   const { options: { activation = "none", plusFirst }, x, window, plus } = call;
   const [sample, channel, pixel] = place;
   const shape = outputShape(call);
-  const plain = (dotError(x.channels * window ** 2, arithmetic)) + 8 * EPSILON;
-  // Winograd's tiles are float32 in any case.
-  const dot = arithmetic.winograd ? AMPLIFICATION * dotTolerance(x.channels) : plain;
+  const dot = window === 3 && arithmetic.kernels in AMPLIFICATION
+    ? AMPLIFICATION[arithmetic.kernels]! * transformedError(x.channels, arithmetic)
+    : dotError(x.channels * window ** 2, arithmetic) + 8 * EPSILON;
   const at = ((sample * shape.channels + channel) * shape.height * shape.width) + pixel;
   const added = plus ? values.tensors[1]![at]! : 0;
   if (activation === "geglu") {

@@ -114,7 +114,7 @@ async function compareCall(bench: Bench, ops: WayOps, call: Call, half: boolean)
           Math.floor(index / count) % channels,
           index % count,
         ] as const;
-        const { want, allowed } = sampleOf(call, values, place, { winograd: kernels === "Winograd", half });
+        const { want, allowed } = sampleOf(call, values, place, { kernels, half });
         const value = got.values[index]!;
         assert(
           Math.abs(value - want) <= allowed,

@@ -48,7 +48,7 @@ function condition(ops: Ops, weights: UnetWeights, context: Golden): { condition
 /** Records the UNet from one kept tensor to another. */
 function recordUnet(ops: Ops, weights: UnetWeights, conditions: UnetConditions, x: Tensor, visit?: Visit) {
   const out = ops.keep(x, "output");
-  return { out, program: ops.record(() => ops.copy(unet(ops, weights, x, conditions, visit), out)) };
+  return { out, program: ops.record(() => ops.copy(unet(ops, weights, x, conditions, visit && { visit }), out)) };
 }
 
 Deno.test("the UNet equals PyTorch at three timesteps and behind every block", () =>

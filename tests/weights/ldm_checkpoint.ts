@@ -28,7 +28,8 @@ const UNET_ENDS: Readonly<Record<string, string>> = {
   conv_out: "out.2",
 };
 
-function unetName(name: string, numbers: number): string {
+/** The original name of one of a UNet's tensors, whose input blocks have this many residual blocks. */
+export function unetName(name: string, numbers: number): string {
   const cut = name.lastIndexOf(".");
   const end = UNET_ENDS[name.slice(0, cut)];
   if (end) return `${end}${name.slice(cut)}`;

@@ -54,6 +54,20 @@ Deno.test("reading while the program goes on: computed weights", async () => {
   await assertReads(source);
 });
 
+Deno.test("what is read at once comes from its own places, and from the file whose header was read", () =>
+  withFolder(async (folder, path) => {
+    using source = openSafetensors(path);
+    const parts = Array.from({ length: 16 }, (_, i) => ({ begin: 2 * i, into: new Uint8Array(2) }));
+    await Promise.all(parts.map((part) => source.readAsync("a", part)));
+    for (const { begin, into } of parts) assertEquals(into, BYTES.slice(begin, begin + 2));
+    using other = openSafetensors(path);
+    Deno.copyFileSync(path, `${folder}/two.safetensors`);
+    Deno.renameSync(`${folder}/two.safetensors`, path);
+    await assertRejects(() => other.readAsync("b"), ModelFileError, "another file was put in its place");
+    // The handles that are open go on with the file that they have.
+    assertEquals(await source.readAsync("b"), BYTES.subarray(32));
+  }));
+
 Deno.test("reading while the program goes on notices a file that shrinks", () =>
   withFolder(async (_, path) => {
     using source = openSafetensors(path);

@@ -138,6 +138,7 @@ const table = [
       "precision",
       "kernels",
       "webgpu",
+      "memory",
       "tune",
       "output",
       ...benchOptions,

@@ -11,6 +11,7 @@ import type {
   Pipeline,
   PipelineOptions,
   SelectionOptions,
+  StageBytes,
   Upscaler,
   UpscalerFile,
   UpscalerOptions,
@@ -39,7 +40,10 @@ export interface PipelineModule extends
     | "refuseSize"
   > {
   readonly Gpu: { open(options: DeviceOptions): Promise<OpenGpu> };
-  readonly Pipeline: { load(gpu: OpenGpu, model: Model, options: PipelineOptions): Promise<LoadedPipeline> };
+  readonly Pipeline: {
+    load(gpu: OpenGpu, model: Model, options: PipelineOptions): Promise<LoadedPipeline>;
+    needs(gpu: OpenGpu, model: Model): Promise<StageBytes>;
+  };
   readonly Upscaler: { load(gpu: OpenGpu, file: UpscalerFile, options: UpscalerOptions): Promise<LoadedUpscaler> };
   examine(gpu: OpenGpu, options: SelectionOptions): Promise<Examination>;
 }

@@ -86,7 +86,7 @@ export class LoadedControlNet {
     if (strength === this.#strength) return;
     this.#strength = undefined;
     const names = new Set(this.#source.tensors.keys().filter((name) => OUTPUTS.test(name)));
-    await this.#parameters.rewrite(scaleTensors(this.#source, names, strength), names);
+    await this.#parameters.load(scaleTensors(this.#source, names, strength), names);
     this.#strength = strength;
   }
 

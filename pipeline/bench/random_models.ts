@@ -10,12 +10,13 @@ import { readVaeConfig } from "../nets/config.ts";
 import { ShapeRecorder } from "../nets/shapes.ts";
 import { readDecoder } from "../nets/vae.ts";
 import sd14 from "./sd14_reference.json" with { type: "json" };
+import sdxl from "./sdxl_reference.json" with { type: "json" };
 
 /** A model of full size. */
 interface RandomModel {
   readonly config: ModelConfig;
   /** What diffusers computed with the same weights, in float32 without TF32; see `fixtures/recipe/random_reference.py`. */
-  readonly reference?: Reference;
+  readonly reference: Reference;
 }
 
 /** Every such model, by the name that options have for it. */
@@ -23,15 +24,14 @@ export const RANDOM_MODELS = {
   /** Stable Diffusion 1.4, 1.0 billion parameters. */
   sd14: { config: sd14Config, reference: sd14 },
   /** Stable Diffusion XL base 1.0, 3.4 billion parameters. */
-  sdxl: { config: sdxlConfig },
+  sdxl: { config: sdxlConfig, reference: sdxl },
 } as const satisfies Record<string, RandomModel>;
 
 export type RandomName = keyof typeof RANDOM_MODELS;
 
-/** What is known of a model's results. */
-export function referenceOf(name: RandomName): Reference | undefined {
-  const { reference }: RandomModel = RANDOM_MODELS[name];
-  return reference;
+/** What a model's stages return. */
+export function referenceOf(name: RandomName): Reference {
+  return RANDOM_MODELS[name].reference;
 }
 
 /** CLIP's first and last token, the one that OpenCLIP pads with, and its length, and no words: any prompt costs the same. */

@@ -18,7 +18,6 @@ const WRONG: readonly (readonly [args: readonly string[], words: string])[] = [
   [["--ablation", "--list-kernels"], "--ablation and --list-kernels are two measurements"],
   [["--check"], "--check needs --random-weights"],
   [["--check", "--ablation", "--random-weights", "sd14"], "--check and --ablation are two measurements"],
-  [["--check", "--random-weights", "sdxl"], "--check: no results of sdxl are known"],
   [["--memory", "0"], "--memory must be a number from 0.1 to 1024, got"],
   [["--output", "chart.svg"], "--output needs --ablation"],
   [["--ablation", "--output", "-"], "name a file"],

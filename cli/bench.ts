@@ -11,7 +11,7 @@ import {
   measureRates,
   measureStages,
 } from "../pipeline/bench/mod.ts";
-import { openRandomModel, sd14Reference } from "../pipeline/bench/sd14.ts";
+import { openRandomModel, RANDOM_MODELS } from "../pipeline/bench/random_models.ts";
 import { complete, Gpu, openModel, Pipeline } from "../pipeline/mod.ts";
 import { type BenchReport, drawChart, writeReport } from "./bench_report.ts";
 import { describeBuild } from "./build.ts";
@@ -36,13 +36,14 @@ export async function execute({ values, positionals }: Given, environment: Envir
   const chart = values.output === undefined ? undefined : resolve(folder, values.output);
   if (chart !== undefined) new Places().check(chart);
 
-  using model = values["random-weights"] === undefined
+  const { "random-weights": random } = values;
+  using model = random === undefined
     ? openModel(values.model ?? "emoji", {
       tokenizer: values.tokenizer,
       vae: values.vae,
       variable: environment.variable,
     })
-    : openRandomModel();
+    : openRandomModel(random);
   const { defaults } = model;
   const { precision, kernels, steps = defaults.steps, width = defaults.width, height = defaults.height } = values;
   const { guidance } = defaults;
@@ -55,7 +56,8 @@ export async function execute({ values, positionals }: Given, environment: Envir
   say(environment, `Loading ${model.name}`);
   const start = performance.now();
   const selection = selectionOf(values, environment);
-  await using pipeline = await Pipeline.load(gpu, model, { precision, kernels, selection });
+  const { memory } = values;
+  await using pipeline = await Pipeline.load(gpu, model, { precision, kernels, selection, memory, first: request });
   const load = performance.now() - start;
   say(environment, "Measuring the model");
   const measured = await measure();
@@ -74,6 +76,7 @@ export async function execute({ values, positionals }: Given, environment: Envir
     load,
     pipelines: { count: gpu.pipelines, milliseconds: gpu.pipelineMilliseconds },
     peakBytes: gpu.peakBytes,
+    stageBytes: pipeline.needs,
     ...measured,
   };
   if (chart !== undefined) writeWhole(chart, new TextEncoder().encode(drawChart(report)));
@@ -82,7 +85,7 @@ export async function execute({ values, positionals }: Given, environment: Envir
   return wrong ? exitCodeOf({ name: "GpuFailedError" }) : 0;
 
   async function measure(): Promise<Partial<BenchReport>> {
-    if (values.check) return { check: await pipeline.compare(sd14Reference) };
+    if (values.check) return { check: await pipeline.compare(RANDOM_MODELS[random!].reference) };
     if (values["list-kernels"]) return { choices: await measureChoices(pipeline, request) };
     if (!values.ablation) {
       const stages = await measureStages(pipeline, request);

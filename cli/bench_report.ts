@@ -12,10 +12,10 @@ import type {
   StageOperations,
   StageTimes,
 } from "../pipeline/bench/mod.ts";
-import type { AdapterInfo, Deviation, Precision } from "../pipeline/mod.ts";
+import type { AdapterInfo, Deviation, Precision, StageBytes } from "../pipeline/mod.ts";
 import type { Optimizations } from "../pipeline/optimizations.ts";
 import type { Build } from "./build.ts";
-import { showCount } from "./byte_count.ts";
+import { showCount, showGibibytes, showStages } from "./byte_count.ts";
 import { inline } from "./terminal.ts";
 
 /** The document of `bench --json`; times are milliseconds. */
@@ -35,6 +35,8 @@ export interface BenchReport extends Build {
   readonly load: number;
   readonly pipelines: { readonly count: number; readonly milliseconds: number };
   readonly peakBytes: number;
+  /** What each stage takes by itself. */
+  readonly stageBytes: StageBytes;
   readonly stages?: StageTimes;
   readonly operations?: StageOperations;
   /** Kernels on shapes that no model has. */
@@ -77,7 +79,7 @@ function describe(report: BenchReport): string {
     `Loaded in ${seconds(report.load)}; ${showCount(pipelines.count, "pipeline")} made in ${
       seconds(pipelines.milliseconds)
     }; ` +
-    `at most ${Math.ceil(report.peakBytes / 2 ** 20)} MiB of GPU memory`,
+    `at most ${showGibibytes(report.peakBytes)} of GPU memory, by itself ${showStages(report.stageBytes)}`,
   ].map((text) => `${inline(text)}\n`).join("");
 }
 

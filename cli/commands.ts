@@ -117,6 +117,7 @@ const table = [
       "precision",
       "kernels",
       "webgpu",
+      "memory",
       "tune",
       "output",
       ...benchOptions,

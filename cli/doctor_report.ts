@@ -2,10 +2,17 @@
  * What `denoise doctor` found, how people read it, and what can be done about it.
  * @module
  */
-import type { AdapterInfo, Examination, MatrixShape, ProviderName } from "../pipeline/mod.ts";
+import type {
+  AdapterInfo,
+  Examination,
+  MatrixShape,
+  ModelDefaults,
+  ProviderName,
+  StageBytes,
+} from "../pipeline/mod.ts";
 import type { CacheSize, ModelDescription } from "../pipeline/models.ts";
 import type { Build } from "./build.ts";
-import { showBytes } from "./byte_count.ts";
+import { showBytes, showStages } from "./byte_count.ts";
 import { inline } from "./terminal.ts";
 
 /** A WebGPU that the program can run on. */
@@ -17,6 +24,13 @@ export interface ProviderDescription {
   readonly there: boolean;
 }
 
+/** GPU memory that a picture of a model's own size takes, in bytes by stage, or why there is none. */
+export interface ModelMemory extends Partial<Pick<ModelDefaults, "width" | "height">> {
+  readonly name: string;
+  readonly stageBytes?: StageBytes;
+  readonly problem?: string;
+}
+
 /** What was found: the document under `--json`. What needs a GPU is absent without one. */
 export interface DoctorReport extends Build, Partial<Examination> {
   readonly schema: 1;
@@ -24,6 +38,7 @@ export interface DoctorReport extends Build, Partial<Examination> {
   readonly adapter?: AdapterInfo;
   /** What a subgroup multiplies at once, as far as the provider can use it. */
   readonly matrices?: readonly MatrixShape[];
+  readonly memory?: readonly ModelMemory[];
   /** Why there is no GPU. */
   readonly problem?: string;
   readonly models: readonly ModelDescription[];
@@ -33,7 +48,7 @@ export interface DoctorReport extends Build, Partial<Examination> {
 
 /** The report as text. */
 export function writeDoctorReport(report: DoctorReport): string {
-  const { version, commit, deno, models, caches, advice } = report;
+  const { version, commit, deno, models, memory = [], caches, advice } = report;
   const tests = report.tests?.map(({ name, failure }) => failure ? `WRONG: ${name}: ${failure}` : `right: ${name}`);
   const sections: readonly (readonly [heading: string, lines: readonly string[]])[] = [
     [`denoise ${version}${commit === undefined ? "" : `, commit ${commit}`}, Deno ${deno}`, []],
@@ -42,14 +57,21 @@ export function writeDoctorReport(report: DoctorReport): string {
     ["Self-tests", tests ?? []],
     [
       "Models",
-      models.map(({ name, bytes, problem }) => `${name}, ${showBytes(bytes)}${problem ? `: ${problem}` : ""}`),
+      models.map(({ name, bytes, family, problem }) => {
+        return `${name}, ${showBytes(bytes)}${family ? `, ${family}` : ""}${problem ? `: ${problem}` : ""}`;
+      }),
     ],
+    ["GPU memory that stages of a picture take", memory.map(describeMemory)],
     ["Caches", caches.map(({ owner, folder, bytes }) => `${owner}: ${folder}, ${showBytes(bytes)}`)],
     ["To know", advice],
   ];
   return sections.filter(([, lines], i) => i < 2 || lines.length > 0)
     .flatMap(([heading, lines]) => [inline(heading), ...lines.map((line) => `  ${inline(line)}`)])
     .map((line) => `${line}\n`).join("");
+}
+
+function describeMemory({ name, width, height, stageBytes = {}, problem }: ModelMemory): string {
+  return `${name}${problem === undefined ? ` at ${width}x${height}: ${showStages(stageBytes)}` : `: ${problem}`}`;
 }
 
 function describeProvider({ name, version, folder, there }: ProviderDescription): string {

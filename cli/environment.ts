@@ -11,6 +11,7 @@ import type {
   Pipeline,
   PipelineOptions,
   SelectionOptions,
+  StageBytes,
 } from "../pipeline/mod.ts";
 import { OutputError, UsageError } from "./errors.ts";
 import { decodeText, readingOf, systemWords } from "./reading.ts";
@@ -26,7 +27,10 @@ export interface PipelineModule extends
     "openModel" | "openPreviewVae" | "openLora" | "findLora" | "openEmbedding" | "complete" | "listEmbedded"
   > {
   readonly Gpu: { open(options: DeviceOptions): Promise<OpenGpu> };
-  readonly Pipeline: { load(gpu: OpenGpu, model: Model, options: PipelineOptions): Promise<LoadedPipeline> };
+  readonly Pipeline: {
+    load(gpu: OpenGpu, model: Model, options: PipelineOptions): Promise<LoadedPipeline>;
+    needs(gpu: OpenGpu, model: Model): Promise<StageBytes>;
+  };
   examine(gpu: OpenGpu, options: SelectionOptions): Promise<Examination>;
 }
 

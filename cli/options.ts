@@ -11,6 +11,7 @@ import {
   finiteNumber,
   foundIn,
   fraction,
+  gibibytes,
   lora,
   name,
   oneOf,
@@ -325,6 +326,14 @@ export const options = {
     otherwise: "what DENOISE_WEBGPU says, or deno",
     ...oneOf("deno", "dawn"),
   },
+  "memory": {
+    value: "GIB",
+    help:
+      "GPU memory that must suffice, 0.1 to 1024: parts of a model that do not fit at once are read when their stage " +
+      "comes; a stage that takes more by itself is refused",
+    otherwise: "7, and more where a stage takes more",
+    read: gibibytes,
+  },
   "tune": { help: "time kernels for 2 s and keep the fastest, even on GPUs with built-in choices" },
   "output": {
     letter: "o",
@@ -385,11 +394,11 @@ export const options = {
       "where they differ",
   },
   "random-weights": {
-    help: "bench: measure a model of full size with computed weights: sd14",
+    help: "bench: measure a model of full size with computed weights: Stable Diffusion 1.4, or XL base 1.0",
     otherwise: "the model's",
-    ...oneOf("sd14"),
+    ...oneOf("sd14", "sdxl"),
   },
-  "check": { help: "bench: compare each stage of --random-weights sd14 with what diffusers computed" },
+  "check": { help: "bench: compare each stage of --random-weights with what diffusers computed" },
   "ablation": { help: "bench: measure one optimization of the paper after the other" },
   "list-kernels": { help: "bench: measure every kernel that could run an operation" },
   "revision": {

@@ -187,7 +187,14 @@ export class Session implements AsyncDisposable {
     const loading = performance.now();
     const isLoaded = this.#loaded !== undefined;
     if (!isLoaded) progress.stage("load");
-    const loaded = this.#loaded ??= await this.#load();
+    let loaded: Loaded;
+    try {
+      loaded = this.#loaded ??= await this.#load(request);
+    } catch (error) {
+      // Another picture may be smaller.
+      if (isMemoryError(error as Error)) return this.#fail(job, error as Error);
+      throw error;
+    }
     const load = isLoaded ? 0 : performance.now() - loading;
     try {
       return await this.#make(job, request, { loaded, load, progress });
@@ -210,20 +217,28 @@ export class Session implements AsyncDisposable {
   }
 
   #fail({ index, line }: Job, error: Error): Failure {
+    if (isMemoryError(error)) this.#tell(LESS_MEMORY);
     if (!this.#values["continue-on-error"]) throw error;
     return { index, line, status: "error", error };
   }
 
-  async #load(): Promise<Loaded> {
+  async #load(first: CompleteRequest): Promise<Loaded> {
     const { Gpu, Pipeline } = this.#module;
-    const { precision, kernels } = this.#values;
+    const { precision, kernels, memory } = this.#values;
     const selection = selectionOf(this.#values, this.#environment);
     // Pictures say what they were made with: a file that is gone must not be found missing when one is ready.
     for (const files of givenTo(this.model)) files.hashes();
     await using stack = new AsyncDisposableStack();
     const gpu = stack.use(await Gpu.open(await deviceOptions(this.#webgpu, this.#environment)));
     const pipeline = stack.use(
-      await Pipeline.load(gpu, this.model, { precision, kernels, selection, previewVae: this.#previewVae }),
+      await Pipeline.load(gpu, this.model, {
+        precision,
+        kernels,
+        selection,
+        memory,
+        first,
+        previewVae: this.#previewVae,
+      }),
     );
     return { adapter: gpu.adapter, pipeline, resources: stack.move() };
   }
@@ -330,6 +345,14 @@ export class Session implements AsyncDisposable {
     this.#previewVae?.[Symbol.dispose]();
     this.model[Symbol.dispose]();
   }
+}
+
+/** What helps where GPU memory does not suffice. */
+const LESS_MEMORY = "Less GPU memory is taken with --memory, by smaller pictures, and with --precision f16 and " +
+  "--vae-tiling on";
+
+function isMemoryError({ name }: Error): boolean {
+  return name === "GpuMemoryError";
 }
 
 /** What to expect of a model that nobody asked for. */

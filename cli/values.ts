@@ -38,6 +38,13 @@ export const size = number(
 
 export const finiteNumber = number(/^\d+(\.\d+)?(e[+-]?\d+)?$/, Number.isFinite, "a finite number, 0 or more");
 
+/** GiB of memory as bytes. */
+export function gibibytes(value: string): number {
+  return Math.floor(
+    2 ** 30 * number(DECIMAL, (count) => count >= 0.1 && count <= 1024, "a number from 0.1 to 1024")(value),
+  );
+}
+
 /** A share of a whole, not nothing. */
 export const share = number(DECIMAL, (value) => value > 0 && value <= 1, "a number above 0, up to 1");
 

@@ -225,6 +225,14 @@ export class Gpu implements AsyncDisposable {
     return resource;
   }
 
+  /**
+   * Whether kept memory is real.
+   * @ignore
+   */
+  holds(memory: Memory): boolean {
+    return this.#resources.has(memory);
+  }
+
   /** @ignore */
   free(memory: Memory): void {
     const resource = this.#resources.get(memory);

@@ -46,5 +46,5 @@ export type { AdapterInfo, DeviceOptions, FeatureName, MatrixShape, ProviderName
 export { GpuFailedError, GpuMemoryError, NoGpuError } from "./errors.ts";
 export { Gpu } from "./gpu.ts";
 export { Ops } from "./ops.ts";
-export type { Program } from "./program.ts";
-export { firstSample, type Memory, type Tensor } from "./tensor.ts";
+export { Program } from "./program.ts";
+export { bytesOf, firstSample, type Memory, type Tensor } from "./tensor.ts";

@@ -43,6 +43,16 @@ export class Ops extends Recorder {
     for (const { points } of this.#transformed.splice(0)) this.gpu.free(points.memory);
   }
 
+  /** Gives back the weights that it transformed but for those in `kept`; they are transformed again for what uses them. */
+  forget(kept: ReadonlySet<Memory>): void {
+    for (const { points: { memory } } of this.#transformed) if (!kept.has(memory)) this.gpu.free(memory);
+  }
+
+  /** Gives back the memory of layers' weights, until they are filled again. Programs that use them must rest. */
+  empty(layers: readonly Layer[]): void {
+    for (const { weights: { memory } } of layers) this.gpu.free(memory);
+  }
+
   /** Memory that outlives recordings; `exact` by default, as values from the host or for the host are. */
   keep(shape: Shape, label: string, { exact = true }: Pick<Use, "exact"> = {}): Tensor {
     return planTensor(this.backend, shape, label, { kept: true, exact });
@@ -168,19 +178,27 @@ export class Ops extends Recorder {
     return out;
   }
 
-  /** A layer's weights transformed for Winograd once, unless those of others fill what memory may be spent on that. */
+  /**
+   * A layer's weights transformed for Winograd once, before what is recorded runs, unless those of others fill what memory
+   * may be spent on that.
+   */
   #winogradPoints(layer: Layer, winograd: Winograd): Tensor | undefined {
     const known = this.#transformed.find((known) => known.layer === layer && known.winograd === winograd);
-    if (known) return known.points;
-    const points = this.keep(weightPoints(winograd, layer), "winograd weights", { exact: winograd.exact });
-    const all = [...this.#transformed.map(({ points }) => points), points];
-    if (all.reduce((sum, { memory }) => sum + bytesOf(memory.layout), 0) > this.transformedBytes) return undefined;
-    // Timing reads no values.
-    if (this.surveying) return points;
-    this.#transformed.push({ layer, winograd, points });
-    const program = new Program(this.gpu, [winograd.weights(layer.weights, points, 0)]);
-    program.run();
-    program.dispose();
+    const points = known?.points ??
+      this.keep(weightPoints(winograd, layer), "winograd weights", { exact: winograd.exact });
+    if (!known) {
+      const all = [...this.#transformed.map(({ points }) => points), points];
+      if (all.reduce((sum, { memory }) => sum + bytesOf(memory.layout), 0) > this.transformedBytes) return undefined;
+      // Timing reads no values.
+      if (this.surveying) return points;
+      this.#transformed.push({ layer, winograd, points });
+    }
+    this.require(() => {
+      if (this.gpu.holds(points.memory)) return;
+      const program = new Program(this.gpu, [winograd.weights(layer.weights, points, 0)]);
+      program.run();
+      program.dispose();
+    });
     return points;
   }
 

@@ -7,7 +7,7 @@ import type { Kernel } from "./kernel.ts";
 import type { Launch, Work } from "./launch.ts";
 import { bindingOf, type Gpu, type Resource } from "./gpu.ts";
 import { Scratch } from "./scratch.ts";
-import type { Memory } from "./tensor.ts";
+import { bytesOf, type Memory } from "./tensor.ts";
 
 /** Uniform bindings start at multiples of this (WebGPU's default limit). */
 const UNIFORM_ALIGNMENT = 256;
@@ -43,29 +43,66 @@ interface Bound {
 export class Program {
   readonly #gpu: Gpu;
   readonly #launches: readonly Launch[];
-  readonly #withdraw: () => void;
+  readonly #before: readonly (() => void)[];
+  #withdraw: (() => void) | undefined;
   #memory: ReadonlyMap<Memory, Resource> | undefined;
   #bound: Bound | undefined;
 
   /**
    * Takes part in the planning of the memory that the programs of `gpu` share.
    *
+   * @param before what else must have run before it does
    * @throws {GpuMemoryError} when one binding cannot hold a value.
    */
-  constructor(gpu: Gpu, launches: readonly Launch[]) {
+  constructor(gpu: Gpu, launches: readonly Launch[], before: readonly (() => void)[] = []) {
     for (const { layout, label } of launches.flatMap(({ memory }) => memory)) gpu.measure(layout, label);
     this.#gpu = gpu;
     this.#launches = launches;
-    this.#withdraw = gpu.scratch.claim(launches, (memory) => this.#memory = memory);
+    this.#before = before;
+    this.wake();
+  }
+
+  /**
+   * Bytes that `gpu` will hold when `programs` run, in addition to what it holds: what they pass values through together,
+   * and kept memory, theirs and `more`, that is not real yet.
+   */
+  static bytesToCome(gpu: Gpu, programs: readonly Program[], more: Iterable<Memory> = []): number {
+    const asleep = programs.filter((program) => program.#memory === undefined).map((program) => program.#launches);
+    const kept = new Set([...programs.flatMap((program) => [...program.kept]), ...more]);
+    const missing = [...kept].filter((memory) => !gpu.holds(memory));
+    return missing.reduce((sum, { layout }) => sum + bytesOf(layout), plannedBytes(gpu, ...asleep));
+  }
+
+  /** The memory that it reads or writes and that outlives it. */
+  get kept(): ReadonlySet<Memory> {
+    return new Set(this.#launches.flatMap(({ memory }) => memory.filter(({ kept }) => kept)));
+  }
+
+  /** Takes part again in the planning of memory after {@link rest}. */
+  wake(): void {
+    this.#withdraw ??= this.#gpu.scratch.claim(this.#launches, (memory) => this.#memory = memory);
+  }
+
+  /** Gives back the memory that it passes values through, and forgets where kept memory is, until it runs again. */
+  rest(): void {
+    this.#withdraw?.();
+    this.#withdraw = undefined;
+    if (this.#memory) this.#gpu.scratch.give(this.#memory);
+    this.#memory = undefined;
+    this.#bound?.uniforms.destroy();
+    this.#bound = undefined;
   }
 
   #plan(): ReadonlyMap<Memory, Resource> {
+    this.wake();
     if (!this.#memory) this.#gpu.scratch.settle();
     return this.#memory!;
   }
 
   #bind(): Bound {
-    return this.#bound ??= bind(this.#gpu, this.#launches, this.#plan());
+    if (this.#bound) return this.#bound;
+    for (const act of this.#before) act();
+    return this.#bound = bind(this.#gpu, this.#launches, this.#plan());
   }
 
   get names(): readonly string[] {
@@ -162,9 +199,7 @@ export class Program {
   }
 
   dispose(): void {
-    this.#withdraw();
-    if (this.#memory) this.#gpu.scratch.give(this.#memory);
-    this.#bound?.uniforms.destroy();
+    this.rest();
   }
 }
 
@@ -206,16 +241,23 @@ function encode(pass: GPUComputePassEncoder, { pipeline, bindings, workgroups }:
 }
 
 /**
- * Bytes of the memory that `launches` would pass values through; nothing is allocated.
+ * Bytes of the memory that `recordings` would pass values through, one after the other; nothing is allocated.
  *
  * @throws {GpuMemoryError} when one binding cannot hold a value.
  */
-export function plannedBytes(gpu: Pick<Gpu, "measure">, launches: readonly Launch[]): number {
+export function plannedBytes(gpu: Pick<Gpu, "measure">, ...recordings: readonly (readonly Launch[])[]): number {
+  let sum = 0;
   const scratch = new Scratch({
-    allocate: (layout, label) => ({ bytes: gpu.measure(layout, label) }),
+    allocate: (layout, label) => {
+      const bytes = gpu.measure(layout, label);
+      sum += bytes;
+      return { bytes };
+    },
     release: () => {},
   });
-  return sumOfBytes(scratch.take(launches));
+  for (const launches of recordings) scratch.claim(launches, () => {});
+  scratch.settle();
+  return sum;
 }
 
 function sumOfBytes(places: ReadonlyMap<Memory, { readonly bytes: number }>): number {

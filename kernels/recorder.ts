@@ -36,6 +36,8 @@ export class Recorder {
   readonly selection?: Selection;
   readonly transformedBytes: number;
   #launches: Launch[] = [];
+  /** What must have run before the launches do. */
+  #before: (() => void)[] = [];
   /** Operations that a survey has found, until they are timed. */
   #found: Candidates[] | undefined;
 
@@ -69,7 +71,8 @@ export class Recorder {
   }
 
   record(build: () => void): Program {
-    return new Program(this.gpu, this.#capture(build));
+    const { launches, before } = this.#capture(build);
+    return new Program(this.gpu, launches, before);
   }
 
   /**
@@ -78,18 +81,23 @@ export class Recorder {
    * @throws {GpuMemoryError} when one binding cannot hold a value.
    */
   plannedBytes(build: () => void): number {
-    return plannedBytes(this.gpu, this.#capture(build));
+    return plannedBytes(this.gpu, this.#capture(build).launches);
   }
 
-  #capture(build: () => void): readonly Launch[] {
-    const outer = this.#launches;
-    this.#launches = [];
+  #capture(build: () => void) {
+    const [launches, before] = [this.#launches, this.#before];
+    [this.#launches, this.#before] = [[], []];
     try {
       build();
-      return this.#launches;
+      return { launches: this.#launches, before: this.#before };
     } finally {
-      this.#launches = outer;
+      [this.#launches, this.#before] = [launches, before];
     }
+  }
+
+  /** Notes what must have run before what is recorded. */
+  protected require(act: () => void): void {
+    this.#before.push(act);
   }
 
   /** Whether {@link tune} is looking for operations to time, and nothing runs. */

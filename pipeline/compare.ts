@@ -2,16 +2,20 @@
  * The stages of a model against what another implementation computed with the same weights.
  * @module
  */
-import type { Ops, Tensor } from "../kernels/mod.ts";
+import type { Ops, Program, Tensor } from "../kernels/mod.ts";
 import type { Decoder } from "./decoder.ts";
 import type { Net, Run } from "./families/family.ts";
 import { decode } from "./nets/vae.ts";
+import type { PromptChunk } from "./prompt/chunks.ts";
 import { createNoiseSource } from "./random/mod.ts";
+import type { Residency } from "./residency.ts";
 
 /** Results of another implementation, each as samples: value `k` is at position `7919 k` modulo the number of values. */
 export interface Reference {
-  /** Token ids of the unconditional and the conditional sample. */
+  /** Token ids of the unconditional sample, whose prompt is empty, and of the conditional one. */
   readonly prompts: readonly (readonly number[])[];
+  /** The same for the second text encoder, where the model has one. */
+  readonly prompts2?: readonly (readonly number[])[];
   /** Of PyTorch's generator on the CPU: its first noise is the latent of both samples. */
   readonly seed: number;
   /** Columns of the picture. */
@@ -20,7 +24,7 @@ export interface Reference {
   readonly height: number;
   /** The decoded latent is that noise times this, divided by the VAE's scaling factor. */
   readonly latentFactor: number;
-  /** The text encoder's output `[2, width, tokens]`. */
+  /** What the UNet reads of the prompts, `[2, width, tokens]`. */
   readonly context: readonly number[];
   /** The UNet's output `[2, channels, height, width]`. */
   readonly predictions: readonly { readonly timestep: number; readonly values: readonly number[] }[];
@@ -44,9 +48,18 @@ type Result = readonly [name: string, got: Float32Array, want: readonly number[]
 /** Prime, and not a factor of any size: samples are spread over all channels, rows and columns. */
 const SAMPLE_STRIDE = 7919;
 
+/** What a model's stages run with. */
+interface Compared {
+  readonly ops: Ops;
+  readonly net: Net;
+  readonly decoder: Decoder;
+  /** Makes a stage ready to run programs. */
+  readonly enter: Residency["enter"];
+}
+
 /** Runs every stage of a model and compares what comes out. */
 export async function compareStages(
-  { ops, net, decoder }: { readonly ops: Ops; readonly net: Net; readonly decoder: Decoder },
+  { ops, net, decoder, enter }: Compared,
   reference: Reference,
 ): Promise<readonly Deviation[]> {
   const { factor, scalingFactor, latentChannels: channels } = decoder.weights.config;
@@ -56,9 +69,10 @@ export async function compareStages(
   ops.write(x, Float32Array.from({ length: x.batch * noise.length }, (_, i) => noise[i % noise.length]!));
   const z = decoder.ops.keep({ batch: 1, ...size }, "latent");
   decoder.ops.write(z, noise.map((value) => value * reference.latentFactor / scalingFactor));
-  const picture = await evaluate(decoder.ops, () => decode(decoder.ops, decoder.weights, z));
+  const decoding = (program: Program) => enter("decode", [program]);
+  const picture = await evaluate(decoder.ops, () => decode(decoder.ops, decoder.weights, z), decoding);
   const results: readonly Result[] = [
-    ...await predict(ops, net, { reference, x }),
+    ...await predict({ ops, net, enter }, { reference, x }),
     ["VAE decoder", picture, reference.picture],
   ];
   for (const { memory } of [x, z]) ops.gpu.free(memory);
@@ -66,13 +80,12 @@ export async function compareStages(
   return results.map(([name, got, want]) => ({ name, error: relativeError(got, want), allowed }));
 }
 
-/** The text encoder's output and the net's for `x` at each of the reference's timesteps. */
+/** The context that the net reads, and its output for `x` at each of the reference's timesteps. */
 async function predict(
-  ops: Ops,
-  net: Net,
+  { ops, net, enter }: Omit<Compared, "decoder">,
   { reference, x }: { readonly reference: Reference; readonly x: Tensor },
 ): Promise<readonly Result[]> {
-  const { prompts, predictions } = reference;
+  const { prompts, prompts2, predictions } = reference;
   const tokens = prompts[0]!.length;
   const run: Run = {
     height: x.height,
@@ -85,30 +98,46 @@ async function predict(
   };
   const step = ops.buffer(1, "step", "u32");
   const conditions = await net.condition(ops, run, step);
-  const unweighted = new Array<number>(tokens).fill(1);
   await conditions.prepare({
-    prompts: [prompts.map((ids) => [{ ids, weights: unweighted, tokens: [] }])],
+    prompts: [prompts, ...(prompts2 ? [prompts2] : [])].map((own) => own.map((ids) => [chunkOf(ids, own[0]![1]!)])),
     timesteps: predictions.map(({ timestep }) => timestep),
     request: { guidance: 1, negativePrompt: "", width: reference.width, height: reference.height },
-  });
-  const results: Result[] = [["text encoder", await ops.read(conditions.encoded), reference.context]];
+  }, (stage) => enter(stage, stage === "text" ? conditions.texts : [conditions.shared]));
+  const results: Result[] = [[
+    prompts2 ? "text encoders" : "text encoder",
+    await ops.read(conditions.context),
+    reference.context,
+  ]];
   for (const [index, { timestep, values }] of predictions.entries()) {
     ops.gpu.write(step, Uint32Array.of(index));
-    results.push([`UNet at timestep ${timestep}`, await evaluate(ops, () => conditions.predict(x)), values]);
+    const denoising = (program: Program) => enter("denoise", [conditions.shared, program]);
+    const predicted = await evaluate(ops, () => conditions.predict(x), denoising);
+    results.push([`UNet at timestep ${timestep}`, predicted, values]);
   }
   conditions.dispose();
   ops.gpu.free(step);
   return results;
 }
 
-/** The values of what `build` records. */
-async function evaluate(ops: Ops, build: () => Tensor): Promise<Float32Array> {
+/** What a text encoder reads at once, of which no token is weighted. */
+function chunkOf(ids: readonly number[], end: number): PromptChunk {
+  const tokens = ids.slice(1, ids.indexOf(end)).map((id) => ({ id, text: "", weight: 1 }));
+  return { ids, weights: new Array<number>(ids.length).fill(1), tokens };
+}
+
+/** The values of what `build` records; `ready` is called before it runs. */
+async function evaluate(
+  ops: Ops,
+  build: () => Tensor,
+  ready: (program: Program) => Promise<void>,
+): Promise<Float32Array> {
   let result: Tensor;
   const program = ops.record(() => {
     const value = build();
     result = ops.keep(value, "result");
     ops.copy(value, result);
   });
+  await ready(program);
   program.run();
   const values = await ops.read(result!);
   program.dispose();

@@ -2,7 +2,7 @@
  * Latents to pictures: the VAE's decoder, and its way back to float32.
  * @module
  */
-import { GpuFailedError, type Ops, type Tensor } from "../kernels/mod.ts";
+import { GpuFailedError, type Ops, type Program, type Tensor } from "../kernels/mod.ts";
 import type { VaeWeights } from "./nets/vae.ts";
 import type { VaeTiling } from "./request.ts";
 import { recordDecoder, type VaeProgram } from "./vae_program.ts";
@@ -60,13 +60,20 @@ export class Decoder {
    * float32.
    *
    * @param sample reads the latent on the host, scaled as the loop has it
+   * @param ready is called before a program runs
    * @throws {GpuFailedError} when the latent is not made of numbers, whatever the decoder makes of it.
    */
-  async decode(latent: Tensor, tiling: VaeTiling | undefined, sample: () => Promise<Float32Array>): Promise<Decoded> {
+  async decode(
+    latent: Tensor,
+    tiling: VaeTiling | undefined,
+    sample: () => Promise<Float32Array>,
+    ready?: (program: Program) => Promise<void>,
+  ): Promise<Decoded> {
     const { scalingFactor } = this.weights.config;
     const run = async () => {
-      const program = await this.record(latent, tiling);
-      return await program.run(async () => (await sample()).map((value) => value / scalingFactor));
+      const recorded = await this.record(latent, tiling);
+      await ready?.(recorded.program);
+      return await recorded.run(async () => (await sample()).map((value) => value / scalingFactor));
     };
     // Both at once: the GPU is waited for one time.
     const [values, sampled] = await Promise.all([run(), sample()]);

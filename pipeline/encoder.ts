@@ -2,7 +2,7 @@
  * Init images to the moments of their latents.
  * @module
  */
-import { GpuFailedError, type Ops } from "../kernels/mod.ts";
+import { GpuFailedError, type Ops, type Program } from "../kernels/mod.ts";
 import { fromImage, toMask } from "./image.ts";
 import type { VaeWeights } from "./nets/vae.ts";
 import type { Request } from "./request.ts";
@@ -13,12 +13,14 @@ import { recordEncoder } from "./vae_program.ts";
 export class Encoder {
   readonly #ops: Ops;
   readonly #weights: () => Promise<VaeWeights>;
+  readonly #ready: (program: Program) => Promise<void>;
   #last: { readonly key: readonly unknown[]; readonly moments: Moments } | undefined;
 
-  /** Reads no weights before the first picture. */
-  constructor(ops: Ops, weights: () => Promise<VaeWeights>) {
+  /** Reads no weights before the first picture. `ready` is called before a program runs. */
+  constructor(ops: Ops, weights: () => Promise<VaeWeights>, ready: (program: Program) => Promise<void>) {
     this.#ops = ops;
     this.#weights = weights;
+    this.#ready = ready;
   }
 
   /**
@@ -49,6 +51,7 @@ export class Encoder {
     const size = { height: height / factor, width: width / factor };
     const recorded = await recordEncoder(this.#ops, weights, size, vaeTiling);
     try {
+      await this.#ready(recorded.program);
       const moments = await recorded.run(() => Promise.resolve(image));
       if (moments.every(Number.isFinite)) return moments;
       throw new GpuFailedError("The init image's latent holds values that are not numbers");

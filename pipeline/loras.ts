@@ -8,12 +8,12 @@ import {
   mergeLoras,
   openLora as openFile,
   type PartName,
-  partsOf,
   type TensorSource,
 } from "../weights/mod.ts";
 import type { Model } from "./model.ts";
 import type { Parameters } from "./nets/parameters.ts";
 import type { Lora } from "./request.ts";
+import type { ComingWeights } from "./residency.ts";
 
 /**
  * Reads which tensors of a model the LoRA file at `path` changes, and checks that it fits them: those of kohya's scripts,
@@ -25,12 +25,20 @@ export function openLora(path: string, { parts }: Model): LoraFile {
   return openFile(path, parts);
 }
 
-/** Merges LoRAs into weights and takes them out again, tensor by tensor; the rest of the model is not touched. */
-export class LoraWeights {
+/** No LoRA, as a key. */
+const NONE = "[]";
+
+/**
+ * Brings a model's parts to the GPU, with LoRAs merged into their weights: those are taken out again tensor by tensor, and
+ * the rest of a part that is there is not touched.
+ */
+export class PartWeights {
   readonly #parameters: ByPart<Parameters>;
   readonly #parts: ByPart<TensorSource>;
-  /** The LoRAs that are merged; undefined when that did not end well. */
-  #merged: string | undefined = "[]";
+  #wanted: readonly Lora[] = [];
+  #key = NONE;
+  /** The LoRAs that are merged into a part: none to begin with, nobody knows which where that did not end well. */
+  readonly #merged = new Map<PartName, string>();
   readonly #changed = new Map<PartName, ReadonlySet<string>>();
   #version = 0;
 
@@ -40,31 +48,45 @@ export class LoraWeights {
     this.#parts = parts;
   }
 
-  /** Which of the states it is that the weights have been in, from 0. */
+  /** Which of the states it is that the weights have been wanted in, from 0. */
   get version(): number {
     return this.#version;
   }
 
-  /**
-   * Makes the weights those of the model with these LoRAs, in their order, and no others. What they are made of is
-   * computed in float32; the model's files must still be open.
-   *
-   * @throws {ModelFileError | ModelNotFoundError} when a file is not any more what it was.
-   */
-  async use(loras: readonly Lora[]): Promise<void> {
-    const wanted = loras.filter(({ weight }) => weight !== 0);
-    const key = JSON.stringify(wanted.map(({ file: { path, sha256 }, weight }) => [path, sha256, weight]));
-    if (key === this.#merged) return;
-    this.#merged = undefined;
-    this.#version++;
-    for (const part of partsOf(this.#parts)) {
-      using source = mergeLoras(this.#parts[part]!, part, wanted);
-      // Until it is done they are a mixture.
-      const names = source.changed.union(this.#changed.get(part) ?? new Set<string>());
-      this.#changed.set(part, names);
-      if (names.size > 0) await this.#parameters[part]!.rewrite(source, names);
-      this.#changed.set(part, source.changed);
-    }
-    this.#merged = key;
+  /** Says that weights are to be those of the model with these LoRAs, in their order, and no others. */
+  want(loras: readonly Lora[]): void {
+    this.#wanted = loras.filter(({ weight }) => weight !== 0);
+    const key = JSON.stringify(this.#wanted.map(({ file: { path, sha256 }, weight }) => [path, sha256, weight]));
+    if (key !== this.#key) this.#version++;
+    this.#key = key;
+  }
+
+  /** A part's weights. What they are made of is computed in float32; the model's files must still be open. */
+  of(part: PartName): ComingWeights {
+    const parameters = this.#parameters[part]!;
+    return {
+      isNeeded: true,
+      get isLoaded() {
+        return parameters.isLoaded;
+      },
+      memories: parameters.memories,
+      bring: () => this.#bring(part),
+      drop: () => parameters.unload(),
+    };
+  }
+
+  async #bring(part: PartName): Promise<void> {
+    const parameters = this.#parameters[part]!;
+    const merged = this.#merged.get(part) ?? NONE;
+    if (parameters.isLoaded && merged === this.#key) return;
+    if (merged === this.#key && merged === NONE) return await parameters.load();
+    const before = this.#changed.get(part) ?? new Set<string>();
+    using source = mergeLoras(this.#parts[part]!, part, this.#wanted);
+    // Until it is done they are a mixture.
+    this.#merged.set(part, "");
+    this.#changed.set(part, source.changed.union(before));
+    await parameters.load(source, source.changed.union(before));
+    this.#changed.set(part, source.changed);
+    this.#merged.set(part, this.#key);
   }
 }

@@ -53,7 +53,7 @@ export {
 } from "../weights/mod.ts";
 export { complete, type CompleteRequest } from "./complete.ts";
 export type { ControlNet } from "./controlnets.ts";
-export type { Family } from "./families/family.ts";
+export type { Family, StageName } from "./families/family.ts";
 export { openLora } from "./loras.ts";
 export { type Model, type ModelDefaults, openModel, type OpenOptions, tokenizerOf } from "./model.ts";
 export { type Examination, examine, type SelfTest } from "../kernels/self_test.ts";
@@ -62,6 +62,7 @@ export type { Precision } from "./nets/parameters.ts";
 export type { KernelTimes, SelectionOptions, TimingStore } from "../kernels/selection.ts";
 export { AUTO, BASELINE, type Optimizations, PAPER, readOptimizations } from "./optimizations.ts";
 export { type GenerateOptions, Pipeline, type PipelineOptions } from "./pipeline.ts";
+export type { StageBytes } from "./residency.ts";
 export { openPreviewVae, type PreviewVae } from "./preview_vae.ts";
 export {
   type EncodedPrompt,

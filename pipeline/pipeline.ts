@@ -11,20 +11,22 @@ import { complete, type CompleteRequest, isComplete } from "./complete.ts";
 import { controlsOf, LoadedControlNet } from "./controlnets.ts";
 import { Decoder } from "./decoder.ts";
 import { Encoder } from "./encoder.ts";
-import type { Net } from "./families/family.ts";
+import type { Net, StageName } from "./families/family.ts";
 import { toImage } from "./image.ts";
 import { type Loop, type LoopShape, recordLoop, runSteps } from "./loop.ts";
-import { LoraWeights } from "./loras.ts";
+import { PartWeights } from "./loras.ts";
 import type { Model } from "./model.ts";
 import { checkModel } from "./check_model.ts";
 import { readVaeConfig } from "./nets/config.ts";
 import { Parameters, type Precision } from "./nets/parameters.ts";
+import { PlannedParameters } from "./nets/planned.ts";
 import { readDecoder, readEncoder, type VaeWeights } from "./nets/vae.ts";
 import { createNoiseSource, type NoiseSource } from "./random/mod.ts";
 import type { Schedule } from "./schedulers/schedule.ts";
 import type { GenerateEvent, Request } from "./request.ts";
 import { drawLatent } from "./preview.ts";
 import { PreviewDecoder, type PreviewVae } from "./preview_vae.ts";
+import { Residency, type StageBytes, type Staged } from "./residency.ts";
 import { startOf } from "./start.ts";
 
 /** The VAE runs once a picture: only a small one's transformed weights are worth their memory. */
@@ -38,6 +40,13 @@ export interface PipelineOptions {
   readonly kernels?: Optimizations;
   /** How it is decided which of their kernels run; by default without a memory of earlier runs. */
   readonly selection?: SelectionOptions;
+  /**
+   * Bytes of GPU memory that must suffice: parts of the model come and go where they do not fit at once. By default they do
+   * so as if 7 GiB were to suffice, and a stage that takes more by itself runs all the same.
+   */
+  readonly memory?: number | undefined;
+  /** The first request: what it needs is known, and refused where it must be, before any weights are read. */
+  readonly first?: Request | CompleteRequest;
   /** Decodes previews, which are then as large as the picture; by default they are approximated, a pixel for each of a latent's. */
   readonly previewVae?: PreviewVae | undefined;
   /**
@@ -55,14 +64,21 @@ export interface GenerateOptions {
   readonly previews?: number;
 }
 
-/** The recorded programs of a request, for measurements. */
+/** A recorded program, for measurements. */
+export interface StageProgram {
+  readonly program: Program;
+  /** Makes it ready to run. */
+  enter(): Promise<void>;
+}
+
+/** The recorded programs of a request. */
 export interface Stages {
   /** The text encoder, then what else all steps share. */
-  readonly text: readonly Program[];
+  readonly text: readonly StageProgram[];
   /** One denoising step. */
-  readonly step: Program;
+  readonly step: StageProgram;
   /** The VAE's decoder, or one tile of it. */
-  readonly decode: Program;
+  readonly decode: StageProgram;
   /** Denoising steps of the request. */
   readonly steps: number;
 }
@@ -72,9 +88,10 @@ interface Loaded {
   readonly model: Model;
   readonly net: Net;
   readonly ops: Ops;
-  readonly loras: LoraWeights;
+  readonly weights: PartWeights;
   /** One for each that the model was opened with. */
   readonly controlNets: readonly LoadedControlNet[];
+  readonly residency: Residency;
   readonly decoder: Decoder;
   /** Operations of the VAE in float32. */
   readonly exactVaeOps: Ops;
@@ -88,26 +105,66 @@ export class Pipeline implements AsyncDisposable {
   readonly #loaded: Loaded;
   readonly #encoder: Encoder;
   #loop: Loop | undefined;
+  /** What was recorded, stage by stage. */
+  #programs: Staged = {};
+  #needs: StageBytes = {};
   /** The version of the weights that it recorded with. */
   #version = 0;
 
   private constructor(loaded: Loaded) {
     this.#loaded = loaded;
-    this.#encoder = new Encoder(loaded.exactVaeOps, loaded.encoder);
+    const ready = (program: Program) => loaded.residency.enter("encode", [program]);
+    this.#encoder = new Encoder(loaded.exactVaeOps, loaded.encoder, ready);
   }
 
   /**
-   * Reads a model's weights onto the GPU.
+   * Reads a model's weights onto the GPU, if all of them fit; otherwise parts of them are read when they are needed.
    *
    * @throws {ModelFileError} when tensors are missing, misshapen or unknown, or the model is of a kind that is not supported.
+   * @throws {GpuMemoryError} when the first request takes more memory than must suffice, or than the GPU can bind.
+   * @throws {RequestError} when the model cannot draw the first request.
    */
   static async load(gpu: Gpu, model: Model, options: PipelineOptions = {}): Promise<Pipeline> {
+    const pipeline = await Pipeline.#open(gpu, model, options, Parameters);
+    if (options.first) {
+      const first = await pipeline.#complete(options.first);
+      pipeline.#want(first);
+      await pipeline.#record(first, options.previewVae !== undefined);
+    }
+    await pipeline.#loaded.residency.load();
+    gpu.check();
+    return pipeline;
+  }
+
+  /**
+   * Bytes of GPU memory that each stage of a picture of a model's own size takes by itself. Nothing is read or kept.
+   *
+   * @throws {ModelFileError} as {@link load} does.
+   * @throws {RequestError} when the model draws no picture without another.
+   * @throws {GpuMemoryError} when the GPU cannot bind what it takes.
+   */
+  static async needs(gpu: Gpu, model: Model, options: PipelineOptions = {}): Promise<StageBytes> {
+    await using pipeline = await Pipeline.#open(gpu, model, options, PlannedParameters);
+    const { width, height, steps, guidance } = model.defaults;
+    const picture = { prompt: "", negativePrompt: "", seed: 0n, steps, guidance, width, height, rng: "cpu" } as const;
+    await pipeline.#record(await pipeline.#complete(picture), false);
+    return pipeline.needs;
+  }
+
+  /** A pipeline without weights. */
+  static async #open(
+    gpu: Gpu,
+    model: Model,
+    options: PipelineOptions,
+    Kind: typeof Parameters | typeof PlannedParameters,
+  ): Promise<Pipeline> {
     checkModel(model);
     const { precision, kernels: optimizations = AUTO } = options;
     const selection = new Selection(gpu.adapter, options.selection);
     const backends = options.backends ?? await chooseBackends(gpu, selection);
     const backend = halfPrecision(model, precision) ? backends.half : backends.exact;
-    const recording = { optimizations, selection };
+    // Without weights nothing is timed.
+    const recording = { optimizations, ...(Kind === Parameters && { selection }) };
     const once = { ...recording, transformedBytes: VAE_TRANSFORMED_BYTES };
     const ops = new Ops(gpu, backend, recording);
     const exactVaeOps = new Ops(gpu, backends.exact, once);
@@ -116,17 +173,15 @@ export class Pipeline implements AsyncDisposable {
     const { config, parts } = model;
     const names = partsOf(parts);
     const parameters = byPart(
-      (part) => new Parameters(part === "vae" ? vaeOps : ops, parts[part]!, precision),
+      (part) => new Kind(part === "vae" ? vaeOps : ops, parts[part]!, precision),
       names,
     );
     const net = model.family.read(parameters, config);
     const vae = readVaeConfig(config.vae);
     const weights = readDecoder(parameters.vae, vae);
-    for (const part of names) await parameters[part]!.load();
-    const controlNets: LoadedControlNet[] = [];
     // In the UNet's type: both compute side by side.
     const own = backend === backends.exact ? precision ?? "auto" : "f16";
-    for (const opened of model.controlNets) controlNets.push(await LoadedControlNet.load(ops, opened, own));
+    const controlNets = model.controlNets.map((net) => new LoadedControlNet(new Kind(ops, net.source, own), net));
     gpu.check();
     let encoder: VaeWeights | undefined;
     const loadEncoder = async () => {
@@ -143,13 +198,19 @@ export class Pipeline implements AsyncDisposable {
       await parameters.load();
       return { previews: new PreviewDecoder({ ops, exactOps, weights }) };
     };
+    const partWeights = new PartWeights(parameters, parts);
     return new Pipeline({
       ...(options.previewVae && await loadPreviews(options.previewVae)),
       model,
       net,
       ops,
-      loras: new LoraWeights(parameters, parts),
+      weights: partWeights,
       controlNets,
+      residency: new Residency(
+        { parts: byPart((part) => partWeights.of(part), names), controlNets },
+        [ops, vaeOps, exactVaeOps],
+        options.memory,
+      ),
       decoder: new Decoder({ ops: vaeOps, exactOps: exactVaeOps, weights }),
       exactVaeOps,
       encoder: async () => encoder ??= await loadEncoder(),
@@ -159,6 +220,11 @@ export class Pipeline implements AsyncDisposable {
   /** Whether {@link Optimizations.matrices} can be on. */
   get hasMatrices(): boolean {
     return this.#loaded.ops.given.withoutMatrices !== undefined;
+  }
+
+  /** Bytes of GPU memory that each stage of the last request takes by itself. */
+  get needs(): StageBytes {
+    return this.#needs;
   }
 
   /** The same model with other kernels: the weights are shared. */
@@ -189,21 +255,21 @@ export class Pipeline implements AsyncDisposable {
   ): AsyncGenerator<GenerateEvent & { readonly latent?: Float32Array }> {
     const started = performance.now();
     const { model, ops: { gpu }, decoder } = this.#loaded;
-    const { loop, schedule, noise, encode } = await this.#prepare(await this.#complete(request));
+    const { latents = 0, previews: previewEvery = 0 } = options;
+    const { loop, schedule, noise, encode } = await this.#prepare(await this.#complete(request), previewEvery > 0);
     await gpu.finish();
     const denoising = performance.now();
 
-    const { latents = 0, previews: previewEvery = 0 } = options;
     const rgb = model.settings.latentToRgb ?? model.family.latent.rgb;
     const decoded = previewEvery > 0 ? this.#loaded.previews : undefined;
-    await decoded?.prepare(loop.shape);
     const draw = (latent: Float32Array) => decoded?.draw(latent) ?? drawLatent(latent, { ...loop.shape, rgb });
     const { program } = await decoder.record(loop.latent, request.vaeTiling);
     const meanwhile = () => gpu.prepare(program.kernels);
     yield* runSteps({ gpu, loop, schedule, noise, latentEvery: Number(latents), previewEvery, draw, meanwhile });
 
     const decoding = performance.now();
-    const { values, fellBack } = await decoder.decode(loop.latent, request.vaeTiling, () => loop.sample());
+    const ready = (program: Program) => this.#loaded.residency.enter("decode", [program]);
+    const { values, fellBack } = await decoder.decode(loop.latent, request.vaeTiling, () => loop.sample(), ready);
     if (fellBack) {
       const message = "The VAE left the range of float16: pictures are decoded in float32 from now on";
       yield { type: "notice", message };
@@ -230,14 +296,24 @@ export class Pipeline implements AsyncDisposable {
    * @internal
    */
   async stages(request: Request): Promise<Stages> {
-    const { loop, schedule } = await this.#prepare(await this.#complete(request));
-    const { program: decode } = await this.#loaded.decoder.record(loop.latent, request.vaeTiling);
-    return { text: loop.conditions.programs, step: loop.steppings[0]!, decode, steps: schedule.steps.length };
+    const { loop: { conditions, steppings, latent }, schedule } = await this.#prepare(await this.#complete(request));
+    const { program: decode } = await this.#loaded.decoder.record(latent, request.vaeTiling);
+    const of = (stage: StageName) => (program: Program): StageProgram => ({
+      program,
+      enter: () => this.#enter(stage),
+    });
+    return {
+      text: [...conditions.texts.map(of("text")), of("denoise")(conditions.shared)],
+      step: of("denoise")(steppings[0]!),
+      decode: of("decode")(decode),
+      steps: schedule.steps.length,
+    };
   }
 
   /** How far the model's stages are from what another implementation computed with the same weights. */
   compare(reference: Reference): Promise<readonly Deviation[]> {
-    return compareStages(this.#loaded, reference);
+    const { residency, ...loaded } = this.#loaded;
+    return compareStages({ ...loaded, enter: (...stage) => residency.enter(...stage) }, reference);
   }
 
   #complete(request: Request): CompleteRequest | Promise<CompleteRequest> {
@@ -247,22 +323,54 @@ export class Pipeline implements AsyncDisposable {
   /** Prompts, timesteps and noise of a request to the GPU. `encode`: what its init image took in milliseconds. */
   async #prepare(
     request: CompleteRequest,
+    previews = false,
   ): Promise<{ loop: Loop; schedule: Schedule; noise: NoiseSource; encode?: number }> {
-    const { model: { family }, decoder, controlNets } = this.#loaded;
+    const { model: { family }, decoder, ops, controlNets } = this.#loaded;
     const { config: vae } = decoder.weights;
-    const { guidance, guidanceRescale = 0, clipSkip = 1, init, schedule, prompts, controls = [] } = request;
-    await this.#merge(request);
-    const active = controlsOf(request, schedule.steps.length);
-    for (const number of new Set(active.flat())) await controlNets[number]!.use(controls[number]!.strength ?? 1);
-    const samples = prompts[0]!;
+    const { guidance, guidanceRescale = 0, init, schedule, prompts, controls = [] } = request;
+    this.#want(request);
     const encoding = performance.now();
     // Before the loop is recorded: its memory and the encoder's need not be there at once.
     const moments = await this.#encoder.encode(request, family.paints === true);
     const encode = performance.now() - encoding;
-    const loop = await this.#record({
-      channels: vae.latentChannels,
-      height: request.height / vae.factor,
-      width: request.width / vae.factor,
+    const loop = await this.#record(request, previews);
+    const { text = [], denoise = [], decode = [] } = this.#programs;
+    const [soon, later] = [[...text, ...denoise], decode].map((own) => own.flatMap(({ kernels }) => kernels));
+    await ops.gpu.prepare(soon!, later);
+    const noise = createNoiseSource(request.rng, request.seed);
+    const { kept, ...start } = startOf(request, { schedule, noise, vae, moments });
+    const timesteps = schedule.steps.map(({ timestep }) => timestep);
+    const hint = (number: number) => controlNets[number]!.see(controls[number]!, request);
+    const inputs = { prompts, timesteps, request, ...(kept && { kept }), hint };
+    await loop.conditions.prepare(inputs, (stage) => this.#enter(stage));
+    loop.start(schedule, { ...start, guidance, guidanceRescale, finalScale: 1 / vae.scalingFactor });
+    return { loop, schedule, noise, ...(init && { encode }) };
+  }
+
+  /** Asks for the request's ControlNets, and weights with its LoRAs; what was recorded may hold what was made of others. */
+  #want(request: CompleteRequest): void {
+    const { loras = [], controls = [], schedule } = request;
+    const { weights, ops, controlNets } = this.#loaded;
+    const active = new Set(controlsOf(request, schedule.steps.length).flat());
+    controlNets.forEach((net, i) => net.want(active.has(i) ? controls[i]!.strength ?? 1 : undefined));
+    weights.want(loras);
+    if (weights.version === this.#version) return;
+    this.#version = weights.version;
+    this.#loop?.dispose();
+    this.#loop = undefined;
+    ops.dispose();
+  }
+
+  /** What a request's loop is recorded for. */
+  #shapeOf(request: CompleteRequest): LoopShape {
+    const { width, height, guidanceRescale = 0, clipSkip = 1, init, schedule, prompts } = request;
+    const { model: { family }, decoder: { weights: { config } } } = this.#loaded;
+    const samples = prompts[0]!;
+    const active = controlsOf(request, schedule.steps.length);
+    return {
+      channels: config.latentChannels,
+      height: height / config.factor,
+      width: width / config.factor,
       samples: samples.length,
       evaluations: schedule.steps.length,
       slots: schedule.slots,
@@ -272,30 +380,16 @@ export class Pipeline implements AsyncDisposable {
       ...(active.flat().length > 0 && { controls: active }),
       masked: init?.mask !== undefined && !family.paints,
       rescaled: guidanceRescale > 0 && samples.length === 2,
-    }, request);
-    const noise = createNoiseSource(request.rng, request.seed);
-    const { kept, ...start } = startOf(request, { schedule, noise, vae, moments });
-    const timesteps = schedule.steps.map(({ timestep }) => timestep);
-    const hint = (number: number) => controlNets[number]!.see(controls[number]!, request);
-    await loop.conditions.prepare({ prompts, timesteps, request, ...(kept && { kept }), hint });
-    loop.start(schedule, { ...start, guidance, guidanceRescale, finalScale: 1 / vae.scalingFactor });
-    return { loop, schedule, noise, ...(init && { encode }) };
+    };
   }
 
-  /** Brings the request's LoRAs into the weights; what was recorded may hold what was made of others. */
-  async #merge({ loras: wanted = [] }: Request): Promise<void> {
-    const { loras, ops } = this.#loaded;
-    await loras.use(wanted);
-    if (loras.version === this.#version) return;
-    this.#version = loras.version;
-    this.#loop?.dispose();
-    this.#loop = undefined;
-    ops.dispose();
-  }
-
-  /** The recorded loop of `shape`, and the decoder for it; the one before is given up when it was of another. */
-  async #record(shape: LoopShape, { vaeTiling }: Request): Promise<Loop> {
-    const { ops, net, decoder, controlNets } = this.#loaded;
+  /**
+   * The recorded loop of a request, and the decoder for it, and for its previews; the one before is given up when it was
+   * for another.
+   */
+  async #record(request: CompleteRequest, previews: boolean): Promise<Loop> {
+    const { ops, net, decoder, residency, controlNets } = this.#loaded;
+    const shape = this.#shapeOf(request);
     if (JSON.stringify(this.#loop?.shape) !== JSON.stringify(shape)) {
       this.#loop?.dispose();
       this.#loop = undefined;
@@ -303,11 +397,21 @@ export class Pipeline implements AsyncDisposable {
       this.#loaded.previews?.release();
       this.#loop = await recordLoop(ops, net, shape, controlNets.map(({ weights }) => weights));
     }
-    const { conditions, steppings, latent } = this.#loop!;
-    const { program } = await decoder.record(latent, vaeTiling);
-    const programs = [...conditions.programs, ...new Set(steppings)];
-    await ops.gpu.prepare(programs.flatMap(({ kernels }) => kernels), program.kernels);
-    return this.#loop!;
+    const loop = this.#loop!;
+    const { conditions: { texts, shared }, steppings, latent } = loop;
+    const { program } = await decoder.record(latent, request.vaeTiling);
+    const preview = previews ? await this.#loaded.previews?.prepare(shape) : undefined;
+    const denoise = [shared, ...new Set(steppings), ...(preview ? [preview] : [])];
+    const programs = { text: texts, denoise, decode: [program] };
+    const known = new Set(Object.values(this.#programs).flat());
+    if (!known.isSupersetOf(new Set(Object.values(programs).flat()))) this.#needs = residency.plan(programs);
+    this.#programs = programs;
+    return loop;
+  }
+
+  /** Makes a stage of what was recorded ready to run. */
+  #enter(stage: StageName): Promise<void> {
+    return this.#loaded.residency.enter(stage, this.#programs[stage] ?? []);
   }
 
   /** Gives back the memory of what it recorded; the weights go with the {@link Gpu}. */

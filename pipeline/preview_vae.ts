@@ -2,7 +2,7 @@
  * Previews that a VAE of their own decodes, a tiny autoencoder where they are to be quick.
  * @module
  */
-import type { Tensor } from "../kernels/mod.ts";
+import type { Program, Tensor } from "../kernels/mod.ts";
 import { openVae, type TensorSource } from "../weights/mod.ts";
 import { checkVae } from "./check_model.ts";
 import { Decoder, type DecoderParts } from "./decoder.ts";
@@ -49,7 +49,7 @@ export class PreviewDecoder {
   }
 
   /** Records the decoder for latents of a size, and gives back what it had for another. */
-  async prepare({ height, width }: Size): Promise<void> {
+  async prepare({ height, width }: Size): Promise<Program> {
     const { ops, weights } = this.#decoder;
     if (this.#latent?.height !== height || this.#latent.width !== width) {
       this.release();
@@ -57,6 +57,7 @@ export class PreviewDecoder {
     }
     const { program } = await this.#decoder.record(this.#latent);
     await ops.gpu.prepare(program.kernels);
+    return program;
   }
 
   /**

@@ -90,10 +90,11 @@ const PROMISES: readonly Promised[] = [
     "pipeline/schedulers/config": /whatever number/,
   }],
   ["Memory is bounded and given back", {
+    "pipeline/residency": ALL,
     "pipeline/pipeline": /no more memory|gives back/,
     "pipeline/parameters": /one layer at a time/,
     "pipeline/prompt": /half a megabyte|hundred|more (?:chunks|vectors)/,
-    "kernels/gpu": /memory is counted|4 MiB/,
+    "kernels/gpu": /memory is counted|4 MiB|at rest/,
     "pipeline/upload": /larger than a piece|left behind/,
     "kernels/scratch": ALL,
     "weights/values": /chunks/,

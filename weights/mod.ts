@@ -30,7 +30,7 @@ export { type ByPart, byPart, PART_NAMES, type PartName, partsOf } from "./manif
 export type { GivenFiles, ModelConfig, ModelFiles, ModelOptions, ModelSettings } from "./model.ts";
 export { listEmbedded, openFiles, readConfig } from "./open.ts";
 export { openControlNet, type OpenedControlNet, scaleTensors } from "./controlnet.ts";
-export { VERSION_1 as sd14Config } from "./shape_config.ts";
+export { VERSION_1 as sd14Config, VERSION_XL as sdxlConfig } from "./shape_config.ts";
 export { openSafetensors, type SafetensorsOptions, type SafetensorsSource } from "./safetensors.ts";
 export {
   BYTES_PER_ELEMENT,

@@ -4,7 +4,7 @@
  */
 import type { Work } from "../../kernels/launch.ts";
 import type { PassTime, Program } from "../../kernels/program.ts";
-import type { Pipeline } from "../pipeline.ts";
+import type { Pipeline, StageProgram } from "../pipeline.ts";
 import type { Request } from "../request.ts";
 import { SLOW } from "./stages.ts";
 
@@ -32,7 +32,11 @@ const PROFILES = 3;
  */
 export async function measureOperations(pipeline: Pipeline, request: Request): Promise<StageOperations> {
   const { step, decode } = await pipeline.stages(request);
-  return { step: operationsOf(await profile(step)), decode: operationsOf(await profile(decode)) };
+  const of = async ({ enter, program }: StageProgram) => {
+    await enter();
+    return operationsOf(await profile(program));
+  };
+  return { step: await of(step), decode: await of(decode) };
 }
 
 /** Each operation of a program at its fastest. */

@@ -2,8 +2,7 @@
  * What the stages of a picture take.
  * @module
  */
-import type { Program } from "../../kernels/program.ts";
-import type { Pipeline } from "../pipeline.ts";
+import type { Pipeline, StageProgram } from "../pipeline.ts";
 import type { Request } from "../request.ts";
 
 /** Times of one thing measured several times, in milliseconds. */
@@ -78,9 +77,12 @@ export async function timeStages(pipeline: Pipeline, request: Request, budget: n
 }
 
 /** Times programs that run one after the other, together, `count` times. */
-async function time(programs: readonly Program[], count: number): Promise<readonly number[]> {
+async function time(programs: readonly StageProgram[], count: number): Promise<readonly number[]> {
   const sums = new Array<number>(count).fill(0);
-  for (const program of programs) (await program.time(count)).forEach((milliseconds, i) => sums[i]! += milliseconds);
+  for (const { enter, program } of programs) {
+    await enter();
+    (await program.time(count)).forEach((milliseconds, i) => sums[i]! += milliseconds);
+  }
   return sums;
 }
 

@@ -66,6 +66,12 @@ export interface Family {
   read(parameters: ByPart<Parameters>, config: ModelConfig): Net;
 }
 
+/** A stage of a picture. */
+export type StageName = "encode" | "text" | "denoise" | "decode";
+
+/** Makes a stage of what was recorded ready to run. */
+export type Enter = (stage: StageName) => Promise<void>;
+
 /** What a net is recorded for; requests that agree in it share one recording. */
 export interface Run {
   /** Size of the latent. */
@@ -115,12 +121,17 @@ export interface Net {
 
 /** What all evaluations of a run share. */
 export interface Conditions {
-  /** The programs that compute it, in the order in which they run. */
-  readonly programs: readonly Program[];
-  /** What the text encoder, the first where there are two, returns: `[samples x chunks, width, tokens]`. */
-  readonly encoded: Tensor;
-  /** Computes it for a picture. Waits for the GPU only when a context must be put together on the host. */
-  prepare(inputs: Inputs): Promise<void>;
+  /** The programs of the text encoders, in the order in which they run. */
+  readonly texts: readonly Program[];
+  /** The program that computes the rest of it, once they have run. */
+  readonly shared: Program;
+  /** What the net reads of the prompts, `[samples, width, chunks x tokens]`. */
+  readonly context: Tensor;
+  /**
+   * Computes it for a picture, of the same prompts as the one before without the text encoders; `enter` is called before a
+   * stage's programs run. Waits for the GPU only when a context must be put together on the host.
+   */
+  prepare(inputs: Inputs, enter?: Enter): Promise<void>;
   /** Records the net's output for the latents `x [samples, channels, height, width]`, with ControlNets of the run. */
   predict(x: Tensor, controls?: readonly number[]): Tensor;
   /** Gives its memory back. */

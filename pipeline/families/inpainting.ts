@@ -32,10 +32,10 @@ function withKept(net: Net, channels: number): Net {
       const kept = ops.keep({ batch, channels, height, width }, "mask and kept picture");
       return {
         ...conditions,
-        async prepare(inputs) {
+        async prepare(inputs, enter) {
           const values = inputs.kept!;
           ops.write(kept, Float32Array.from({ length: batch * values.length }, (_, i) => values[i % values.length]!));
-          await conditions.prepare(inputs);
+          await conditions.prepare(inputs, enter);
         },
         predict: (x, controls) => conditions.predict(ops.concat(x, kept), controls),
         dispose() {

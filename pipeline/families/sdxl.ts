@@ -15,7 +15,7 @@ import type { PromptChunk } from "../prompt/chunks.ts";
 import { assembleContext } from "../prompt/emphasis.ts";
 import { type Request, RequestError } from "../request.ts";
 import type { Conditions, Family, Inputs, LatentFormat, Net, Run } from "./family.ts";
-import { checkChannels, recordShared, recordText, repeat, stableDiffusion } from "./stable_diffusion.ts";
+import { checkChannels, newPrompts, recordShared, recordText, repeat, stableDiffusion } from "./stable_diffusion.ts";
 
 /** The VAE of Stable Diffusion XL; the colours are those that ComfyUI has for it (`latent_formats.py`). */
 const LATENT: LatentFormat = {
@@ -111,31 +111,41 @@ async function condition(
   const ends = perStep(second.config.width, "end tokens");
   const sizes = perStep(SIZES * config.added!.sizeWidth, "sizes");
   const texts = [record(first), record(second, (x) => ops.copy(x, last))] as const;
-  const added = () => ops.concat(ops.linear(ends, w.projection), sizes);
+  const { out: width } = w.projection;
+  const pooled = ops.keep({ ...ends, channels: width }, "pooled text", { exact: false });
+  const project = () => void ops.linear(ends, w.projection, { into: pooled });
+  await ops.tune(project);
+  const projecting = ops.record(project);
+  const added = () => ops.concat(pooled, sizes);
   const shared = await recordShared(ops, w.unet, { run, step, context, added, controls });
+  const encode = newPrompts(async (prompts, request) => {
+    texts.forEach((text, i) => text.run(prompts[i]!));
+    const contexts = await Promise.all(
+      texts.map(async ({ encoded }, i) => assembleContext(await ops.read(encoded), prompts[i]!)),
+    );
+    const found = endTokens(await ops.read(last), prompts[1]!);
+    // As diffusers does, where no negative prompt is given. The projection has no bias, so that zeros stay zeros.
+    if (w.zeros && samples === 2 && request.negativePrompt === "") {
+      for (const values of [...contexts, found]) values.fill(0, 0, values.length / samples);
+    }
+    ops.write(context, interleave(contexts, samples));
+    ops.write(ends, spread(found, evaluations));
+    projecting.run();
+  });
   return {
-    programs: [...texts.map(({ program }) => program), shared.program],
-    encoded: texts[0].encoded,
-    async prepare(inputs) {
-      const { prompts, request } = inputs;
-      texts.forEach((text, i) => text.run(prompts[i]!));
-      const contexts = await Promise.all(
-        texts.map(async ({ encoded }, i) => assembleContext(await ops.read(encoded), prompts[i]!)),
-      );
-      const pooled = endTokens(await ops.read(last), prompts[1]!);
-      // As diffusers does, where no negative prompt is given. The projection has no bias, so that zeros stay zeros.
-      if (w.zeros && samples === 2 && request.negativePrompt === "") {
-        for (const values of [...contexts, pooled]) values.fill(0, 0, values.length / samples);
-      }
-      ops.write(context, interleave(contexts, samples));
-      ops.write(ends, spread(pooled, evaluations));
-      ops.write(sizes, repeat(spread(embedSizes(config, sizesOf(request)), evaluations), samples));
+    texts: [...texts.map(({ program }) => program), projecting],
+    shared: shared.program,
+    context,
+    async prepare(inputs, enter) {
+      await encode(inputs, enter);
+      await enter?.("denoise");
+      ops.write(sizes, repeat(spread(embedSizes(config, sizesOf(inputs.request)), evaluations), samples));
       shared.run(inputs);
     },
     predict: shared.predict,
     dispose() {
-      for (const recorded of [...texts, shared]) recorded.dispose();
-      for (const { memory } of [context, last, ends, sizes]) ops.gpu.free(memory);
+      for (const recorded of [...texts, projecting, shared]) recorded.dispose();
+      for (const { memory } of [context, last, ends, pooled, sizes]) ops.gpu.free(memory);
     },
   };
 }

@@ -22,6 +22,7 @@ import { assembleContext, isWeighted } from "../prompt/emphasis.ts";
 import { isGuided, type Request, RequestError, SIZE_SETTINGS } from "../request.ts";
 import {
   type Conditions,
+  type Enter,
   type Family,
   type Inputs,
   type LatentFormat,
@@ -100,15 +101,19 @@ async function condition(
   const { encoded } = text;
   const context = chunks === 1 ? encoded : ops.keep({ ...encoded, batch: samples, height: chunks * tokens }, "context");
   const shared = await recordShared(ops, w.unet, { run, step, context, controls });
+  const encode = newPrompts(async ([prompts]) => {
+    text.run(prompts!);
+    if (chunks > 1 || prompts!.flat().some(isWeighted)) {
+      ops.write(context, assembleContext(await ops.read(encoded), prompts!));
+    }
+  });
   return {
-    programs: [text.program, shared.program],
-    encoded,
-    async prepare(inputs) {
-      const prompts = inputs.prompts[0]!;
-      text.run(prompts);
-      if (chunks > 1 || prompts.flat().some(isWeighted)) {
-        ops.write(context, assembleContext(await ops.read(encoded), prompts));
-      }
+    texts: [text.program],
+    shared: shared.program,
+    context,
+    async prepare(inputs, enter) {
+      await encode(inputs, enter);
+      await enter?.("denoise");
       shared.run(inputs);
     },
     predict: shared.predict,
@@ -117,6 +122,23 @@ async function condition(
       shared.dispose();
       if (chunks > 1) ops.gpu.free(context.memory);
     },
+  };
+}
+
+/** Prompts as {@link Inputs} have them. */
+type Prompts = Inputs["prompts"];
+
+/** Runs `encode` in the stage of the text encoders, for other prompts than those it was last run for. */
+export function newPrompts(
+  encode: (prompts: Prompts, request: Inputs["request"]) => Promise<void>,
+): (inputs: Inputs, enter?: Enter) => Promise<void> {
+  let last: Prompts | undefined;
+  return async ({ prompts, request }, enter) => {
+    if (prompts === last) return;
+    last = undefined;
+    await enter?.("text");
+    await encode(prompts, request);
+    last = prompts;
   };
 }
 

@@ -9,11 +9,21 @@ import { lcm } from "./lcm.ts";
 import { sd1 } from "./sd1.ts";
 import { sd2 } from "./sd2.ts";
 import { sdxl } from "./sdxl.ts";
-import { sdxlTurbo } from "./sdxl_turbo.ts";
+import { sdxlFewSteps, sdxlOneStep, sdxlTurbo } from "./sdxl_turbo.ts";
 import { turbo } from "./turbo.ts";
 
 /** Every family. A model is of the first one that matches; the last matches all. */
-export const families: readonly Family[] = [sdxlTurbo, sdxl, lcm, inpainting, turbo, sd2, sd1];
+export const families: readonly Family[] = [
+  sdxlTurbo,
+  sdxlFewSteps,
+  sdxlOneStep,
+  sdxl,
+  lcm,
+  inpainting,
+  turbo,
+  sd2,
+  sd1,
+];
 
 /** The family of a model. */
 export function familyOf(config: ModelConfig): Family {

@@ -8,15 +8,15 @@ import { sd2 } from "./sd2.ts";
 export const turbo: Family = distilled("SD-Turbo", sd2);
 
 /** The family of models that were distilled from those of `family` in this way. */
-export function distilled(name: string, family: Family): Family {
+export function distilled(name: string, family: Family, { steps = 1, prediction = "epsilon" } = {}): Family {
   return {
     ...family,
     name,
-    defaults: { ...family.defaults, steps: 1, guidance: 1 },
-    // Its files say no more of it than that its sampler begins at the last timestep and that it predicts noise.
+    defaults: { ...family.defaults, steps, guidance: 1 },
+    // Its files say no more of it than that its sampler begins at the last timestep and what it predicts.
     matches: (config) => {
       const { timestep_spacing, prediction_type = "epsilon" } = config.scheduler;
-      return family.matches(config) && timestep_spacing === "trailing" && prediction_type === "epsilon";
+      return family.matches(config) && timestep_spacing === "trailing" && prediction_type === prediction;
     },
   };
 }

@@ -3,6 +3,7 @@
  * @module
  */
 import type { Affine, Layer, Ops } from "../../kernels/ops.ts";
+import type { Memory } from "../../kernels/tensor.ts";
 import type { Filling } from "../../kernels/upload.ts";
 import {
   type MergedSource,
@@ -26,7 +27,7 @@ export interface LayerShape {
 }
 
 /** What parameters do on the GPU. */
-type LayerOps = Pick<Ops, "emptyLayer" | "fill" | "write" | "affine" | "writeAffine">;
+type LayerOps = Pick<Ops, "emptyLayer" | "fill" | "empty" | "write" | "affine" | "writeAffine">;
 
 /** A layer, and the weights that it is filled with: of its first outputs first. */
 interface Made {
@@ -140,33 +141,45 @@ export class Parameters {
     return made;
   }
 
-  /**
-   * Reads the weights of the layers that were made since it was called last.
-   *
-   * @throws {ModelFileError} when the file can no longer be read whole.
-   */
-  async load(): Promise<void> {
-    const empty = this.#layers.slice(this.#filled);
-    this.#filled = this.#layers.length;
-    await this.#ops.fill(empty.map((made) => fillingOf(made, this.#source)));
+  /** Whether all layers have their weights. */
+  get isLoaded(): boolean {
+    return this.#filled === this.#layers.length;
+  }
+
+  /** The memory of the layers' weights. */
+  get memories(): readonly Memory[] {
+    return this.#layers.map(({ layer }) => layer.weights.memory);
   }
 
   /**
-   * Writes anew whatever was made of the tensors `names`, from `source`, which has the same ones. Layers keep the type
-   * that they have; what programs computed from them once, such as transformed weights, is as it was.
+   * Reads the weights of the layers that have none. From another `source`, which has the same tensors, it also writes
+   * anew whatever was made of those of `names`: layers keep the type that they have, and what programs computed from them
+   * once, such as transformed weights, is as it was.
    *
    * @throws {ModelFileError} when a file can no longer be read whole.
    */
-  async rewrite(source: TensorSource | MergedSource, names: ReadonlySet<string>): Promise<void> {
+  async load(
+    source: TensorSource | MergedSource = this.#source,
+    names: ReadonlySet<string> = new Set(),
+  ): Promise<void> {
     const own = this.#source;
     this.#source = source;
     try {
-      const layers = this.#layers.filter(({ weights }) => weights.some(({ name }) => names.has(name)));
-      await this.#ops.fill(layers.map((made) => fillingOf(made, source)));
+      const wanted = this.#layers.filter(({ weights }, i) => {
+        return i >= this.#filled || weights.some(({ name }) => names.has(name));
+      });
+      await this.#ops.fill(wanted.map((made) => fillingOf(made, source)));
+      this.#filled = this.#layers.length;
       for (const { names: made, write } of this.#small) if (!made.isDisjointFrom(names)) write();
     } finally {
       this.#source = own;
     }
+  }
+
+  /** Gives back the memory of the layers' weights, until {@link load}; programs that use them must rest. */
+  unload(): void {
+    this.#ops.empty(this.#layers.map(({ layer }) => layer));
+    this.#filled = 0;
   }
 
   /** The biases of several layers, one after the other. */

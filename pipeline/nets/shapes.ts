@@ -59,7 +59,14 @@ export class ShapeRecorder extends Parameters {
 
   constructor() {
     super(
-      { emptyLayer: () => UNREAD, affine: () => UNREAD, fill: () => Promise.resolve(), write() {}, writeAffine() {} },
+      {
+        emptyLayer: () => UNREAD,
+        affine: () => UNREAD,
+        fill: () => Promise.resolve(),
+        empty() {},
+        write() {},
+        writeAffine() {},
+      },
       openFormula("no weights", new Map()),
     );
   }

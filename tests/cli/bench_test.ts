@@ -14,10 +14,11 @@ async function bench(...args: readonly string[]) {
 const WRONG: readonly (readonly [args: readonly string[], words: string])[] = [
   [["a cat"], 'bench takes no prompt, got "a cat"'],
   [["--model", "emoji", "--random-weights", "sd14"], "--model and --random-weights both name a model"],
-  [["--random-weights", "sd15"], 'must be sd14, got "sd15"'],
+  [["--random-weights", "sd15"], 'must be one of sd14, sdxl, got "sd15"'],
   [["--ablation", "--list-kernels"], "--ablation and --list-kernels are two measurements"],
   [["--check"], "--check needs --random-weights"],
   [["--check", "--ablation", "--random-weights", "sd14"], "--check and --ablation are two measurements"],
+  [["--memory", "0"], "--memory must be a number from 0.1 to 1024, got"],
   [["--output", "chart.svg"], "--output needs --ablation"],
   [["--ablation", "--output", "-"], "name a file"],
   [["--ablation", "--output", "chart.png"], "name a file that ends in .svg, not chart.png"],
@@ -40,12 +41,13 @@ Deno.test("bench --json prints everything that was measured", async () => {
   const { code, stdout, stderr } = await bench("--json", "--kernels", "baseline", ...small);
   assertEquals(code, 0, stderr);
   const { adapter, ceilings, pipelines, stages, operations, rates, ...rest } = JSON.parse(stdout);
-  const { schema, model, width, height, steps, guidance, precision, kernels, deno, load, peakBytes } = rest;
+  const { schema, model, width, height, steps, guidance, precision, kernels, deno, load, peakBytes, stageBytes } = rest;
   assertEquals([schema, model, width, height, steps, guidance, precision], [1, "emoji", 64, 64, 1, 1.5, "auto"]);
   assertEquals([kernels, deno], [BASELINE, Deno.version.deno]);
   assertEquals(Object.keys(adapter), ["description", "vendor", "architecture", "software", "webgpu"]);
   assert([ceilings.before, ceilings.after].every(({ teraflops, gigabytes }) => teraflops > 0 && gigabytes > 0));
   assert(pipelines.count > 10 && pipelines.milliseconds > 0 && load > 0 && peakBytes > 1e6);
+  assertEquals(Object.keys(stageBytes), ["text", "denoise", "decode"]);
   assertEquals(Object.keys(stages), ["text", "step", "decode", "picture", "evaluations", "first"]);
   assert(rates.length >= 5 && rates.every(({ flops, milliseconds }: KernelRate) => flops > 0 && milliseconds > 0));
   for (const stage of [operations.step, operations.decode]) {
@@ -81,6 +83,7 @@ const REPORT: BenchReport = {
   load: 1234,
   pipelines: { count: 40, milliseconds: 567 },
   peakBytes: 2 ** 30,
+  stageBytes: { text: 2 ** 28, decode: 3 * 2 ** 29 },
 };
 const ROWS = [
   { name: "baseline", kernels: BASELINE, times: times(100) },
@@ -135,7 +138,7 @@ Deno.test("the report's numbers have units, and rates are those of the definitio
       'Card <"A&B">, driver 580.1',
       "denoise 1.2.3, Deno 2.9.6",
       "Reached 60.0 TFLOP/s in registers and 2.99 TB/s copied before, 50.0 GFLOP/s in registers and 2.99 TB/s copied after",
-      "Loaded in 1.23 s; 40 pipelines made in 0.567 s; at most 1024 MiB of GPU memory",
+      "Loaded in 1.23 s; 40 pipelines made in 0.567 s; at most 1.00 GiB of GPU memory, by itself text 0.25 GiB, decode 1.50 GiB",
       "one step 100 150 5",
       "One step: 1.00 ms times ms share rate of ceiling",
       "linear 2 to 4, product 4 0.90 90.0 % 8.89 TFLOP/s 15 %",

@@ -105,6 +105,20 @@ Deno.test(
   }),
 );
 
+Deno.test(
+  "a picture that takes more memory than must suffice is refused with exit code 6",
+  withFolder(async (folder) => {
+    const { code, stderr } = await runDenoise(
+      ["cat", "--memory", "0.1", "--width", "1024", "--height", "1024"],
+      { folder },
+    );
+    assertEquals(code, 6, stderr);
+    assertStringIncludes(stderr, "Less GPU memory is taken with --memory, by smaller pictures");
+    assertStringIncludes(stderr, "and 0.100 GiB of GPU memory may be used");
+    assertEquals([...Deno.readDirSync(folder)], []);
+  }),
+);
+
 const FAILING = new URL("failing_process.ts", import.meta.url).pathname;
 
 Deno.test(

@@ -16,7 +16,15 @@ async function doctor(world: FakeWorld, ...args: string[]) {
 Deno.test("the real machine is examined, in words and as JSON", async () => {
   const words = await runDenoise(["doctor"]);
   assertEquals([words.code, words.stderr], [0, ""]);
-  for (const line of ["GPU: ", "  kernels: ", "Self-tests\n  right: float32", "Models\n  emoji, 4"]) {
+  for (
+    const line of [
+      "GPU: ",
+      "  kernels: ",
+      "Self-tests\n  right: float32",
+      "Models\n  emoji, 4",
+      "emoji at 256x256: text 0.0",
+    ]
+  ) {
     assertStringIncludes(words.stdout, line);
   }
   assert(!words.stdout.includes("WRONG"));

@@ -196,6 +196,7 @@ function fakePipeline(world: FakeWorld, reach: (stage: Stage) => void): Pipeline
         reach("loadPipeline");
         return Promise.resolve({ ...disposed, generate });
       },
+      needs: () => Promise.resolve({ denoise: 3 * 2 ** 29 }),
     },
   };
 }

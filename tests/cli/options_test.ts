@@ -22,6 +22,7 @@ const OF_A_RUN = [
   "help",
   "version",
   "webgpu",
+  "memory",
 ];
 
 Deno.test("each option that makes a picture has a scope, or is known to be the run's", () => {

@@ -51,6 +51,31 @@ Deno.test("memory is counted, and given back when it is freed", async () => {
   assertEquals(gpu.peakBytes, 256 + 160);
 });
 
+Deno.test("a program at rest holds no memory, and runs again on what its kept memory is then", async () => {
+  await using gpu = await Gpu.open();
+  const [x, passed] = [buffer(4), { ...buffer(32), kept: false }];
+  const made: string[] = [];
+  const launches = [x, passed].map((memory) => ({ kernel: doubling(), memory: [memory] }));
+  const program = new Program(gpu, launches, [() => made.push("before")]);
+  const other = new Program(gpu, [launches[1]!]);
+  // What both pass values through is one memory.
+  assertEquals(Program.bytesToCome(gpu, [program, other], [x, buffer(8)]), 16 + 128 + 32);
+  assertEquals(gpu.bytes, 0);
+  gpu.write(x, Float32Array.of(3));
+  program.run();
+  assertEquals([gpu.bytes, Program.bytesToCome(gpu, [program])], [16 + 128, 0]);
+  other.rest();
+  program.rest();
+  assertEquals(gpu.bytes, 16);
+  gpu.free(x);
+  gpu.write(x, Float32Array.of(5));
+  program.run();
+  assertEquals([[...await gpu.read(x)], gpu.bytes], [[10, 0, 0, 0], 16 + 128]);
+  assertEquals(made, ["before", "before"]);
+  for (const one of [program, other]) one.dispose();
+  assertEquals(gpu.bytes, 16);
+});
+
 Deno.test("what is written is handed to the GPU every 4 MiB, so that its copies on the host do not pile up", async () => {
   await using gpu = await Gpu.open();
   const { queue } = gpu.device;

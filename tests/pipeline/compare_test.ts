@@ -1,4 +1,4 @@
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { Gpu, Pipeline, type Reference } from "../../pipeline/mod.ts";
 import type { Golden } from "../golden.ts";
 import { openTinyModel } from "../tiny_model.ts";
@@ -63,4 +63,16 @@ Deno.test("an error in one sample of a stage shows as that error", async () => {
   const context = reference.context.map((value, k) => k === 7 ? value + norm / 100 : value);
   const { error, allowed } = (await pipeline.compare({ ...reference, context }))[0]!;
   assertEquals([error.toFixed(3), error <= allowed], ["0.010", false]);
+});
+
+Deno.test("SDXL's stages are compared with what the recipe's script computes from the same formula", async () => {
+  await using gpu = await Gpu.open();
+  using model = openTinyModel("tiny-sdxl");
+  await using pipeline = await Pipeline.load(gpu, model, { precision: "f32" });
+  const path = new URL("../../fixtures/tiny-sdxl/reference.json", import.meta.url);
+  const reference: Reference = JSON.parse(Deno.readTextFileSync(path));
+  const deviations = await pipeline.compare(reference);
+  const names = ["text encoders", "UNet at timestep 981", "UNet at timestep 1", "VAE decoder"];
+  assertEquals(deviations.map(({ name }) => name), names);
+  for (const { name, error, allowed } of deviations) assert(error <= allowed, `${name} is off by ${error}`);
 });

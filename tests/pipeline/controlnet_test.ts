@@ -250,7 +250,7 @@ Deno.test("ControlNets come and go between pictures, each of which is what it is
     }
     const kernels = async (control?: Omit<Control, "image">) => {
       const controls = control && { controls: [{ image: INVERSE, ...control }] };
-      return (await pipeline.stages({ ...request, ...controls })).step.kernels.length;
+      return (await pipeline.stages({ ...request, ...controls })).step.program.kernels.length;
     };
     // The first of two steps.
     assertEquals(await kernels({ start: 0.5 }), await kernels());

@@ -7,7 +7,7 @@ import { type DeviceOptions, FEATURES } from "../../kernels/device.ts";
 import { bufferBackends, Gpu, Ops } from "../../kernels/mod.ts";
 import type { Layer } from "../../kernels/ops.ts";
 import { openModel, Pipeline, type PipelineOptions, type Request } from "../../pipeline/mod.ts";
-import { openRandomModel } from "../../pipeline/bench/sd14.ts";
+import { openRandomModel } from "../../pipeline/bench/random_models.ts";
 import { recordLoop } from "../../pipeline/loop.ts";
 import type { Model } from "../../pipeline/model.ts";
 import { readVaeConfig } from "../../pipeline/nets/config.ts";
@@ -124,7 +124,7 @@ class Unloaded extends Parameters {
 
 Deno.test("what Stable Diffusion 1.4 passes through memory at 512x512 any adapter can bind", async (t) => {
   await onLeastDevices(t, async (gpu) => {
-    using model = openRandomModel();
+    using model = openRandomModel("sd14");
     const { exact } = bufferBackends(gpu);
     const ops = new Ops(gpu, exact);
     const net = model.family.read(byPart(() => new Unloaded(ops, model)), model.config);

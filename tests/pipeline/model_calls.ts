@@ -14,7 +14,7 @@ import { readTextEncoder, textEncoder } from "../../pipeline/nets/clip.ts";
 import { control, embedHint, readControlNet } from "../../pipeline/nets/controlnet.ts";
 import { prepareUnet, readUnet, unet } from "../../pipeline/nets/unet.ts";
 import { decode, encode, readDecoder, readEncoder } from "../../pipeline/nets/vae.ts";
-import { openRandomModel } from "../../pipeline/bench/sd14.ts";
+import { openRandomModel } from "../../pipeline/bench/random_models.ts";
 import { type Model, openModel } from "../../pipeline/model.ts";
 import { openFormula } from "../../weights/mod.ts";
 import { openTinyModel } from "../tiny_model.ts";
@@ -136,7 +136,7 @@ class PlannedParameters extends Parameters {
   constructor() {
     const fill = () => Promise.resolve();
     super(
-      { emptyLayer: () => ({}) as Layer, affine: () => ({}) as Affine, fill, write() {}, writeAffine() {} },
+      { emptyLayer: () => ({}) as Layer, affine: () => ({}) as Affine, fill, empty() {}, write() {}, writeAffine() {} },
       openFormula("no weights", new Map()),
     );
   }
@@ -179,7 +179,7 @@ export function everyCall(): readonly Call[] {
   const all = [
     ...modelCalls(emoji, 32),
     ...modelCalls(tiny, 77),
-    ...modelCalls(openRandomModel(), 77),
+    ...modelCalls(openRandomModel("sd14"), 77),
     ...controlCalls(tiny),
     // Of a picture of 256x256: one of 512x512 takes llvmpipe half a minute, and has the same operations.
     ...vaeCalls(readVaeConfig({ _class_name: "AutoencoderTiny" }), { height: 32, width: 32 }),

@@ -36,6 +36,18 @@ const PUBLISHED: readonly (readonly [family: string, unet: JsonObject, scheduler
     _class_name: "EulerAncestralDiscreteScheduler",
     timestep_spacing: "trailing",
   }],
+  ["SDXL, few steps", XL, { _class_name: "EulerDiscreteScheduler", timestep_spacing: "trailing" }],
+  ["SDXL, few steps", XL, { _class_name: "DDIMScheduler", timestep_spacing: "trailing" }],
+  ["SDXL, one step", XL, {
+    _class_name: "EulerDiscreteScheduler",
+    prediction_type: "sample",
+    timestep_spacing: "trailing",
+  }],
+  ["SDXL", XL, {
+    _class_name: "EulerDiscreteScheduler",
+    prediction_type: "v_prediction",
+    timestep_spacing: "trailing",
+  }],
   ["LCM", { time_cond_proj_dim: 256 }, { _class_name: "LCMScheduler" }],
   ["inpainting", { in_channels: 9 }, {}],
   ["inpainting", { in_channels: 9, use_linear_projection: true, cross_attention_dim: 1024 }, {}],
@@ -45,6 +57,8 @@ Deno.test("the configuration tells the family, and with it what a model wants", 
   const wants: Readonly<Record<string, readonly [steps: number, guidance: number]>> = {
     "SD-Turbo": [1, 1],
     "SDXL-Turbo": [1, 1],
+    "SDXL, few steps": [4, 1],
+    "SDXL, one step": [1, 1],
     SDXL: [30, 5],
     LCM: [4, 8.5],
   };

@@ -12,6 +12,9 @@ import type {
   PipelineOptions,
   SelectionOptions,
   StageBytes,
+  Upscaler,
+  UpscalerFile,
+  UpscalerOptions,
 } from "../pipeline/mod.ts";
 import { OutputError, UsageError } from "./errors.ts";
 import { decodeText, readingOf, systemWords } from "./reading.ts";
@@ -20,17 +23,28 @@ import { line, type Shown } from "./terminal.ts";
 type OpenGpu = Pick<Gpu, "adapter" | "matrices" | typeof Symbol.asyncDispose>;
 export type LoadedPipeline = Pick<Pipeline, "generate" | typeof Symbol.asyncDispose>;
 
+export type LoadedUpscaler = Pick<Upscaler, "enlarge" | typeof Symbol.dispose>;
+
 /** What commands ask of `pipeline/mod.ts`; tests draw without a GPU. */
 export interface PipelineModule extends
   Pick<
     typeof import("../pipeline/mod.ts"),
-    "openModel" | "openPreviewVae" | "openLora" | "findLora" | "openEmbedding" | "complete" | "listEmbedded"
+    | "openModel"
+    | "openPreviewVae"
+    | "openLora"
+    | "findLora"
+    | "openEmbedding"
+    | "complete"
+    | "listEmbedded"
+    | "openUpscaler"
+    | "refuseSize"
   > {
   readonly Gpu: { open(options: DeviceOptions): Promise<OpenGpu> };
   readonly Pipeline: {
     load(gpu: OpenGpu, model: Model, options: PipelineOptions): Promise<LoadedPipeline>;
     needs(gpu: OpenGpu, model: Model): Promise<StageBytes>;
   };
+  readonly Upscaler: { load(gpu: OpenGpu, file: UpscalerFile, options: UpscalerOptions): Promise<LoadedUpscaler> };
   examine(gpu: OpenGpu, options: SelectionOptions): Promise<Examination>;
 }
 

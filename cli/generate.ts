@@ -10,6 +10,7 @@ import { Places } from "./files.ts";
 import { checkNames, checkPlaces, createSeries } from "./jobs.ts";
 import { checkRecords } from "./added_files.ts";
 import { embeddingsOf } from "./embeddings.ts";
+import { upscalersOf } from "./hires.ts";
 import { lorasOf } from "./loras.ts";
 import { optionsOf, readMetadata, type Recipe } from "./metadata.ts";
 import { readValues } from "./parse.ts";
@@ -39,12 +40,14 @@ export async function execute(given: Given, environment: Environment): Promise<n
   const changed = changedFiles(recipe, request);
   const others = otherFiles(recipe, session.model, from);
   checkControlImages(recipe, request, from);
+  checkUpscalers(recipe, request, from);
   if (recipe !== undefined) {
     checkRecords("LoRA", lorasOf(request), { then: recipe.loras, from: from! });
     checkRecords("embedding", embeddingsOf(request), { then: recipe.embeddings, from: from! });
   }
   say(environment, `Seed ${seed}${values.count === 1 ? "" : ` to ${seed + BigInt(values.count - 1)}`}`);
   for (const setting of lost) say(environment, `Not taken from ${from}: ${setting}`);
+  if (recipe?.postprocessing !== undefined) say(environment, `Not done to it again: ${recipe.postprocessing}`);
   for (const path of changed) say(environment, `${path} has changed since ${from} was made`);
   for (const other of others) say(environment, other);
   const code = await session.draw([series]);
@@ -108,6 +111,14 @@ function otherFiles(
       return [`${path} is not the ${title} that ${from} was made with`];
     });
   });
+}
+
+/** @throws {UsageError} when an upscaler has the recipe's name and other bytes. */
+function checkUpscalers(recipe: Recipe | undefined, request: CompleteRequest, from: string | undefined): void {
+  for (const { name, option, file: { sha256 } } of upscalersOf(request)) {
+    const then = recipe?.options[option] === name ? recipe.files?.[name] : undefined;
+    if (then !== undefined && then !== sha256) throw anotherFile([name, sha256], from);
+  }
 }
 
 /** @throws {UsageError} when a control image has the recipe's name and other bytes. */

@@ -6,8 +6,9 @@
  */
 import { basename } from "@std/path";
 import { LIMITS } from "../pipeline/limits.ts";
-import type { Control, Request } from "../pipeline/request.ts";
+import type { Control, Hires, Request } from "../pipeline/request.ts";
 import { findScheduler, webUiNames } from "../pipeline/schedulers/mod.ts";
+import { stepsLeftOut } from "../pipeline/start.ts";
 import type { OptionTexts } from "./parse.ts";
 import type { PictureLine } from "./request.ts";
 
@@ -79,8 +80,21 @@ export function settingsOf(
     readonly controlNets: readonly string[];
   },
 ): Map<string, string> {
-  const { controls = [] } = request;
-  const { steps, guidance, guidanceRescale = 0, seed, width, height, clipSkip = 1, eta = 0, rng, init } = request;
+  const {
+    steps,
+    guidance,
+    guidanceRescale = 0,
+    seed,
+    width,
+    height,
+    clipSkip = 1,
+    eta = 0,
+    rng,
+    init,
+    hires,
+    upscaler,
+    controls = [],
+  } = request;
   const { sampler, schedule } = webUiNames(scheduler);
   const settings: readonly (readonly [name: string, value: unknown, holds?: boolean])[] = [
     ["Steps", steps],
@@ -91,12 +105,18 @@ export function settingsOf(
     ["Size", `${width}x${height}`],
     ["Model", model],
     ["VAE", vae && basename(vae), vae !== undefined],
-    ["Denoising strength", init?.strength, init !== undefined],
+    ["Denoising strength", (init ?? hires)?.strength, (init ?? hires) !== undefined],
     ["Eta DDIM", eta, eta > 0],
     ["Clip skip", clipSkip, clipSkip > 1],
     ["RNG", rng === "cpu" ? "CPU" : "NV"],
     ["CFG Rescale phi", guidanceRescale, guidanceRescale > 0],
     ...controls.map((control, i) => [`ControlNet ${i}`, describeControl(control, controlNets[i]!)] as const),
+    ["Hires upscale", hires?.scale, hires !== undefined],
+    // The web UI counts those that are run.
+    ["Hires steps", hires && hires.steps - stepsLeftOut({ steps: hires.steps, init: hires }), hires !== undefined],
+    ["Hires upscaler", hires && webUiUpscaler(hires), hires !== undefined],
+    ["Postprocess upscale by", upscaler?.file.scale, upscaler !== undefined],
+    ["Postprocess upscaler", upscaler && webUiUpscaler({ upscaler }), upscaler !== undefined],
   ];
   return new Map(settings.flatMap(([name, value, holds = true]) => holds ? [[name, `${value}`]] : []));
 }
@@ -114,6 +134,11 @@ function describeControl({ canny, strength, start, end }: Control, path: string)
     ["Control Mode", "Balanced"],
   ];
   return settings.map(([name, value]) => `${name}: ${value}`).join(", ");
+}
+
+function webUiUpscaler({ upscaler }: Pick<Hires, "upscaler">): string {
+  if (typeof upscaler === "object") return basename(upscaler.name).replace(/\.safetensors$/i, "");
+  return { latent: "Latent", lanczos: "Lanczos" }[upscaler];
 }
 
 /** What a web UI's picture can be made again from. */
@@ -136,7 +161,9 @@ function readSampler(sampler: string, schedule: string | undefined): OptionTexts
 }
 
 function hintOf(name: string, settings: Infotext["settings"]): string {
-  if (name === "Denoising strength") return " (the picture that it began with is not in the file)";
+  if (name === "Denoising strength" && !settings.has("Hires upscale")) {
+    return " (the picture that it began with is not in the file)";
+  }
   if (name === "Model" || name === "VAE") return ` (--${name.toLowerCase()} says where it is)`;
   const schedule = settings.get("Schedule type");
   return name === "Sampler" && schedule !== undefined ? `, Schedule type: ${schedule}` : "";
@@ -145,8 +172,12 @@ function hintOf(name: string, settings: Infotext["settings"]): string {
 /** The text, of as many lines as the prompts have and one for the settings. */
 export function formatInfotext({ prompt, negativePrompt, settings }: Infotext): string {
   const negative = negativePrompt === "" ? "" : `\n${NEGATIVE} ${negativePrompt}`;
-  const line = Array.from(settings, ([name, value]) => `${name}: ${quote(value)}`).join(", ");
-  return `${prompt}${negative}\n${line}`.trim();
+  return `${prompt}${negative}\n${formatSettings(settings)}`.trim();
+}
+
+/** The line of the settings alone. */
+export function formatSettings(settings: Infotext["settings"]): string {
+  return Array.from(settings, ([name, value]) => `${name}: ${quote(value)}`).join(", ");
 }
 
 /** The settings are the last line, when it looks like them; the negative prompt begins with the line that says so. */

@@ -21,8 +21,8 @@ const SIDE = { least: 64, most: 4096, step: 8 };
 const KEPT = 2;
 
 interface Reading {
-  /** The option that names the file, for messages. */
-  readonly option: string;
+  /** The option that names the file, for messages, where one does. */
+  readonly option?: string;
   /** The grey that shows through what is transparent, 0 to 255. */
   readonly background: number;
 }
@@ -47,7 +47,7 @@ export class ImageFiles {
    * too, when the file has changed by then.
    */
   read(path: string, reading: Reading): Image {
-    return readingOf(`--${reading.option} ${path}`, () => {
+    return readingOf(describe(path, reading), () => {
       const { size, mtime } = Deno.statSync(resolve(this.#folder, path));
       const key = JSON.stringify([path, size, mtime, reading.background]);
       const image = this.#images.get(key) ?? this.#open(path, reading);
@@ -64,7 +64,7 @@ export class ImageFiles {
       return pixels;
     };
     const pixelsAgain = () =>
-      readingOf(`--${reading.option} ${path}`, () => {
+      readingOf(describe(path, reading), () => {
         const again = this.#decode(path, reading);
         if (again.sha256 !== sha256) throw new Error("it has changed since it was checked");
         return keep(again.pixels);
@@ -85,6 +85,10 @@ export class ImageFiles {
     const bytes = readBytes(resolve(this.#folder, path), LIMITS.pngBytes);
     return { ...decodePng(bytes, background), sha256: createHash("sha256").update(bytes).digest("hex") };
   }
+}
+
+function describe(path: string, { option }: Reading): string {
+  return option === undefined ? path : `--${option} ${path}`;
 }
 
 type Size = Pick<Image, "width" | "height">;

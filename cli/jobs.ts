@@ -6,6 +6,7 @@ import { basename, dirname, join, resolve } from "@std/path";
 import { checkControls } from "./controls.ts";
 import { UsageError } from "./errors.ts";
 import { destinationOf, infoOf, type Places } from "./files.ts";
+import { upscalerPaths } from "./hires.ts";
 import { checkFileName, type Clash, countersOf, fillIn, findClash, type NamedFiles, readTemplate } from "./names.ts";
 import type { OptionValues } from "./options.ts";
 import type { Spec } from "./request.ts";
@@ -30,6 +31,8 @@ export interface Series extends Place {
   readonly pattern: string;
   /** Whether they take the places of files of their names, or get numbers after their own. */
   readonly replaces: boolean;
+  /** The picture that it is made of, where that is all there is. */
+  readonly source?: string;
 }
 
 /** A picture that is going to be made. */
@@ -128,16 +131,17 @@ export function checkNames(plan: Plan, values: OptionValues, folder: string): vo
   const read = new Set<string>();
   for (const item of plan) {
     if (isFailure(item)) continue;
-    const { spec: { values }, pattern, index, seed, line } = item;
-    const starts = [["init-image", values["init-image"]], ["mask", values.mask]] as const;
+    const { spec: { values }, pattern, index, seed, line, source } = item;
+    const starts = [["--init-image", values["init-image"]], ["--mask", values.mask]] as const;
     const added = (["lora", "embedding"] as const).flatMap((name) =>
-      values[name].map(({ file }) => [name, file] as const)
+      values[name].map(({ file }) => [`--${name}`, file] as const)
     );
-    const controls = values["control-image"].map((file) => ["control-image", file] as const);
-    for (const [name, file] of [...starts, ...added, ...controls]) {
+    const controls = values["control-image"].map((file) => ["--control-image", file] as const);
+    const all = [...starts, ...added, ...controls, ...upscalerPaths(values), [`${source}`, source] as const];
+    for (const [who, file] of all) {
       if (file === undefined || read.has(file)) continue;
       read.add(file);
-      want(file, { ...single, isRead: true, who: `--${name}` });
+      want(file, { ...single, isRead: true, who });
     }
     if (pattern !== "-") want(pattern, { index, seed, count: values.count, isRead: false, who: { index, line } });
   }

@@ -2,10 +2,10 @@
  * What a picture's file says of how it was made: to other tools, and to make it again.
  * @module
  */
-import { resolve } from "@std/path";
+import { basename, resolve } from "@std/path";
 import project from "../deno.json" with { type: "json" };
-import type { AdapterInfo, GivenFiles, Model } from "../pipeline/mod.ts";
-import type { Request } from "../pipeline/request.ts";
+import type { AdapterInfo, GivenFiles, Model, UpscalerFile } from "../pipeline/mod.ts";
+import type { ImageFile, Request } from "../pipeline/request.ts";
 import { nearestName } from "../pipeline/schedulers/mod.ts";
 import { LIMITS } from "../pipeline/limits.ts";
 import { UsageError } from "./errors.ts";
@@ -13,8 +13,16 @@ import { controlOptions } from "./controls.ts";
 import { readBytes, readingOf } from "./reading.ts";
 import { readRecords } from "./added_files.ts";
 import { type EmbeddingRecord, embeddingsOf } from "./embeddings.ts";
+import { isBuiltIn, nameOf, upscalersOf } from "./hires.ts";
 import { type LoraRecord, lorasOf } from "./loras.ts";
-import { type ForeignPicture, formatInfotext, parseInfotext, readForeign, settingsOf } from "./infotext.ts";
+import {
+  type ForeignPicture,
+  formatInfotext,
+  formatSettings,
+  parseInfotext,
+  readForeign,
+  settingsOf,
+} from "./infotext.ts";
 import { namesFile, optionEntry, type OptionName, optionNames } from "./options.ts";
 import type { OptionTexts } from "./parse.ts";
 import { type PngText, readTexts } from "./png.ts";
@@ -22,6 +30,8 @@ import { checkPrompt, optionOf, readPictureLine } from "./request.ts";
 
 /** Name of the text that other tools read. */
 const PARAMETERS = "parameters";
+/** Name of the text in which the web UI says what became of a picture after it was drawn. */
+const POSTPROCESSING = "postprocessing";
 /** Name of our own, complete one. */
 const OWN = "denoise";
 const SOFTWARE = `denoise ${project.version}`;
@@ -48,7 +58,12 @@ export interface Recipe extends ForeignPicture {
   /** The LoRAs, those of its prompt included. */
   readonly loras?: readonly LoraRecord[];
   readonly embeddings?: readonly EmbeddingRecord[];
+  /** What became of it after it was drawn, in the web UI's words. */
+  readonly postprocessing?: string;
 }
+
+/** What a picture's file says, which need not be how it was drawn. */
+export type PictureRecord = Omit<Recipe, "prompt"> & { readonly prompt?: string };
 
 /** No time is among the texts: the same request makes the same file. */
 export function writeMetadata(making: Making): PngText[] {
@@ -77,12 +92,22 @@ export function writeMetadata(making: Making): PngText[] {
  * picture, whether it was given, the model's choice or the default.
  */
 function describePicture({ request, options, model }: Making): Readonly<Record<string, unknown>> {
-  const { init, loras = [], embeddings = [], controls: _, ...told } = request;
+  const { init, hires, upscaler, loras = [], embeddings = [], controls: _, ...told } = request;
   const lora = loras.filter(({ inPrompt }) => !inPrompt).map(({ name, weight }) => `${name}:${weight}`);
   const embedding = embeddings.map(({ name, word }) => `${name}:${word}`);
   const fields = new Map(
-    Object.entries({ ...told, lora, embedding, strength: init?.strength, ...controlOptions(request) })
-      .map(([field, value]) => [optionOf(field), value]),
+    Object.entries({
+      ...told,
+      lora,
+      embedding,
+      strength: init?.strength,
+      hires: hires?.scale,
+      hiresStrength: hires?.strength,
+      hiresSteps: hires?.steps,
+      hiresUpscaler: hires && nameOf(hires),
+      upscaleModel: upscaler?.name,
+      ...controlOptions(request),
+    }).map(([field, value]) => [optionOf(field), value]),
   );
   const entries = optionNames.flatMap((name) => {
     const { scope, default: text } = optionEntry(name);
@@ -96,26 +121,73 @@ function describePicture({ request, options, model }: Making): Readonly<Record<s
   return { prompt: request.prompt, ...Object.fromEntries(entries) };
 }
 
+/** How a picture was enlarged. */
+export interface Enlarging {
+  readonly upscaler: Pick<UpscalerFile, "path" | "sha256" | "scale">;
+  readonly source: ImageFile;
+  readonly adapter: AdapterInfo;
+}
+
+/** The texts of a picture that was enlarged: those that it had, and in the web UI's words what was done. */
+export function addEnlarging(texts: readonly PngText[], { upscaler, source, adapter }: Enlarging): PngText[] {
+  const settings = new Map([
+    ["Postprocess upscale by", `${upscaler.scale}`],
+    ["Postprocess upscaler", basename(upscaler.path)],
+    ["Upscaler SHA-256", upscaler.sha256],
+    ["Source SHA-256", source.sha256],
+    ["Adapter", adapter.description],
+    ["WebGPU", adapter.webgpu],
+    ["Version", SOFTWARE],
+  ]);
+  const before = texts.filter(({ keyword }) => keyword === POSTPROCESSING).map(({ text }) => text);
+  const others = texts.filter(({ keyword }) => keyword !== POSTPROCESSING);
+  const text = [...before, formatSettings(settings)].join("\n");
+  return [...others, { keyword: POSTPROCESSING, text }].map(({ keyword, text }) => {
+    // The character 0 would end the text for some readers.
+    return { keyword, text: text.replaceAll("\0", "") };
+  });
+}
+
 /**
- * Reads what a picture was made with: our own text, or what we understand of another tool's.
+ * Reads what a picture was drawn with: our own text, or what we understand of another tool's.
  *
  * @throws {UsageError} when the file at `path`, which begins in `folder`, is not a PNG file, or does not say it.
  */
 export function readMetadata(path: string, folder: string): Recipe {
-  const found = readingOf(path, () => readTexts(readBytes(resolve(folder, path), LIMITS.pngBytes), [PARAMETERS, OWN]));
+  const { prompt, ...record } = readRecord(path, folder);
+  if (prompt !== undefined) return { prompt, ...record };
+  throw unsaid(path);
+}
+
+/**
+ * The same where a picture need not have been drawn.
+ *
+ * @throws {UsageError} when the file at `path`, which begins in `folder`, is not a PNG file, or says nothing.
+ */
+export function readRecord(path: string, folder: string): PictureRecord {
+  const names = [PARAMETERS, OWN, POSTPROCESSING];
+  const found = readingOf(path, () => readTexts(readBytes(resolve(folder, path), LIMITS.pngBytes), names));
   const texts = new Map(found.map(({ keyword, text }) => [keyword, text]));
-  const parameters = texts.get(PARAMETERS);
-  const own = texts.get(OWN);
+  const [parameters, own, postprocessing] = names.map((name) => texts.get(name));
+  const told = {
+    ...(parameters !== undefined && { parameters }),
+    ...(postprocessing !== undefined && { postprocessing }),
+  };
   try {
-    if (own !== undefined) return { ...readOwn(own), ...(parameters === undefined ? {} : { parameters }) };
+    if (own !== undefined) return { ...readOwn(own), ...told };
     if (parameters !== undefined) {
       const foreign = readForeign(parseInfotext(parameters));
-      return { ...foreign, prompt: checkPrompt(foreign.prompt), parameters };
+      return { ...foreign, prompt: checkPrompt(foreign.prompt), ...told };
     }
   } catch (cause) {
     throw new UsageError(`${path} cannot be made again: ${(cause as Error).message}`, { cause });
   }
-  throw new UsageError(`${path} does not say how it was made: it has neither a ${OWN} nor a ${PARAMETERS} text`);
+  if (postprocessing !== undefined) return { options: {}, lost: [], ...told };
+  throw unsaid(path);
+}
+
+function unsaid(path: string): UsageError {
+  return new UsageError(`${path} does not say how it was made: it has neither a ${OWN} nor a ${PARAMETERS} text`);
 }
 
 /**
@@ -137,9 +209,9 @@ export function optionsOf(
   // Another model brings its own.
   const isIdle = ([name]: readonly [string, unknown]) => name === "tokenizer" && given.model !== undefined && !trusts;
   const kept = entries.filter((entry) => !isIdle(entry));
-  const paths = kept.filter(([name, value]) =>
-    namesFile(name as OptionName) && !(name === "model" && embedded.includes(`${value}`))
-  );
+  const isWord = ([name, value]: readonly [string, unknown]) =>
+    name === "model" ? embedded.includes(`${value}`) : name === "hires-upscaler" && isBuiltIn(`${value}`);
+  const paths = kept.filter((entry) => namesFile(entry[0] as OptionName) && !isWord(entry));
   if (paths.length > 0 && !trusts) {
     const flags = paths.flatMap(([name, value]) => [value].flat().map((one) => writeFlag(name, `${one}`))).join(" ");
     throw new UsageError(
@@ -166,12 +238,14 @@ export function givenTo({ givenVae, controlNets }: Pick<Model, "givenVae" | "con
   return [...(givenVae ? [givenVae] : []), ...controlNets.map(({ given }) => given)];
 }
 
-/** SHA-256 of the pictures of a request and of what was given beside the model, by their paths; undefined when there are none. */
-function filesOf({ init, controls = [] }: Request, model: Model): Recipe["files"] {
+/** SHA-256 of the files that were named beside the model, by their paths; undefined when there are none. */
+function filesOf({ init, controls = [], ...request }: Request, model: Model): Recipe["files"] {
   const images = [init?.image, init?.mask, ...controls.map(({ image }) => image)];
-  const files = images.flatMap((image) => image?.file ?? []);
-  const given = givenTo(model).flatMap((files) => Object.entries(files.hashes()));
-  const hashes = [...files.map(({ path, sha256 }) => [path, sha256]), ...given];
+  const hashes = [
+    ...images.flatMap((image) => image?.file ? [[image.file.path, image.file.sha256]] : []),
+    ...upscalersOf(request).map(({ name, file }) => [name, file.sha256]),
+    ...givenTo(model).flatMap((files) => Object.entries(files.hashes())),
+  ];
   return hashes.length === 0 ? undefined : Object.fromEntries(hashes);
 }
 

@@ -21,6 +21,7 @@ import {
   share,
   size,
   thresholds,
+  times,
   wholeNumber,
 } from "./values.ts";
 
@@ -64,7 +65,7 @@ export const options = {
   "model": {
     value: "NAME|DIR|FILE",
     help: "an embedded model, a folder of a diffusers model, a checkpoint (.safetensors), or a downloaded " +
-      "ORGANISATION/NAME or ORGANISATION/NAME@REVISION",
+      "ORGANISATION/NAME or ORGANISATION/NAME@REVISION; upscale: an ESRGAN (.safetensors)",
     otherwise: "emoji",
     read: name,
     scope: "model",
@@ -270,6 +271,41 @@ export const options = {
     read: name,
     scope: "picture",
   },
+  "hires": {
+    value: "SCALE",
+    help: "draw, enlarge and draw over it again, 1 to 8 times as wide and high (a1111's hires fix)",
+    otherwise: "drawn once",
+    read: times,
+    scope: "picture",
+  },
+  "hires-strength": {
+    value: "NUMBER",
+    help: "how much is made anew at the larger size, above 0 to 1",
+    otherwise: "0.7",
+    read: share,
+    scope: "picture",
+  },
+  "hires-steps": {
+    value: "NUMBER",
+    help: "denoising steps at the larger size, of which the share --hires-strength is run; 1 to 1000",
+    otherwise: "as --steps",
+    read: wholeNumber(1, 1000),
+    scope: "picture",
+  },
+  "hires-upscaler": {
+    value: "latent|lanczos|FILE",
+    help: "what enlarges: latent the latent (bilinear), lanczos the picture, or an ESRGAN (.safetensors) the picture",
+    otherwise: "latent",
+    read: name,
+    scope: "picture",
+  },
+  "upscale-model": {
+    value: "FILE",
+    help: "an ESRGAN (.safetensors) that enlarges the picture in the end, as denoise upscale does",
+    otherwise: "as it is drawn",
+    read: name,
+    scope: "picture",
+  },
   "vae-tiling": {
     help: "whether the VAE works in blended tiles, which need less memory; auto: where the whole picture would take " +
       "more than 3 GiB, or more than the GPU can bind at once",
@@ -339,8 +375,8 @@ export const options = {
     letter: "o",
     value: "FILE",
     help: "where the PNG goes, or bench's chart; a file that is there is replaced; {index}, {seed} and {slug} of the " +
-      "prompt are filled in; - is stdout",
-    otherwise: "a new file named after prompt and seed; batch {index}-{seed}-{slug}.png",
+      "prompt, or of the file to upscale, are filled in; - is stdout",
+    otherwise: "a new file named after prompt and seed; batch {index}-{seed}-{slug}.png; upscale after the file",
     read: name,
     scope: "line",
   },

@@ -71,12 +71,12 @@ export function decodePng(bytes: Uint8Array, background = 255): Image {
 }
 
 /**
- * The texts of a PNG file that have one of these names, in their order.
+ * The texts of a PNG file that have one of these names, or any that a text may have, in their order.
  *
  * @throws {SyntaxError} when it is damaged or not a PNG file.
  * @throws {RangeError} when it is larger than {@link LIMITS} allow.
  */
-export function readTexts(png: Uint8Array, keywords: readonly string[]): PngText[] {
+export function readTexts(png: Uint8Array, keywords?: readonly string[]): PngText[] {
   const chunks = readChunks(png, Object.keys(textReaders));
   const found = Object.entries(textReaders).flatMap(([type, read]) => chunks[type]!.map((data) => ({ data, read })));
   if (found.length > LIMITS.pngTexts) {
@@ -85,11 +85,14 @@ export function readTexts(png: Uint8Array, keywords: readonly string[]): PngText
   return found.toSorted((a, b) => a.data.byteOffset - b.data.byteOffset).flatMap(({ data, read }) => {
     const [name, rest] = cutAtZero(data);
     const keyword = fromLatin1(name.subarray(0, 80));
-    if (!keywords.includes(keyword)) return [];
+    if (keywords ? !keywords.includes(keyword) : !KEYWORD.test(keyword)) return [];
     if (rest.length > LIMITS.textBytes) throw tooLong(keyword);
     return [{ keyword, text: read(rest, keyword) }];
   });
 }
+
+/** Names that a text may have (11.3.3.1): Latin-1 letters, and no spaces at the ends or beside each other. */
+const KEYWORD = /^(?! )(?:[\x21-\x7e\xa1-\xff]| (?! |$)){1,79}$/;
 
 function tooLong(keyword: string): RangeError {
   return new RangeError(`its ${keyword} text is too long; at most ${LIMITS.textBytes} bytes are read`);

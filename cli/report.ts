@@ -8,6 +8,7 @@ import { type Environment, say } from "./environment.ts";
 import { exitCodeOf } from "./errors.ts";
 import type { Failure, Job, Place } from "./jobs.ts";
 import { embeddingsOf } from "./embeddings.ts";
+import { describeHires, describeUpscaler } from "./hires.ts";
 import { lorasOf } from "./loras.ts";
 import { json, line, name } from "./terminal.ts";
 
@@ -70,7 +71,7 @@ export async function reportOutcome(
 
 async function describePicture(outcome: Planned | Made, model: Model): Promise<object> {
   const { status, path, job: { index, line, spec }, request } = outcome;
-  const { schedule: _schedule, prompts: _prompts, notices: _notices, ...asked } = request;
+  const { schedule: _schedule, prompts: _prompts, notices: _notices, second, ...asked } = request;
   const made = outcome.status === "ok" ? outcome : undefined;
   return {
     status,
@@ -81,6 +82,8 @@ async function describePicture(outcome: Planned | Made, model: Model): Promise<o
     model: model.name,
     ...asked,
     ...(request.init && { init: describeInit(request.init) }),
+    ...(request.hires && second && { hires: describeHires(request.hires, second) }),
+    ...(request.upscaler && { upscaler: describeUpscaler(request.upscaler) }),
     ...(request.loras && { loras: lorasOf(request) }),
     ...(request.embeddings && { embeddings: embeddingsOf(request) }),
     ...(request.controls &&

@@ -13,6 +13,7 @@ import { UsageError } from "./errors.ts";
 import { readTextFile } from "./reading.ts";
 import { type ImageFiles, initSize, readInit } from "./init_image.ts";
 import type { EmbeddingFiles } from "./embeddings.ts";
+import { readHires, type UpscalerFiles } from "./hires.ts";
 import type { LoraFiles } from "./loras.ts";
 import { optionEntry, optionNames, type OptionValues } from "./options.ts";
 import type { OptionText, OptionTexts } from "./parse.ts";
@@ -140,7 +141,8 @@ export function drawSeed(): bigint {
  * The one place where options become fields of a request.
  *
  * @throws {UsageError} when an init or control image cannot be read, or a prompt names a LoRA without saying which.
- * @throws {ModelNotFoundError | ModelFileError} when a LoRA or a textual inversion is absent, damaged or another model's.
+ * @throws {ModelNotFoundError | ModelFileError} when a LoRA, a textual inversion or an upscaler is absent, damaged or another
+ * model's.
  */
 export function createRequest(
   { prompt, values }: Spec,
@@ -150,13 +152,16 @@ export function createRequest(
     readonly images: ImageFiles;
     readonly loras: LoraFiles;
     readonly embeddings: EmbeddingFiles;
+    readonly upscalers: UpscalerFiles;
   },
 ): Request {
-  const { scheduler, prediction, eta, "guidance-rescale": guidanceRescale } = values;
+  const { scheduler, prediction, eta, "guidance-rescale": guidanceRescale, "upscale-model": enlarging } = values;
   const init = readInit(values, files.images);
   const loras = files.loras.read(prompt, values);
   const embeddings = files.embeddings.read(values);
   const controls = readControls(values, files.images);
+  const { steps = defaults.steps } = values;
+  const hires = readHires(values, steps, files.upscalers);
   const shape = init?.image ?? controls[0]?.image;
   const { width = defaults.width, height = defaults.height } = shape ? initSize(shape, values, defaults) : values;
   return {
@@ -166,13 +171,15 @@ export function createRequest(
     longPrompt: values["long-prompt"] ?? defaults.longPrompt,
     clipSkip: values["clip-skip"],
     seed,
-    steps: values.steps ?? defaults.steps,
+    steps,
     guidance: values.guidance ?? defaults.guidance,
     ...(guidanceRescale !== undefined && { guidanceRescale }),
     width,
     height,
     ...sizesOf(values),
     ...(init && { init }),
+    ...(hires && { hires }),
+    ...(enlarging !== undefined && { upscaler: files.upscalers.read(enlarging) }),
     ...(loras.length > 0 && { loras }),
     ...(embeddings.length > 0 && { embeddings }),
     ...(controls.length > 0 && { controls }),
@@ -220,6 +227,8 @@ function describeRefusal({ setting, message }: RequestError, request: Request, s
   if (setting === "negativePrompt") return `--negative-prompt: ${message}`;
   if (setting === "controls") return `--controlnet: ${message}`;
   if (setting === "loras" || setting === "embeddings") return `--${setting.slice(0, -1)}: ${message}`;
+  if (setting === "hires") return `--hires ${request.hires!.scale}: ${message}`;
+  if (setting === "upscaler") return `--upscale-model ${request.upscaler!.name}: ${message}`;
   if (setting !== "init") return `--${optionOf(setting)} ${request[setting]}: ${message}`;
   if (message.startsWith("strength")) {
     if (strength !== undefined) return `--${message}`;

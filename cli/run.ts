@@ -14,6 +14,7 @@ import { block, json, line, withoutPasswords } from "./terminal.ts";
 const loaders: Readonly<Record<CommandName, () => Promise<CommandModule>>> = {
   generate: () => import("./generate.ts"),
   batch: () => import("./batch.ts"),
+  upscale: () => import("./upscale.ts"),
   show: () => import("./show.ts"),
   tokens: () => import("./tokens.ts"),
   pull: () => import("./pull.ts"),

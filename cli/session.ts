@@ -14,16 +14,17 @@ import { checkCount, checkSheet, composeSheet } from "./contact_sheet.ts";
 import { deviceOptions, providerOf } from "./dawn.ts";
 import { type Environment, type LoadedPipeline, type PipelineModule, say } from "./environment.ts";
 import { exitCodeOf, OutputError, UsageError } from "./errors.ts";
-import { infoOf, KEPT, type Places, writeNew, writeWhole } from "./files.ts";
+import { infoOf, type Places, writeWhole } from "./files.ts";
 import { ImageFiles } from "./init_image.ts";
 import { findInlineEncoder, type InlineEncoder } from "./inline_picture.ts";
 import { AHEAD, checkPlace, countOf, type Failure, isFailure, type Job, jobsOf, type Plan } from "./jobs.ts";
 import { EmbeddingFiles } from "./embeddings.ts";
+import { sizesOf, UpscalerFiles } from "./hires.ts";
 import { LoraFiles } from "./loras.ts";
 import { selectionOf } from "./kernel_timings.ts";
 import { givenTo, writeMetadata } from "./metadata.ts";
 import type { OptionValues } from "./options.ts";
-import { numberedNames } from "./names.ts";
+import { writeNamed, writePicture } from "./output.ts";
 import { decodePng, encodePng } from "./png.ts";
 import { readBytes } from "./reading.ts";
 import { createProgress, type Progress } from "./progress.ts";
@@ -56,7 +57,12 @@ export class Session implements AsyncDisposable {
   readonly #module: PipelineModule;
   readonly #values: OptionValues;
   readonly #environment: Environment;
-  readonly #files: { readonly images: ImageFiles; readonly loras: LoraFiles; readonly embeddings: EmbeddingFiles };
+  readonly #files: {
+    readonly images: ImageFiles;
+    readonly loras: LoraFiles;
+    readonly embeddings: EmbeddingFiles;
+    readonly upscalers: UpscalerFiles;
+  };
   readonly #completed = new Map<Spec, Promise<CompleteRequest>>();
   /** The last notices that were given: pictures of one prompt have the same. */
   readonly #told = new Set<string>();
@@ -86,6 +92,7 @@ export class Session implements AsyncDisposable {
       images: new ImageFiles(folder),
       loras: new LoraFiles(module, this.model, folder),
       embeddings: new EmbeddingFiles(module, this.model, folder),
+      upscalers: new UpscalerFiles(module, folder),
     };
     this.#inline = findInlineEncoder(environment);
     this.#since = start;
@@ -104,8 +111,8 @@ export class Session implements AsyncDisposable {
   /**
    * The complete request of a picture; those of one `--count` share all but the seed.
    *
-   * @throws {UsageError | ModelFileError | ModelNotFoundError} when an init image, a LoRA or a textual inversion cannot be
-   * read, or the model cannot do what is asked for.
+   * @throws {UsageError | ModelFileError | ModelNotFoundError} when an init image, a LoRA, a textual inversion or an upscaler
+   * cannot be read, or the model cannot do what is asked for.
    */
   async complete({ spec, seed }: Pick<Job, "spec" | "seed">): Promise<CompleteRequest> {
     const model = this.model;
@@ -160,7 +167,7 @@ export class Session implements AsyncDisposable {
     for (const item of grid === undefined ? plan.slice(0, AHEAD) : plan) {
       if (isFailure(item)) continue;
       try {
-        const { width, height } = await this.complete(item);
+        const { width, height } = sizesOf(await this.complete(item)).final;
         for (let i = 0; i < countOf(item) && grid !== undefined; i++) sizes.push({ width, height });
       } catch (error) {
         if (!goesOn) throw error;
@@ -256,11 +263,12 @@ export class Session implements AsyncDisposable {
     const { adapter, pipeline } = loaded;
     const { preview, "preview-every": every, show, grid } = this.#values;
     progress.stage("text");
+    const { width, height } = sizesOf(request).drawn;
     let drawn: Extract<GenerateEvent, { type: "image" }> | undefined;
     for await (const event of pipeline.generate(request, { previews: preview === undefined ? 0 : every })) {
       if (event.type === "step") {
         progress.step(event);
-        if (event.preview) this.#writePreview(preview!, resize(event.preview, request.width, request.height), progress);
+        if (event.preview) this.#writePreview(preview!, resize(event.preview, width, height), progress);
       } else if (event.type === "notice") {
         progress.breakLine();
         this.#say(event.message);
@@ -273,7 +281,7 @@ export class Session implements AsyncDisposable {
     const { values, options } = job.spec;
     const texts = values["no-metadata"] ? [] : writeMetadata({ request, options, model: this.model, adapter });
     const png = encodePng(image, texts);
-    const path = this.#write(job, png);
+    const path = writePicture(job, png, { values: this.#values, folder: this.#environment.folder });
     if (show && this.#inline !== undefined) {
       this.#environment.notices.write(this.#inline(png));
       this.#environment.notices.write(block("\n"));
@@ -285,27 +293,11 @@ export class Session implements AsyncDisposable {
     return { status: "ok", job, request, path, png, timings, adapter, peakBytes };
   }
 
-  /** Writes a picture and tells under which name; standard output is left to the report. */
-  #write({ name, replaces }: Job, png: Uint8Array): string {
-    if (name === "-") return name;
-    const { folder } = this.#environment;
-    if (!replaces) return writeNew(folder, this.#freeNames(name), png)!;
-    this.#writeFile(name, png);
-    return name;
-  }
-
-  /** Names like `name`, those apart under which the run writes something else. */
-  *#freeNames(name: string): Generator<string> {
-    const { folder } = this.#environment;
-    const { grid = "", preview = "" } = this.#values;
-    const others = [grid, preview].map((file) => resolve(folder, file));
-    for (const free of numberedNames(name)) if (!others.includes(resolve(folder, free))) yield free;
-  }
-
   #writeSheet(): void {
-    const { grid } = this.#values;
+    const values = this.#values;
+    const { grid } = values;
     if (grid === undefined || this.#sheet.length === 0) return;
-    this.#writeFile(grid, encodePng(composeSheet(this.#sheet)));
+    writeNamed(grid, encodePng(composeSheet(this.#sheet)), { values, folder: this.#environment.folder });
     this.#say(`Contact sheet of ${showCount(this.#sheet.length, "picture")}: ${grid}`);
   }
 
@@ -319,13 +311,6 @@ export class Session implements AsyncDisposable {
       if (!this.#previewFailed) this.#say(`There is no new preview: ${error.message}`);
       this.#previewFailed = true;
     }
-  }
-
-  /** Writes a file under this very name. */
-  #writeFile(name: string, png: Uint8Array): void {
-    const { folder } = this.#environment;
-    if (!this.#values["no-clobber"]) return writeWhole(resolve(folder, name), png);
-    if (writeNew(folder, [name], png) === undefined) throw new OutputError(`Cannot write ${name}: ${KEPT}`);
   }
 
   /** Tells what pictures of one prompt would tell again and again. */

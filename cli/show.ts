@@ -8,7 +8,7 @@ import { showBytes } from "./byte_count.ts";
 import type { Given } from "./commands.ts";
 import type { Environment } from "./environment.ts";
 import { exitCodeOf, UsageError } from "./errors.ts";
-import { readMetadata, type Recipe } from "./metadata.ts";
+import { type PictureRecord, readRecord } from "./metadata.ts";
 import { optionEntry, type OptionName } from "./options.ts";
 import { block, inline, json, line, visible } from "./terminal.ts";
 
@@ -50,7 +50,7 @@ interface Shown {
 }
 
 function showPicture(path: string, { folder }: Environment): Shown {
-  const recipe = readMetadata(path, folder);
+  const recipe = readRecord(path, folder);
   const { prompt, options, ...rest } = recipe;
   return { document: { picture: { prompt, ...asNumbers(options) }, ...rest }, words: inWords(recipe) };
 }
@@ -78,7 +78,7 @@ function describeInWords(weights: WeightsDescription): string {
 }
 
 /** The options, those that are numbers as numbers; a seed is more than a number holds. */
-function asNumbers(options: Recipe["options"]): Record<string, unknown> {
+function asNumbers(options: PictureRecord["options"]): Record<string, unknown> {
   const entries = Object.entries(options).map(([name, text]) => {
     const numeric = typeof text === "string" && readsNumber(name as OptionName, text);
     return [name, numeric ? Number(text) : text];
@@ -95,7 +95,18 @@ function readsNumber(name: OptionName, text: string): boolean {
 }
 
 function inWords(
-  { prompt, options, software, adapter, webgpu, files = {}, loras = [], embeddings = [], lost }: Recipe,
+  {
+    prompt,
+    options,
+    software,
+    adapter,
+    webgpu,
+    files = {},
+    loras = [],
+    embeddings = [],
+    postprocessing,
+    lost,
+  }: PictureRecord,
 ): string {
   const told = [
     ["prompt", prompt],
@@ -106,6 +117,7 @@ function inWords(
     ["made on", adapter],
     ["made with", webgpu],
     ...Object.entries(files).map(([path, sha256]) => [`SHA-256 of ${inline(path)}`, sha256]),
+    ["afterwards", postprocessing],
     ...lost.map((setting) => ["cannot be made again", setting]),
   ];
   return linesOf(told);

@@ -66,6 +66,13 @@ export function thresholds(value: string): Thresholds | "none" {
   throw refusal(`two whole numbers from 0 to ${LIMITS.gradient}, such as 100,200, or none`, value);
 }
 
+/** How many times as wide and high a second pass draws. */
+export const times = number(
+  DECIMAL,
+  (value) => value >= 1 && value <= LIMITS.hires,
+  `a number from 1 to ${LIMITS.hires}`,
+);
+
 /** A LoRA's file or name, and the weight after the last colon. */
 export function lora(value: string): { readonly file: string; readonly weight: number } {
   const [, file = value, weight] = /^(.+):([+-]?(?:\d+(?:\.\d*)?|\.\d+))$/s.exec(value) ?? [];

@@ -49,7 +49,15 @@ export interface Window {
 }
 
 /** Element-wise functions of one value. */
-export type ValueFunction = "silu" | "gelu" | "quick_gelu" | "relu" | "soft_clamp" | "to_unit" | "from_unit";
+export type ValueFunction =
+  | "silu"
+  | "gelu"
+  | "quick_gelu"
+  | "relu"
+  | "leaky_relu"
+  | "soft_clamp"
+  | "to_unit"
+  | "from_unit";
 
 /** What a layer does to its sums; `geglu` takes twice the rows: value x gelu(gate). */
 export type Activation = "none" | "geglu" | ValueFunction;

@@ -10,7 +10,7 @@ import { columns, pixels, type Tensor } from "./tensor.ts";
 /**
  * WGSL of the element-wise functions, for any of f32 and its vectors, `T`. `gelu` uses the error function of Abramowitz
  * and Stegun 7.1.26 (absolute error 1.5e-7: below f32's own at this size), because WGSL has none. `relu` keeps NaN, which
- * `max` may lose. `soft_clamp` is 3 tanh(x / 3), whose exponentials may overflow without harm; `to_unit` takes -1 to 1 to
+ * `max` may lose; `leaky_relu` has ESRGAN's slope of 0.2. `soft_clamp` is 3 tanh(x / 3), whose exponentials may overflow without harm; `to_unit` takes -1 to 1 to
  * 0 to 1, and `from_unit` back.
  */
 const FUNCTIONS: Readonly<Record<ValueFunction, string>> = {
@@ -24,6 +24,7 @@ const FUNCTIONS: Readonly<Record<ValueFunction, string>> = {
   return 0.5 * x * (1.0 + erf);
 }`,
   relu: `fn relu(x: T) -> T { return select(x, T(), x < T()); }`,
+  leaky_relu: `fn leaky_relu(x: T) -> T { return select(x, 0.2 * x, x < T()); }`,
   soft_clamp: `fn soft_clamp(x: T) -> T { return 3.0 - 6.0 / (exp(x / 1.5) + 1.0); }`,
   to_unit: `fn to_unit(x: T) -> T { return 0.5 * x + 0.5; }`,
   from_unit: `fn from_unit(x: T) -> T { return 2.0 * x - 1.0; }`,
@@ -105,6 +106,17 @@ export function activate(backend: Backend, x: Tensor, out: Tensor, f: ValueFunct
   const text = `${activationFunction(f, "vec4<f32>")}
 fn value(row: i32, column: i32) -> vec4<f32> { return ${f}(x_load(row, column)); }`;
   return elementwise(backend, { name: f, inputs: { x }, out, text });
+}
+
+/** `out = scale x + y`, value by value. */
+export function addScaled(
+  backend: Backend,
+  { scale, out, ...inputs }: { readonly x: Tensor; readonly y: Tensor; readonly scale: number; readonly out: Tensor },
+): Launch {
+  const text = `fn value(row: i32, column: i32) -> vec4<f32> {
+  return size.scale * x_load(row, column) + y_load(row, column);
+}`;
+  return elementwise(backend, { name: "add scaled", inputs, out, text, values: { scale } });
 }
 
 /**

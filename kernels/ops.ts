@@ -15,7 +15,7 @@ import {
   type Winograd,
 } from "./backend.ts";
 import { separateGroupNorm } from "./baseline.ts";
-import { activate, concat, copy } from "./elementwise.ts";
+import { activate, addScaled, concat, copy } from "./elementwise.ts";
 import type { Launch, Way } from "./launch.ts";
 import {
   type Affine,
@@ -224,6 +224,13 @@ export class Ops extends Recorder {
   activate(x: Tensor, f: ValueFunction): Tensor {
     const out = this.#tensor(x, f);
     this.perform(memoryWork(f, out, x), oneShader(() => activate(this.backend, x, out, f)));
+    return out;
+  }
+
+  /** `scale x + y`. */
+  addScaled(x: Tensor, y: Tensor, scale: number): Tensor {
+    const out = this.#tensor(x, "sum");
+    this.perform(memoryWork("add scaled", out, x, y), oneShader(() => addScaled(this.backend, { x, y, scale, out })));
     return out;
   }
 

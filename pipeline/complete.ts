@@ -11,6 +11,7 @@ import { withEmbeddings } from "./prompt/embeddings.ts";
 import { readLoraTags, withoutLoraTags } from "./prompt/lora_tags.ts";
 import {
   type Embedding,
+  type Hires,
   type Image,
   isGuided,
   type Lora,
@@ -22,6 +23,7 @@ import { scheduleFor } from "./schedulers/mod.ts";
 import type { Schedule } from "./schedulers/schedule.ts";
 import { stepsLeftOut } from "./start.ts";
 import type { Tokenizer } from "./tokenizer.ts";
+import { refuseSize } from "./upscaler.ts";
 
 /** A request that can be drawn as it is. */
 export interface CompleteRequest extends Request {
@@ -34,6 +36,11 @@ export interface CompleteRequest extends Request {
   readonly prompts: readonly (readonly (readonly PromptChunk[])[])[];
   /** What of it will not be heeded, a sentence each. */
   readonly notices: readonly string[];
+  /**
+   * The second pass of {@link Request.hires}, without what it starts from.
+   * @internal
+   */
+  readonly second?: CompleteRequest;
 }
 
 /**
@@ -52,6 +59,9 @@ export async function complete(model: Model, request: Request): Promise<Complete
   model.family.check(request, model.config);
   if (request.init) checkEncoder(model);
   const schedule = createSchedule(model, request);
+  const second = request.hires && secondPass(model, request, request.hires);
+  const refusal = request.upscaler && refuseSize(request.upscaler.file, second ?? request);
+  if (refusal !== undefined) throw new RequestError("upscaler", refusal);
   const { embeddings = [] } = request;
   const tokenizers = (await tokenizersOf(model)).map((tokenizer, i) =>
     withEmbeddings(tokenizer, embeddings.map(({ word, file }) => ({ word, vectors: file.vectors[i]! })))
@@ -82,7 +92,38 @@ export async function complete(model: Model, request: Request): Promise<Complete
   if (prompts.some((own) => own[0]!.length !== prompts[0]![0]!.length)) {
     throw new ModelFileError("tokenizer_2", "makes another number of chunks of a prompt than the first tokenizer");
   }
-  return { ...request, schedule, prompts, notices };
+  const complete = { ...request, schedule, prompts, notices };
+  return { ...complete, ...(second && { second: { ...complete, ...second, notices: [] } }) };
+}
+
+/** Size and schedule of the second pass. */
+function secondPass(
+  model: Model,
+  request: Request,
+  { scale, strength, steps, upscaler }: Hires,
+): Pick<CompleteRequest, "width" | "height" | "steps" | "schedule"> {
+  const refuse = (problem: string): never => {
+    throw new RequestError("hires", problem);
+  };
+  if (request.init) refuse("a picture that starts from another one is not drawn a second time");
+  if (!(scale >= 1 && scale <= LIMITS.hires)) refuse(`the scale must be a number from 1 to ${LIMITS.hires}`);
+  if (!(strength > 0 && strength <= 1)) refuse(`strength ${strength} is not above 0 and up to 1`);
+  if (!Number.isInteger(steps) || steps < 1 || steps > LIMITS.steps) {
+    refuse(`its steps must be a whole number from 1 to ${LIMITS.steps}`);
+  }
+  if (upscaler !== "latent") checkEncoder(model);
+  const { factor } = readVaeConfig(model.config.vae);
+  // A multiple that is a hair smaller by rounding must not cost 8 pixels.
+  const [width, height] = [request.width, request.height].map((side) =>
+    Math.floor(side * scale / factor + 1e-6) * factor
+  ) as [number, number];
+  if (Math.max(width, height) > LIMITS.side) {
+    refuse(`the picture would have ${width}x${height} pixels; a side has ${LIMITS.side} at most`);
+  }
+  const tooLarge = typeof upscaler === "object" ? refuseSize(upscaler.file, request) : undefined;
+  if (tooLarge !== undefined) refuse(tooLarge);
+  const again = { ...request, width, height, steps };
+  return { width, height, steps, schedule: createSchedule(model, again, { setting: "hires", strength }) };
 }
 
 /** What messages call the texts of a request. */
@@ -160,16 +201,29 @@ function checkEncoder({ parts: { vae } }: Model): void {
   throw new ModelFileError(vae.label, "has no encoder, so this model cannot start from a picture");
 }
 
-function createSchedule({ config, defaults }: Model, request: Request): Schedule {
-  const { steps, init, eta, prediction, scheduler: name } = request;
+/** How much of a schedule is run, and the setting that says so. */
+interface Share {
+  readonly setting: "init" | "hires";
+  readonly strength: number;
+}
+
+function createSchedule(
+  { config, defaults }: Model,
+  request: Request,
+  share: Share | undefined = request.init && { setting: "init", strength: request.init.strength },
+): Schedule {
+  const { steps, eta, prediction, scheduler: name } = request;
   const { num_train_timesteps: most = 1000 } = config.scheduler;
   if (steps > Number(most)) {
-    throw new RequestError("steps", `the number of steps must be a whole number from 1 to ${most}, not ${steps}`);
+    throw new RequestError(
+      share?.setting === "hires" ? "hires" : "steps",
+      `the number of steps must be a whole number from 1 to ${most}, not ${steps}`,
+    );
   }
-  const start = stepsLeftOut(request);
-  if (init && start >= steps) {
+  const start = stepsLeftOut({ steps, init: share });
+  if (share && start >= steps) {
     const least = Math.ceil(1000 / steps) / 1000;
-    throw new RequestError("init", `strength ${init.strength} runs no step of ${steps}; use at least ${least}`);
+    throw new RequestError(share.setting, `strength ${share.strength} runs no step of ${steps}; use at least ${least}`);
   }
   const options = { steps, name, eta, start, prediction };
   const key = JSON.stringify(options);

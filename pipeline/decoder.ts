@@ -5,7 +5,8 @@
 import { GpuFailedError, type Ops, type Program, type Tensor } from "../kernels/mod.ts";
 import type { VaeWeights } from "./nets/vae.ts";
 import type { VaeTiling } from "./request.ts";
-import { recordDecoder, type VaeProgram } from "./vae_program.ts";
+import type { TiledProgram } from "./tiled_program.ts";
+import { recordDecoder } from "./vae_program.ts";
 
 export interface DecoderParts {
   /** Operations as the model's precision wants them. */
@@ -25,7 +26,7 @@ export interface Decoded {
 export class Decoder {
   readonly #parts: DecoderParts;
   #ops: Ops;
-  #recorded: { readonly program: VaeProgram; readonly latent: Tensor; readonly tiling: VaeTiling } | undefined;
+  #recorded: { readonly program: TiledProgram; readonly latent: Tensor; readonly tiling: VaeTiling } | undefined;
 
   constructor(parts: DecoderParts) {
     this.#parts = parts;
@@ -47,7 +48,7 @@ export class Decoder {
   }
 
   /** The program that decodes what lies in `latent`, recorded where it is not yet. */
-  async record(latent: Tensor, tiling: VaeTiling = "auto"): Promise<VaeProgram> {
+  async record(latent: Tensor, tiling: VaeTiling = "auto"): Promise<TiledProgram> {
     if (this.#recorded?.latent !== latent || this.#recorded.tiling !== tiling) {
       this.release();
       this.#recorded = { program: await recordDecoder(this.#ops, this.weights, latent, tiling), latent, tiling };

@@ -7,7 +7,7 @@ import type { Image } from "./request.ts";
 
 /** A picture's size, and what it is called when it is broken. */
 interface ImageOf extends Pick<Image, "width" | "height"> {
-  readonly what: "The VAE's picture" | "The preview";
+  readonly what: "The VAE's picture" | "The preview" | "The enlarged picture";
 }
 
 /**

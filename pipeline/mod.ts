@@ -49,6 +49,7 @@ export {
   type ModelFiles,
   ModelNotFoundError,
   type ModelOptions,
+  type UpscalerFile,
   type WeighedLora,
 } from "../weights/mod.ts";
 export { complete, type CompleteRequest } from "./complete.ts";
@@ -76,10 +77,12 @@ export {
   type Control,
   type Embedding,
   type GenerateEvent,
+  type Hires,
   type Image,
   type ImageFile,
   type InitImage,
   type Lora,
+  type NamedUpscaler,
   type Request,
   RequestError,
   type StepEvent,
@@ -87,5 +90,6 @@ export {
   type Timings,
   type VaeTiling,
 } from "./request.ts";
+export { type EnlargeOptions, openUpscaler, refuseSize, Upscaler, type UpscalerOptions } from "./upscaler.ts";
 export { findScheduler, schedulerNames } from "./schedulers/mod.ts";
 export type { Token, Tokenizer } from "./tokenizer.ts";

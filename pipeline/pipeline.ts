@@ -5,7 +5,7 @@
 import { type Backends, chooseBackends, type Gpu, Ops, type Program } from "../kernels/mod.ts";
 import { AUTO, type Optimizations } from "../kernels/optimizations.ts";
 import { Selection, type SelectionOptions } from "../kernels/selection.ts";
-import { byPart, partsOf } from "../weights/mod.ts";
+import { byPart, partsOf, type UpscalerFile } from "../weights/mod.ts";
 import { compareStages, type Deviation, type Reference } from "./compare.ts";
 import { complete, type CompleteRequest, isComplete } from "./complete.ts";
 import { controlsOf, LoadedControlNet } from "./controlnets.ts";
@@ -23,11 +23,13 @@ import { PlannedParameters } from "./nets/planned.ts";
 import { readDecoder, readEncoder, type VaeWeights } from "./nets/vae.ts";
 import { createNoiseSource, type NoiseSource } from "./random/mod.ts";
 import type { Schedule } from "./schedulers/schedule.ts";
-import type { GenerateEvent, Request } from "./request.ts";
+import type { GenerateEvent, Image, NamedUpscaler, Request, Timings } from "./request.ts";
+import { resizeLatent } from "./resize.ts";
 import { drawLatent } from "./preview.ts";
 import { PreviewDecoder, type PreviewVae } from "./preview_vae.ts";
 import { Residency, type StageBytes, type Staged } from "./residency.ts";
 import { startOf } from "./start.ts";
+import { Upscaler } from "./upscaler.ts";
 
 /** The VAE runs once a picture: only a small one's transformed weights are worth their memory. */
 const VAE_TRANSFORMED_BYTES = 32 << 20;
@@ -98,6 +100,25 @@ interface Loaded {
   /** The VAE's encoder, read when it is first asked for; the model must still be open then. */
   readonly encoder: () => Promise<VaeWeights>;
   readonly previews?: PreviewDecoder;
+  readonly loadUpscaler: (file: UpscalerFile) => Promise<Upscaler>;
+}
+
+/** How a pass is run. */
+interface PassOptions extends GenerateOptions {
+  /** The steps of all passes, and those of the passes before. */
+  readonly steps: number;
+  readonly before?: number;
+  /** A latent to start from. */
+  readonly begun?: Float32Array | undefined;
+  /** Whether its latent is wanted, not the picture. */
+  readonly isUndecoded?: boolean;
+}
+
+/** What a pass made: a picture, or where it was not decoded a latent `[channels, height, width]`. */
+interface Drawn {
+  readonly image?: Image;
+  readonly latent?: Float32Array;
+  readonly timings: Timings;
 }
 
 /** A model on a GPU. What it records for one size it keeps for the next request of that size. */
@@ -108,6 +129,8 @@ export class Pipeline implements AsyncDisposable {
   /** What was recorded, stage by stage. */
   #programs: Staged = {};
   #needs: StageBytes = {};
+  /** The upscaler that was used last. */
+  #upscaler: { readonly sha256: string; readonly net: Upscaler } | undefined;
   /** The version of the weights that it recorded with. */
   #version = 0;
 
@@ -128,8 +151,11 @@ export class Pipeline implements AsyncDisposable {
     const pipeline = await Pipeline.#open(gpu, model, options, Parameters);
     if (options.first) {
       const first = await pipeline.#complete(options.first);
-      pipeline.#want(first);
-      await pipeline.#record(first, options.previewVae !== undefined);
+      for (const pass of [first.second, first]) {
+        if (!pass) continue;
+        pipeline.#want(pass);
+        await pipeline.#record(pass, options.previewVae !== undefined);
+      }
     }
     await pipeline.#loaded.residency.load();
     gpu.check();
@@ -199,7 +225,12 @@ export class Pipeline implements AsyncDisposable {
       return { previews: new PreviewDecoder({ ops, exactOps, weights }) };
     };
     const partWeights = new PartWeights(parameters, parts);
+    const { selection: selecting } = options;
     return new Pipeline({
+      loadUpscaler: (file) => {
+        const given = { kernels: optimizations, backends, ...(precision && { precision }) };
+        return Upscaler.load(gpu, file, { ...given, ...(selecting && { selection: selecting }) });
+      },
       ...(options.previewVae && await loadPreviews(options.previewVae)),
       model,
       net,
@@ -243,7 +274,7 @@ export class Pipeline implements AsyncDisposable {
 
   /**
    * Draws a picture: a `step` event for each evaluation of the net, then one `image`; a `notice` where something did
-   * not go as asked.
+   * not go as asked. A second pass goes on counting steps.
    *
    * @throws {RequestError} when the model cannot draw what is asked for.
    * @throws {ModelFileError} when there is an init image and the model, which must still be open, has no encoder.
@@ -253,10 +284,43 @@ export class Pipeline implements AsyncDisposable {
     request: Request | CompleteRequest,
     options: GenerateOptions = {},
   ): AsyncGenerator<GenerateEvent & { readonly latent?: Float32Array }> {
+    const first = await this.#complete(request);
+    const { hires, second } = first;
+    const before = first.schedule.steps.length;
+    const steps = before + (second?.schedule.steps.length ?? 0);
+    const isUndecoded = hires?.upscaler === "latent";
+    let drawn = yield* this.#pass(first, { ...options, steps, isUndecoded });
+    if (hires && second) {
+      const begun = performance.now();
+      const start = await this.#enlarge(drawn, first, second);
+      const enlarging = performance.now() - begun;
+      const again = {
+        ...second,
+        seed: first.seed,
+        ...(start.image && { init: { image: start.image, strength: hires.strength } }),
+      };
+      const { timings } = drawn;
+      drawn = yield* this.#pass(again, { ...options, steps, before, begun: start.latent });
+      drawn = {
+        ...drawn,
+        timings: sumOf(timings, drawn.timings, { text: 0, encode: enlarging, denoise: 0, decode: 0 }),
+      };
+    }
+    const decoded = performance.now();
+    const image = first.upscaler ? await this.#upscale(drawn.image!, first.upscaler) : drawn.image!;
+    const timings = { ...drawn.timings, decode: drawn.timings.decode + performance.now() - decoded };
+    yield { type: "image", image, timings, peakBytes: this.#loaded.ops.gpu.peakBytes };
+  }
+
+  /** All steps of a request, and what they made. */
+  async *#pass(
+    request: CompleteRequest,
+    { steps, before = 0, begun, isUndecoded, ...options }: PassOptions,
+  ): AsyncGenerator<Exclude<GenerateEvent, { type: "image" }> & { readonly latent?: Float32Array }, Drawn> {
     const started = performance.now();
     const { model, ops: { gpu }, decoder } = this.#loaded;
     const { latents = 0, previews: previewEvery = 0 } = options;
-    const { loop, schedule, noise, encode } = await this.#prepare(await this.#complete(request), previewEvery > 0);
+    const { loop, schedule, noise, encode } = await this.#prepare(request, { previews: previewEvery > 0, begun });
     await gpu.finish();
     const denoising = performance.now();
 
@@ -265,9 +329,13 @@ export class Pipeline implements AsyncDisposable {
     const draw = (latent: Float32Array) => decoded?.draw(latent) ?? drawLatent(latent, { ...loop.shape, rgb });
     const { program } = await decoder.record(loop.latent, request.vaeTiling);
     const meanwhile = () => gpu.prepare(program.kernels);
-    yield* runSteps({ gpu, loop, schedule, noise, latentEvery: Number(latents), previewEvery, draw, meanwhile });
+    const run = { gpu, loop, schedule, noise, latentEvery: Number(latents), previewEvery, draw, meanwhile };
+    for await (const event of runSteps(run)) yield { ...event, step: before + event.step, steps };
 
     const decoding = performance.now();
+    const text = denoising - started - (encode ?? 0);
+    const timings = { text, ...(encode !== undefined && { encode }), denoise: decoding - denoising, decode: 0 };
+    if (isUndecoded) return { latent: await loop.sample(), timings };
     const ready = (program: Program) => this.#loaded.residency.enter("decode", [program]);
     const { values, fellBack } = await decoder.decode(loop.latent, request.vaeTiling, () => loop.sample(), ready);
     if (fellBack) {
@@ -276,18 +344,41 @@ export class Pipeline implements AsyncDisposable {
     }
     const { width, height } = request;
     const image = toImage(values, { width, height, what: "The VAE's picture" });
-    const ended = performance.now();
-    yield {
-      type: "image",
-      image,
-      timings: {
-        text: denoising - started - (encode ?? 0),
-        ...(encode !== undefined && { encode }),
-        denoise: decoding - denoising,
-        decode: ended - decoding,
-      },
-      peakBytes: gpu.peakBytes,
-    };
+    return { image, timings: { ...timings, decode: performance.now() - decoding } };
+  }
+
+  /** What the second pass starts from: a latent of its size, or a picture, which its size will be that of. */
+  async #enlarge(
+    { image, latent }: Drawn,
+    { width, height, hires }: CompleteRequest,
+    second: CompleteRequest,
+  ): Promise<Pick<Drawn, "image" | "latent">> {
+    if (latent) {
+      const { factor } = this.#loaded.decoder.weights.config;
+      const sizeOf = (size: Pick<Request, "width" | "height">) => {
+        return { width: size.width / factor, height: size.height / factor };
+      };
+      return { latent: resizeLatent(latent, sizeOf({ width, height }), sizeOf(second)) };
+    }
+    const { upscaler } = hires!;
+    return { image: typeof upscaler === "object" ? await this.#upscale(image!, upscaler) : image! };
+  }
+
+  /** Enlarges a picture; the upscaler is kept until another is asked for. */
+  async #upscale(image: Image, { file }: NamedUpscaler): Promise<Image> {
+    if (this.#upscaler?.sha256 !== file.sha256) {
+      this.#upscaler?.net[Symbol.dispose]();
+      this.#upscaler = undefined;
+      this.#upscaler = { sha256: file.sha256, net: await this.#loaded.loadUpscaler(file) };
+    }
+    const { net } = this.#upscaler!;
+    try {
+      const ready = (program: Program) => this.#loaded.residency.enter("enlarge", [program]);
+      return await net.enlarge(image, { ready });
+    } finally {
+      // The loop needs the memory.
+      net.release();
+    }
   }
 
   /**
@@ -320,10 +411,13 @@ export class Pipeline implements AsyncDisposable {
     return isComplete(request) ? request : complete(this.#loaded.model, request);
   }
 
-  /** Prompts, timesteps and noise of a request to the GPU. `encode`: what its init image took in milliseconds. */
+  /**
+   * Prompts, timesteps and noise of a request, and a latent to start from, to the GPU. `encode`: what its init image took
+   * in milliseconds.
+   */
   async #prepare(
     request: CompleteRequest,
-    previews = false,
+    { previews = false, begun }: { readonly previews?: boolean; readonly begun?: Float32Array | undefined } = {},
   ): Promise<{ loop: Loop; schedule: Schedule; noise: NoiseSource; encode?: number }> {
     const { model: { family }, decoder, ops, controlNets } = this.#loaded;
     const { config: vae } = decoder.weights;
@@ -338,7 +432,7 @@ export class Pipeline implements AsyncDisposable {
     const [soon, later] = [[...text, ...denoise], decode].map((own) => own.flatMap(({ kernels }) => kernels));
     await ops.gpu.prepare(soon!, later);
     const noise = createNoiseSource(request.rng, request.seed);
-    const { kept, ...start } = startOf(request, { schedule, noise, vae, moments });
+    const { kept, ...start } = startOf(request, { schedule, noise, vae, moments, begun });
     const timesteps = schedule.steps.map(({ timestep }) => timestep);
     const hint = (number: number) => controlNets[number]!.see(controls[number]!, request);
     const inputs = { prompts, timesteps, request, ...(kept && { kept }), hint };
@@ -421,10 +515,17 @@ export class Pipeline implements AsyncDisposable {
     this.#loop = undefined;
     decoder.dispose();
     this.#loaded.previews?.dispose();
+    this.#upscaler?.net[Symbol.dispose]();
+    this.#upscaler = undefined;
     ops.dispose();
     exactVaeOps.dispose();
     return Promise.resolve();
   }
+}
+
+function sumOf(...all: readonly Timings[]): Timings {
+  const sum = (stage: keyof Timings) => all.reduce((sum, timings) => sum + (timings[stage] ?? 0), 0);
+  return { text: sum("text"), encode: sum("encode"), denoise: sum("denoise"), decode: sum("decode") };
 }
 
 /** Whether float16 arithmetic is wanted: asked for, or what the UNet's weights are stored in. */

@@ -4,6 +4,7 @@
  */
 
 import type { EmbeddingFile } from "../weights/embedding.ts";
+import type { UpscalerFile } from "../weights/esrgan.ts";
 import type { WeighedLora } from "../weights/lora.ts";
 
 /** A request asks for what cannot be drawn: the setting that is to blame, and why. */
@@ -77,6 +78,10 @@ export interface Request {
   readonly rng: "cpu" | "cuda";
   /** A picture to start from instead of pure noise. */
   readonly init?: InitImage;
+  /** A second pass over what is drawn, at a larger size. */
+  readonly hires?: Hires;
+  /** What enlarges the picture in the end. */
+  readonly upscaler?: NamedUpscaler;
   /** LoRAs that change the model for this picture, each after the one before. */
   readonly loras?: readonly Lora[];
   /** Textual inversions, which are read where their words are in the prompt or the negative prompt. */
@@ -149,6 +154,29 @@ export interface InitImage {
   readonly strength: number;
 }
 
+/**
+ * AUTOMATIC1111's hires fix: what was drawn is enlarged, and image-to-image starts from it. The second pass draws its noise
+ * from a generator of its own, of the same seed.
+ */
+export interface Hires {
+  /** How many times as wide and high the picture becomes, 1 to 8; sides are cut to multiples of 8. */
+  readonly scale: number;
+  /** How much of the second pass's denoising is run, above 0 to 1. */
+  readonly strength: number;
+  /** The second pass's denoising steps, of which {@link strength} are run. */
+  readonly steps: number;
+  /** What is enlarged and how: the latent bilinearly, or the picture by Lanczos' filter or a net, and then to the size. */
+  readonly upscaler: "latent" | "lanczos" | NamedUpscaler;
+}
+
+/** An upscaler of a request. */
+export interface NamedUpscaler {
+  /** What the request calls it, for records: its path as it was given. */
+  readonly name: string;
+  /** The file. */
+  readonly file: UpscalerFile;
+}
+
 /** An 8-bit RGB picture, rows from the top. */
 export interface Image {
   /** Width in pixels. */
@@ -173,11 +201,11 @@ export interface ImageFile {
 export interface Timings {
   /** Tokenizer and text encoder. */
   readonly text: number;
-  /** VAE encoder; only with an init image. */
+  /** VAE encoder, and what a second pass is enlarged by; only with an init image or a second pass. */
   readonly encode?: number;
   /** All denoising steps. */
   readonly denoise: number;
-  /** VAE decoder. */
+  /** VAE decoder, and what enlarges the picture in the end. */
   readonly decode: number;
 }
 

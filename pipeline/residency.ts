@@ -13,6 +13,7 @@ const STAGES: Readonly<Record<StageName, { readonly title: string; readonly part
   text: { title: "for the text", parts: ["text_encoder", "text_encoder_2"] },
   denoise: { title: "to denoise", parts: ["unet"] },
   decode: { title: "to decode", parts: ["vae"] },
+  enlarge: { title: "to enlarge", parts: [] },
 };
 
 /** Weights that come and go together. */

@@ -1,5 +1,5 @@
 /**
- * Pictures of another size, as Pillow resizes them, whose filter diffusers takes.
+ * Pictures of another size, as Pillow resizes them, whose filter diffusers takes; and latents, as PyTorch does.
  * @module
  */
 import type { Image } from "./request.ts";
@@ -85,4 +85,37 @@ function sinc(x: number): number {
 
 function roundAwayFromZero(value: number): number {
   return Math.sign(value) * Math.floor(Math.abs(value) + 0.5);
+}
+
+type Size = Pick<Image, "width" | "height">;
+
+/**
+ * Values `[channels, height, width]` as `[channels, to.height, to.width]`, bilinearly, as PyTorch's `interpolate` does it:
+ * what AUTOMATIC1111 does to latents.
+ */
+export function resizeLatent(values: Float32Array, from: Size, to: Size): Float32Array {
+  const [rows, columns] = [neighbours(from.height, to.height), neighbours(from.width, to.width)];
+  const channels = values.length / (from.height * from.width);
+  const resized = new Float32Array(channels * to.height * to.width);
+  let at = 0;
+  for (let channel = 0; channel < channels; channel++) {
+    for (const [above, below, down] of rows) {
+      const [first, second] = [above, below].map((row) => (channel * from.height + row) * from.width);
+      for (const [left, right, across] of columns) {
+        const upper = values[first! + left]! * (1 - across) + values[first! + right]! * across;
+        const lower = values[second! + left]! * (1 - across) + values[second! + right]! * across;
+        resized[at++] = upper * (1 - down) + lower * down;
+      }
+    }
+  }
+  return resized;
+}
+
+/** The two values along a line that each of another number lies between, and how close it is to the second. */
+function neighbours(input: number, output: number): readonly (readonly [number, number, number])[] {
+  return Array.from({ length: output }, (_, i) => {
+    const place = Math.max(0, (i + 0.5) * input / output - 0.5);
+    const first = Math.floor(place);
+    return [first, Math.min(first + 1, input - 1), place - first];
+  });
 }

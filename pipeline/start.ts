@@ -7,7 +7,7 @@ import { toMask } from "./image.ts";
 import type { Start } from "./loop.ts";
 import type { VaeConfig } from "./nets/config.ts";
 import type { NoiseSource } from "./random/mod.ts";
-import type { Image, Request } from "./request.ts";
+import type { Image, InitImage, Request } from "./request.ts";
 import { resize } from "./resize.ts";
 import { skippedSteps } from "./schedulers/mod.ts";
 import type { Schedule } from "./schedulers/schedule.ts";
@@ -26,10 +26,14 @@ export interface StartOptions {
   readonly noise: NoiseSource;
   readonly vae: Pick<VaeConfig, "latentChannels" | "encodedChannels" | "factor" | "scalingFactor">;
   readonly moments: Moments;
+  /** A latent to start from, where there is no init image. */
+  readonly begun?: Float32Array | undefined;
 }
 
 /** Steps that a request leaves out at the beginning; all of them where its strength is too small for one. */
-export function stepsLeftOut({ steps, init }: Pick<Request, "steps" | "init">): number {
+export function stepsLeftOut(
+  { steps, init }: Pick<Request, "steps"> & { readonly init?: Pick<InitImage, "strength"> | undefined },
+): number {
   return init ? skippedSteps(steps, init.strength) : 0;
 }
 
@@ -43,14 +47,14 @@ export function fit(image: Image, { width, height }: Pick<Request, "width" | "he
  */
 export function startOf(
   request: Request,
-  { schedule, noise, vae, moments }: StartOptions,
+  { schedule, noise, vae, moments, begun }: StartOptions,
 ): Pick<Start, "sample" | "original"> & { readonly kept?: Float32Array } {
   const { init, width, height } = request;
   const elements = vae.latentChannels * (height / vae.factor) * (width / vae.factor);
   const draws = vae.encodedChannels > vae.latentChannels;
   const scaled = (moments: Float32Array) =>
     (draws ? samplePosterior(moments, noise.normal(elements)) : moments).map((value) => value * vae.scalingFactor);
-  const latent = moments.image && scaled(moments.image);
+  const latent = begun ?? (moments.image && scaled(moments.image));
   const added = noise.normal(elements);
   const sample = latent && !(init?.mask && init.strength === 1)
     ? withNoise(latent, added, schedule)

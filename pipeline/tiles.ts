@@ -1,6 +1,6 @@
 /**
  * Large pictures in overlapping tiles: where they lie, what is cut out for each, and how their results are blended.
- * All lengths are pixels of a latent.
+ * All lengths are pixels of a latent, or of what else a net has at its lowest resolution.
  * @module
  */
 
@@ -12,6 +12,8 @@ export interface Side {
   readonly tile: number;
   /** Where each tile starts: evenly spread, the first at 0, the last up to the end. */
   readonly starts: readonly number[];
+  /** Pixels at the edges of a tile that count for nothing where another tile has them, too. */
+  readonly margin: number;
 }
 
 export interface Grid {
@@ -28,21 +30,24 @@ export interface Field {
   readonly scale: number;
 }
 
-/** A latent of `height` x `width` in tiles of at most `tile` x `tile`, all of one size. */
-export function tileGrid({ height, width }: { height: number; width: number }, tile: number): Grid {
-  return { rows: tileSide(height, tile), columns: tileSide(width, tile) };
+/**
+ * A latent of `height` x `width` in tiles of at most `tile` x `tile`, all of one size; `margin` is the share of an overlap
+ * that is left out on either side of it, less than a half.
+ */
+export function tileGrid({ height, width }: { height: number; width: number }, tile: number, margin = 0): Grid {
+  return { rows: tileSide(height, tile, margin), columns: tileSide(width, tile, margin) };
 }
 
 export function tileCount({ rows, columns }: Grid): number {
   return rows.starts.length * columns.starts.length;
 }
 
-function tileSide(length: number, most: number): Side {
+function tileSide(length: number, most: number, margin: number): Side {
   const tile = Math.min(length, most);
   const overlap = overlapOf(tile);
   const steps = Math.ceil((length - tile) / (tile - overlap));
   const starts = Array.from({ length: steps + 1 }, (_, i) => steps === 0 ? 0 : Math.round(i * (length - tile) / steps));
-  return { length, tile, starts };
+  return { length, tile, starts, margin: Math.floor(overlap * margin) };
 }
 
 function overlapOf(tile: number): number {
@@ -51,7 +56,7 @@ function overlapOf(tile: number): number {
 
 /**
  * Sends each tile of `from` through `run` and blends the results, whose `channels` and `scale` are `to`'s: along each
- * side a tile's weight rises from its edge over the overlap, and the weights of all tiles are 1 in every pixel.
+ * side a tile's weight rises from its margin over the overlap, and the weights of all tiles are 1 in every pixel.
  */
 export async function mapTiles(
   { rows, columns }: Grid,
@@ -93,14 +98,15 @@ function eachRow(
 }
 
 /** Weights `[tiles][tile x scale]` along one side, 1 in all at each pixel of the whole. */
-function sideWeights({ length, tile, starts }: Side, scale: number): readonly Float64Array[] {
+function sideWeights({ length, tile, starts, margin }: Side, scale: number): readonly Float64Array[] {
   const size = tile * scale;
-  const ramp = overlapOf(tile) * scale;
+  const ramp = (overlapOf(tile) - 2 * margin) * scale;
+  const first = 0.5 - margin * scale;
   const sums = new Float64Array(length * scale);
   const weights = starts.map((start, i) =>
     Float64Array.from({ length: size }, (_, at) => {
-      const [before, behind] = [i > 0 ? at + 0.5 : ramp, i < starts.length - 1 ? size - at - 0.5 : ramp];
-      const weight = starts.length === 1 ? 1 : Math.min(before, behind, ramp) / ramp;
+      const [before, behind] = [i > 0 ? at + first : ramp, i < starts.length - 1 ? size - 1 - at + first : ramp];
+      const weight = starts.length === 1 ? 1 : Math.max(0, Math.min(before, behind, ramp)) / ramp;
       sums[start * scale + at]! += weight;
       return weight;
     })

@@ -20,6 +20,7 @@ const PROMISES: readonly Promised[] = [
     "pipeline/describe_weights": /refused/,
     "weights/embedding": /refused/,
     "weights/(controlnet|lora)": /refused|read as it was/,
+    "weights/esrgan": /refused/,
     "weights/model": ALL,
     "pipeline/config": ALL,
     "pipeline/tokenizer": /unusable|own rules|inherits/,
@@ -35,8 +36,10 @@ const PROMISES: readonly Promised[] = [
     "pipeline/given_vae": /accounted/,
     "pipeline/parameters": /does not fit/,
     "pipeline/small_unets": /single file/,
+    "pipeline/upscaler": /accounted/,
     "weights/checkpoint": ALL,
     "weights/controlnet": /become/,
+    "weights/esrgan": /names/,
     "weights/ldm_names": ALL,
     "weights/lora": /are named/,
     "weights/lora_names": ALL,
@@ -57,7 +60,7 @@ const PROMISES: readonly Promised[] = [
     "pipeline/(shapes|upload)": ALL,
   }],
   ["Each stage equals PyTorch; the first that differs is named", {
-    "pipeline/(compare|controlnet|embedding|emoji|families|lora|optimizations|pipeline|sdxl|small_unets|text_encoder|unet|vae)":
+    "pipeline/(compare|controlnet|embedding|emoji|families|hires|lora|optimizations|pipeline|sdxl|small_unets|text_encoder|unet|upscaler|vae)":
       /PyTorch|diffusers/,
     "pipeline/tokenizer": /golden|ids from/,
     "pipeline/schedulers/golden": ALL,
@@ -69,7 +72,7 @@ const PROMISES: readonly Promised[] = [
     "pipeline/tuning": ALL,
     "pipeline/least_device": ALL,
     "kernels/probe": ALL,
-    "cli/(batch_command|command|controlnet|embedding|from|lora)": /the same (bytes|file)/,
+    "cli/(batch_command|command|controlnet|embedding|from|hires|lora)": /the same (bytes|file)/,
   }],
   ["Different settings draw different pictures", {
     "pipeline/pipeline": /every setting changes/,
@@ -100,6 +103,7 @@ const PROMISES: readonly Promised[] = [
     "weights/values": /chunks/,
     "cli/hostile_files": ALL,
     "cli/png": /memory|too large/,
+    "pipeline/upscaler": /too large/,
     "cli/plan": /100,000 lines/,
   }],
   ["An output file is whole or absent", {
@@ -129,7 +133,7 @@ const PROMISES: readonly Promised[] = [
   }],
   ["Wrong arguments are explained", {
     "cli/(batch_lines|options|parse|usage)": ALL,
-    "cli/(batch|bench|controlnet|embedding|init_image|lora|run)": /refused|wrong|takes the names/,
+    "cli/(batch|bench|controlnet|embedding|hires|init_image|lora|run|upscale)": /refused|wrong|takes the names/,
     "pipeline/model": /^tiny-\S+ refuses/,
     "pipeline/prompt/(grammar|lora_tags)": /refused|hundred/,
   }],

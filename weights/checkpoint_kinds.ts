@@ -36,6 +36,11 @@ const KINDS: readonly Kind[] = [
       has(/^lora_(?:unet|te)/) || names.some((name) => !["alpha", undefined].includes(splitName(name)?.role)),
   },
   {
+    kind: "upscaler",
+    said: "an upscaler, which denoise upscale takes",
+    is: ({ has }) => has(/^(?:params(?:_ema)?\.)?(?:RRDB_trunk|body\.0\.rdb1|model\.1\.sub)\./),
+  },
+  {
     kind: "textual inversion",
     said: "a textual inversion, which --embedding takes beside a model",
     is: ({ has }) => has(/^(?:emb_params|clip_[lg]|string_to_param\..*)$/),

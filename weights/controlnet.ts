@@ -40,7 +40,7 @@ const CONTROL_NET: GivenKind = {
     const wanted = "(controlnet_cond_embedding.* or input_hint_block.*)";
     throw new ModelFileError(
       path,
-      kind ? `this is ${kind}, not a ControlNet` : `the file holds no ControlNet ${wanted}`,
+      kind ? `this is ${kind.said}, not a ControlNet` : `the file holds no ControlNet ${wanted}`,
     );
   },
 };

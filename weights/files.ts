@@ -93,6 +93,16 @@ export function sha256Of(path: string): string {
 }
 
 /**
+ * Size and time of a file, which tell when it is another one.
+ * @throws {ModelNotFoundError | ModelFileError} as {@link openFile} does
+ */
+export function stampOf(path: string): string {
+  using file = openFile(path);
+  const { size, mtime } = file.statSync();
+  return `${size} ${mtime?.getTime()}`;
+}
+
+/**
  * Fills `into` with the file's bytes from `offset` on.
  * @throws {ModelFileError} the file has not as many
  */

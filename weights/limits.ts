@@ -36,6 +36,14 @@ export const LIMITS = {
   depth: 32,
   /** Channels of a layer. */
   channels: 2 ** 14,
+  /** Blocks of an upscaler. */
+  denseBlocks: 128,
+  /** How often an upscaler may double a picture. */
+  doublings: 5,
+  /** Bytes of an upscaler's file, all of which are hashed. */
+  upscalerBytes: 2 ** 31,
+  /** How many times as wide a second pass draws. */
+  hires: 8,
   /** Rank of a LoRA: the work is proportional to it. */
   rank: 4096,
   /** Bytes of a LoRA's file, all of which are hashed. */

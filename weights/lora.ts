@@ -3,7 +3,7 @@
  * @module
  */
 import { ModelFileError, ModelNotFoundError } from "./errors.ts";
-import { inside, openFile, parseJson, sha256Of } from "./files.ts";
+import { inside, parseJson, sha256Of, stampOf } from "./files.ts";
 import { isObject, quoted, shown } from "./json.ts";
 import { type Change, type Group, planBias, planWeights, type ReadTensor } from "./lora_change.ts";
 import { LIMITS } from "./limits.ts";
@@ -136,12 +136,6 @@ function scalesOf({ label, metadata }: SafetensorsSource): (part: PartName) => G
     }
     return (rank) => alpha / (setting("use_rslora") === true ? Math.sqrt(rank) : rank);
   };
-}
-
-function stampOf(path: string): string {
-  using file = openFile(path);
-  const { size, mtime } = file.statSync();
-  return `${size} ${mtime?.getTime()}`;
 }
 
 /** A product that is added to a tensor, in float32. */

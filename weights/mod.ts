@@ -8,6 +8,7 @@ export { type DescribedFile, describeFile } from "./describe.ts";
 export { type EmbeddingFile, openEmbedding } from "./embedding.ts";
 export { CacheError, ModelFileError, ModelNotFoundError } from "./errors.ts";
 export { parseJson } from "./files.ts";
+export { type EsrganConfig, openUpscaler, openUpscalerTensors, type UpscalerFile } from "./esrgan.ts";
 export { openFormula } from "./formula.ts";
 export { type Cache, findRepository } from "./hub/cache.ts";
 export type { Write } from "./hub/download.ts";

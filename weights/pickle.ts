@@ -16,9 +16,24 @@ export const PICKLE = "a Python pickle can run any program when it is opened, so
  * @param load the call that reads it, of diffusers' class `reader`
  */
 export function pickleError(path: string, load: string, reader = "StableDiffusionPipeline"): ModelFileError {
+  return refusal(path, `with diffusers: ${reader}.${load}.save_pretrained("converted")`);
+}
+
+/** The same of a pickle that holds nothing but tensors, or tensors under one name. */
+export function plainPickleError(path: string): ModelFileError {
+  const [from, to] = [path, path.replace(/\.\w+$/, ".safetensors")].map((name) => JSON.stringify(name));
+  return refusal(
+    path,
+    "in Python: import torch; from safetensors.torch import save_file; " +
+      `t = torch.load(${from}, map_location="cpu", weights_only=True); t = t.get("params_ema", t.get("params", t)); ` +
+      `save_file({k: v.contiguous() for k, v in t.items()}, ${to})`,
+  );
+}
+
+function refusal(path: string, how: string): ModelFileError {
   return new ModelFileError(
     path,
-    `${PICKLE}; where you trust it, convert it with diffusers: ${reader}.${load}.save_pretrained("converted")`,
+    `${PICKLE}; where you trust it, convert it ${how}`,
   );
 }
 

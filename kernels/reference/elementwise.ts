@@ -37,6 +37,11 @@ export function relu(x: number): number {
   return Math.max(x, 0);
 }
 
+/** `x` above 0, else `x / 5`: the slope of ESRGAN (arXiv 1809.00219). */
+export function leakyRelu(x: number): number {
+  return x < 0 ? x / 5 : x;
+}
+
 /** `3 tanh(x / 3)`. */
 export function softClamp(x: number): number {
   return 3 * Math.tanh(x / 3);
@@ -58,6 +63,7 @@ export const FUNCTIONS: Readonly<Record<ValueFunction, (x: number) => number>> =
   gelu,
   quick_gelu: quickGelu,
   relu,
+  leaky_relu: leakyRelu,
   soft_clamp: softClamp,
   to_unit: toUnit,
   from_unit: fromUnit,

@@ -20,7 +20,7 @@ const UNREAD = {} as Layer & Affine;
  *
  * @throws {ModelFileError} naming the tensors that are missing, of another shape, or not asked for.
  */
-export function checkTensors({ label, tensors }: TensorSource, wanted: Shapes): void {
+export function checkTensors({ label, tensors }: Pick<TensorSource, "label" | "tensors">, wanted: Shapes): void {
   const missing: string[] = [];
   const misshapen: string[] = [];
   for (const [name, shape] of wanted) {

@@ -4,7 +4,8 @@
  */
 import { createHash } from "node:crypto";
 import { join } from "@std/path";
-import type { Environment, PipelineModule } from "../../cli/environment.ts";
+import { sizesOf } from "../../cli/hires.ts";
+import type { Environment, LoadedUpscaler, PipelineModule } from "../../cli/environment.ts";
 import type { Examination } from "../../kernels/self_test.ts";
 import { complete, type CompleteRequest, isComplete } from "../../pipeline/complete.ts";
 import { openControlNet } from "../../pipeline/controlnets.ts";
@@ -12,6 +13,7 @@ import { openLora } from "../../pipeline/loras.ts";
 import { describeFiles, type Model } from "../../pipeline/model.ts";
 import type { GenerateOptions } from "../../pipeline/pipeline.ts";
 import { openEmbedding } from "../../pipeline/prompt/embeddings.ts";
+import { openUpscaler, refuseSize } from "../../pipeline/upscaler.ts";
 import { openPreviewVae } from "../../pipeline/preview_vae.ts";
 import type { GenerateEvent, Request } from "../../pipeline/request.ts";
 import { byPart, findLora, listEmbedded, openFormula, readConfig } from "../../weights/mod.ts";
@@ -139,7 +141,8 @@ function fakePipeline(world: FakeWorld, reach: (stage: Stage) => void): Pipeline
   ): AsyncGenerator<GenerateEvent> {
     if (!isComplete(request)) throw new Error("The request is not complete");
     world.onRequest?.(request);
-    const { width, height, steps } = request;
+    const { width, height } = sizesOf(request).final;
+    const { steps } = request;
     for (let step = 1; step <= steps; step++) {
       reach("step");
       // A preview's red is its step.
@@ -173,6 +176,8 @@ function fakePipeline(world: FakeWorld, reach: (stage: Stage) => void): Pipeline
     openLora,
     openEmbedding,
     findLora,
+    openUpscaler,
+    refuseSize,
     complete(model, request) {
       reach("complete");
       return complete(model, request);
@@ -189,6 +194,23 @@ function fakePipeline(world: FakeWorld, reach: (stage: Stage) => void): Pipeline
           webgpu: webgpu === "dawn" ? "Dawn 0.6.2" : "Deno 2.9.6",
         };
         return Promise.resolve({ ...disposed, adapter, matrices: webgpu === "dawn" ? [{ m: 16, n: 8, k: 16 }] : [] });
+      },
+    },
+    Upscaler: {
+      load(_gpu, { scale }) {
+        reach("loadPipeline");
+        // Every pixel becomes a square.
+        const enlarge: LoadedUpscaler["enlarge"] = ({ width, height, pixels }, { onTile } = {}) => {
+          reach("step");
+          onTile?.(1, 2);
+          onTile?.(2, 2);
+          const larger = new Uint8Array(scale ** 2 * pixels.length).map((_, i) => {
+            const [x, y] = [Math.floor(i / 3) % (scale * width), Math.floor(i / 3 / scale / width)];
+            return pixels[(Math.floor(y / scale) * width + Math.floor(x / scale)) * 3 + i % 3]!;
+          });
+          return Promise.resolve({ width: scale * width, height: scale * height, pixels: larger });
+        };
+        return Promise.resolve({ enlarge, [Symbol.dispose]() {} });
       },
     },
     Pipeline: {

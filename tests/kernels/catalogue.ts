@@ -11,7 +11,7 @@ import {
   type Window,
 } from "../../kernels/backend.ts";
 import { separateGroupNorm } from "../../kernels/baseline.ts";
-import { concat, copy, transpose } from "../../kernels/elementwise.ts";
+import { addScaled, concat, copy, transpose } from "../../kernels/elementwise.ts";
 import type { Launch, Way } from "../../kernels/launch.ts";
 import { recurrence } from "../../kernels/recurrence.ts";
 import { columns, type Memory, pixels, type Tensor } from "../../kernels/tensor.ts";
@@ -86,7 +86,7 @@ export function products(backend: Backend, { batch, channels, height, width }: C
   const sizes = { b: x, out: x, m: channels, n: columns(x), k: channels };
   const a = weightsOf(backend, channels, channels, 1);
   const bias = matrixOf(backend, channels, 1);
-  const activations: readonly Activation[] = ["none", "silu", "gelu", "quick_gelu", "relu", "from_unit"];
+  const activations: readonly Activation[] = ["none", "silu", "gelu", "quick_gelu", "relu", "leaky_relu", "from_unit"];
   const gated = {
     ...sizes,
     a: weightsOf(backend, channels, 2 * channels, 1),
@@ -189,6 +189,7 @@ export function others(
     ...[false, true].flatMap((silu) => launchesOf(backend.groupNorm({ ...norm, silu }))),
     ...separateGroupNorm(backend, { ...norm, silu: true }),
     copy(backend, x, x),
+    addScaled(backend, { x, y: x, out: x, scale: 0.2 }),
     concat(backend, { x, y: x, out: tensorOf(backend, 2 * channels, { batch, height, width }) }),
     ...[1, 2, 3, 4, 5].map((count) => recurrence(backend, { ...buffers, x: latent, out: latent, count })),
     recurrence(backend, { ...buffers, x: single, out: single, count: 1, masked: BUFFER }),

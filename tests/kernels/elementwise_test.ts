@@ -1,10 +1,10 @@
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { planTensor, type ValueFunction } from "../../kernels/backend.ts";
 import { copy, transpose } from "../../kernels/elementwise.ts";
 import { transpose as transposed } from "../../kernels/reference/attention.ts";
 import { map } from "../../kernels/reference/array.ts";
 import { concat, FUNCTIONS } from "../../kernels/reference/elementwise.ts";
-import { activationTolerance, assertClose, random, testBackends } from "./harness.ts";
+import { activationTolerance, assertClose, EPSILON, random, testBackends } from "./harness.ts";
 
 /** `[batch, channels, height, width]`. */
 const SHAPES: readonly (readonly [number, number, number, number])[] = [
@@ -33,6 +33,17 @@ testBackends("a copy is exact", async (bench, t) => {
         return out;
       });
       assertClose(got, x, 0, "copy");
+    });
+  }
+});
+
+testBackends("a scaled sum equals its definition", async (bench, t) => {
+  for (const shape of SHAPES) {
+    await t.step(`${shape}`, async () => {
+      const [x, y] = [random(2, ...shape), random(3, ...shape)];
+      const [first, second] = [bench.tensor(x), bench.tensor(y)];
+      const want = map(x, (i) => 0.2 * x.values[i]! + y.values[i]!);
+      assertClose(await bench.run(() => bench.ops.addScaled(first, second, 0.2)), want, 4 * EPSILON, "sum");
     });
   }
 });
@@ -81,16 +92,21 @@ testBackends("functions of values equal the reference", async (bench, t) => {
   }
 });
 
-testBackends("ReLU and the clamp hide no number that is none, and the clamp takes any size", async (bench) => {
+testBackends("ReLUs and the clamp hide no number that is none, and the clamp takes any size", async (bench) => {
   const values = Float64Array.of(NaN, -3e38, -1e4, -100, 100, 1e4, 3e38, NaN).map(Math.fround);
   const input = bench.tensor({ batch: 1, channels: 1, height: 1, width: values.length, values });
   const layer = bench.layer({ weights: Float64Array.of(1), out: 1, size: 1 });
   const clamped = await bench.run(() => bench.ops.activate(input, "soft_clamp"));
   assertEquals([...clamped.values], [NaN, -3, -3, -3, 3, 3, 3, NaN]);
-  const kept = [NaN, 0, 0, 0, ...values.subarray(4)];
-  const made = [
-    await bench.run(() => bench.ops.activate(input, "relu")),
-    await bench.run(() => bench.ops.linear(input, layer, { activation: "relu" })),
-  ];
-  for (const { values } of made) assertEquals([...values], kept);
+  for (const [f, slope] of [["relu", 0], ["leaky_relu", 0.2]] as const) {
+    const below = values.subarray(1, 4).map((value) => slope * value);
+    const made = [
+      await bench.run(() => bench.ops.activate(input, f)),
+      await bench.run(() => bench.ops.linear(input, layer, { activation: f })),
+    ];
+    for (const { values: got } of made) {
+      assertEquals([got[0], ...got.subarray(4)], [NaN, ...values.subarray(4)]);
+      below.forEach((want, i) => assert(Math.abs(got[i + 1]! - want) <= 4 * EPSILON * Math.abs(want), `${got}`));
+    }
+  }
 });

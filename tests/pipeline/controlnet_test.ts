@@ -26,6 +26,7 @@ import { openTinyModel } from "../tiny_model.ts";
 import { openTinyFiles, type TinyName } from "../weights/tiny_files.ts";
 import { storeTensors } from "../weights/safetensors_bytes.ts";
 import { controlFile, controlFolder, originalControlName } from "../weights/controlnet_file.ts";
+import { draw } from "./drawn.ts";
 import { goldenInit } from "./golden_init.ts";
 import { ALLOWED, assertStage, psnr, toPixels } from "./stages.ts";
 
@@ -69,15 +70,6 @@ async function withControlFiles(test: (paths: readonly string[]) => Promise<void
   } finally {
     Deno.removeSync(folder, { recursive: true });
   }
-}
-
-async function draw(pipeline: Pipeline, request: Request): Promise<{ pixels: Uint8Array; latents: Float32Array[] }> {
-  const latents: Float32Array[] = [];
-  for await (const event of pipeline.generate(request, { latents: true })) {
-    if (event.type === "step") latents.push(event.latent!);
-    if (event.type === "image") return { pixels: event.image.pixels, latents };
-  }
-  throw new Error("There was no picture");
 }
 
 const GOLDEN = readGolden("fixtures/tiny-controlnet/cases.safetensors");

@@ -9,6 +9,7 @@ import { readGolden } from "../golden.ts";
 import { BACKENDS } from "../kernels/harness.ts";
 import { openTinyModel } from "../tiny_model.ts";
 import { storeTensors } from "../weights/safetensors_bytes.ts";
+import { draw } from "./drawn.ts";
 import { ALLOWED, assertStage, psnr, toPixels } from "./stages.ts";
 
 /** Decibels that a run in float32 must reach. */
@@ -30,15 +31,6 @@ const REQUEST: Request = {
 
 function thing(model: Model, word = "<thing>"): Embedding {
   return { name: "thing.safetensors", word, file: openEmbedding(`${FOLDER}thing.safetensors`, model) };
-}
-
-async function draw(pipeline: Pipeline, request: Request): Promise<{ pixels: Uint8Array; latents: Float32Array[] }> {
-  const latents: Float32Array[] = [];
-  for await (const event of pipeline.generate(request, { latents: true })) {
-    if (event.type === "step") latents.push(event.latent!);
-    if (event.type === "image") return { pixels: event.image.pixels, latents };
-  }
-  throw new Error("There was no picture");
 }
 
 /** What diffusers drew: a picture of three vectors, and one of Stable Diffusion XL's with two for each text encoder. */

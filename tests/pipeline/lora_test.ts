@@ -5,6 +5,7 @@ import type { Model } from "../../pipeline/model.ts";
 import { readGolden } from "../golden.ts";
 import { BACKENDS } from "../kernels/harness.ts";
 import { openTinyModel } from "../tiny_model.ts";
+import { draw } from "./drawn.ts";
 import { ALLOWED, assertStage, psnr, toPixels } from "./stages.ts";
 
 /** Decibels that a run in float32 must reach. */
@@ -34,15 +35,6 @@ function lorasOf(model: Model, text: string): readonly Lora[] {
 function requestOf({ prompt, seed, num_inference_steps: steps, guidance_scale: guidance, scheduler }: Case): Request {
   const own = { prompt, seed: BigInt(seed), steps, guidance, scheduler };
   return { ...own, negativePrompt: "", width: 128, height: 128, rng: "cpu" };
-}
-
-async function draw(pipeline: Pipeline, request: Request): Promise<{ pixels: Uint8Array; latents: Float32Array[] }> {
-  const latents: Float32Array[] = [];
-  for await (const event of pipeline.generate(request, { latents: true })) {
-    if (event.type === "step") latents.push(event.latent!);
-    if (event.type === "image") return { pixels: event.image.pixels, latents };
-  }
-  throw new Error("There was no picture");
 }
 
 for (const backend of BACKENDS) {

@@ -10,13 +10,14 @@ import { BASELINE } from "../../kernels/optimizations.ts";
 import { pixels, type Tensor } from "../../kernels/tensor.ts";
 import { readTextConfig, readUnetConfig, readVaeConfig, type VaeConfig } from "../../pipeline/nets/config.ts";
 import { type LayerShape, Parameters } from "../../pipeline/nets/parameters.ts";
+import { enlarge, readEsrgan } from "../../pipeline/nets/esrgan.ts";
 import { readTextEncoder, textEncoder } from "../../pipeline/nets/clip.ts";
 import { control, embedHint, readControlNet } from "../../pipeline/nets/controlnet.ts";
 import { prepareUnet, readUnet, unet } from "../../pipeline/nets/unet.ts";
 import { decode, encode, readDecoder, readEncoder } from "../../pipeline/nets/vae.ts";
 import { openRandomModel } from "../../pipeline/bench/random_models.ts";
 import { type Model, openModel } from "../../pipeline/model.ts";
-import { openFormula } from "../../weights/mod.ts";
+import { type EsrganConfig, openFormula } from "../../weights/mod.ts";
 import { openTinyModel } from "../tiny_model.ts";
 
 /** What every call has. */
@@ -183,6 +184,8 @@ export function everyCall(): readonly Call[] {
     ...controlCalls(tiny),
     // Of a picture of 256x256: one of 512x512 takes llvmpipe half a minute, and has the same operations.
     ...vaeCalls(readVaeConfig({ _class_name: "AutoencoderTiny" }), { height: 32, width: 32 }),
+    // One block of Real-ESRGAN has the operations of all.
+    ...esrganCalls({ blocks: 1, channels: 64, growth: 32, unshuffle: 1, doublings: 2 }, { height: 16, width: 16 }),
   ];
   return [...new Map(all.map((call) => [JSON.stringify(call), call])).values()];
 }
@@ -224,6 +227,13 @@ function controlCalls({ config, defaults }: Pick<Model, "config" | "defaults">):
   unet(ops, readUnet(new PlannedParameters(), unetConfig), x, conditions, {
     control: (encoded) => control(ops, weights, x, { conditions, encoded }),
   });
+  return [...ops.calls.values()];
+}
+
+/** Every operation of enlarging a picture of a size; each once. */
+function esrganCalls(config: EsrganConfig, size: { readonly height: number; readonly width: number }): readonly Call[] {
+  const ops = new CallRecorder();
+  enlarge(ops, readEsrgan(new PlannedParameters(), config), ops.keep({ batch: 1, channels: 3, ...size }, "picture"));
   return [...ops.calls.values()];
 }
 

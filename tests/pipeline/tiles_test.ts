@@ -55,3 +55,17 @@ Deno.test("from one tile to the next the weights change linearly", async () => {
   const want = Float32Array.from({ length: 28 }, (_, x) => Math.min(1, Math.max(0, (x - 11.5) / 4)));
   assertEquals(row, want);
 });
+
+Deno.test("what a tile has in its margins counts for nothing where another tile has it", async () => {
+  const ends = (tile: Float32Array) => tile.map((value, x) => Math.min(x, tile.length - 1 - x) < 1 ? 1e6 : value);
+  const values = Float32Array.from({ length: 40 }, (_, x) => x);
+  const field = { values, channels: 1, scale: 1 };
+  const row = await mapTiles(
+    tileGrid({ height: 1, width: 40 }, 16, 0.25),
+    field,
+    field,
+    (tile) => Promise.resolve(ends(tile)),
+  );
+  const inner = (_: number, x: number) => x > 0 && x < 39;
+  assert(row.filter(inner).every((value, i) => Math.abs(value - (i + 1)) <= 1e-5), `${row}`);
+});

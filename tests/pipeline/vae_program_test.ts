@@ -7,7 +7,8 @@ import { readVaeConfig } from "../../pipeline/nets/config.ts";
 import { Parameters } from "../../pipeline/nets/parameters.ts";
 import { readDecoder, readEncoder, type VaeWeights } from "../../pipeline/nets/vae.ts";
 import type { VaeTiling } from "../../pipeline/request.ts";
-import { recordDecoder, recordEncoder, type VaeProgram } from "../../pipeline/vae_program.ts";
+import type { TiledProgram } from "../../pipeline/tiled_program.ts";
+import { recordDecoder, recordEncoder } from "../../pipeline/vae_program.ts";
 import { openModel } from "../../pipeline/model.ts";
 import { override } from "../kernels/fake_device.ts";
 import { withOps } from "./stages.ts";
@@ -59,7 +60,7 @@ async function compareTiles({ ops, decoder, encoder }: Vae): Promise<void> {
   const values = smoothLatent(size.height, size.width);
   const latent = ops.keep({ batch: 1, channels: 4, ...size }, "latent");
   ops.write(latent, values);
-  const run = async (program: VaeProgram, values: Float32Array) => {
+  const run = async (program: TiledProgram, values: Float32Array) => {
     const result = await program.run(() => Promise.resolve(values));
     program.dispose();
     return result;

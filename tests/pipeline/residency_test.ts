@@ -9,6 +9,7 @@ import {
   GpuMemoryError,
   type Model,
   openLora,
+  openUpscaler,
   Pipeline,
   type Request,
   type StageName,
@@ -18,6 +19,7 @@ import { byPart, type PartName, partsOf, type TensorSource } from "../../weights
 import { BACKENDS } from "../kernels/harness.ts";
 import { openTinyModel } from "../tiny_model.ts";
 import { controlFile } from "../weights/controlnet_file.ts";
+import { upscalerFile } from "../weights/upscaler_file.ts";
 
 /** They take no memory for weights on their way. */
 const TEXTURES = { exact: BACKENDS[0]!, half: BACKENDS[0]! };
@@ -169,4 +171,21 @@ Deno.test("ControlNets come and go with the UNet: the same pictures, and what th
   const taken = weights.reduce((sum, { bytes }) => sum + bytes, 0);
   const more = together.needs.denoise! - pipeline.needs.denoise!;
   assert(more > taken, `${more} bytes more for a ControlNet of ${taken}`);
+});
+
+Deno.test("second passes and upscalers are the same where parts come and go", async () => {
+  const path = Deno.makeTempFileSync({ suffix: ".safetensors" });
+  Deno.writeFileSync(path, upscalerFile("x4"));
+  using opened = openTinyModel();
+  const upscaler = { name: "x4", file: openUpscaler(path) };
+  const hires = { scale: 1.25, strength: 1, steps: 1, upscaler: "lanczos" } as const;
+  const request = { ...REQUEST, hires, upscaler };
+  const together = await drawAll(opened, [request]);
+  // As much as the VAE's encoder takes.
+  const most = 1.2 * Math.max(...Object.values(together.needs));
+  const apart = await drawAll(opened, [request], most);
+  Deno.removeSync(path);
+  assertEquals(apart.pictures, together.pictures);
+  assert(most < together.peak, `${most} of ${together.peak} bytes`);
+  assert(apart.peak <= most, `${apart.peak} bytes, and ${most} were to suffice`);
 });

@@ -11,7 +11,7 @@ import {
   measureRates,
   measureStages,
 } from "../pipeline/bench/mod.ts";
-import { openRandomModel, referenceOf } from "../pipeline/bench/random_models.ts";
+import { openRandomModel, RANDOM_MODELS } from "../pipeline/bench/random_models.ts";
 import { complete, Gpu, openModel, Pipeline } from "../pipeline/mod.ts";
 import { type BenchReport, drawChart, writeReport } from "./bench_report.ts";
 import { describeBuild } from "./build.ts";
@@ -37,7 +37,6 @@ export async function execute({ values, positionals }: Given, environment: Envir
   if (chart !== undefined) new Places().check(chart);
 
   const { "random-weights": random } = values;
-  const reference = random && referenceOf(random);
   using model = random === undefined
     ? openModel(values.model ?? "emoji", {
       tokenizer: values.tokenizer,
@@ -86,7 +85,7 @@ export async function execute({ values, positionals }: Given, environment: Envir
   return wrong ? exitCodeOf({ name: "GpuFailedError" }) : 0;
 
   async function measure(): Promise<Partial<BenchReport>> {
-    if (values.check) return { check: await pipeline.compare(reference!) };
+    if (values.check) return { check: await pipeline.compare(RANDOM_MODELS[random!].reference) };
     if (values["list-kernels"]) return { choices: await measureChoices(pipeline, request) };
     if (!values.ablation) {
       const stages = await measureStages(pipeline, request);

@@ -2,7 +2,7 @@
  * ControlNets beside a model: opened, on the GPU, and when they take part.
  * @module
  */
-import type { Ops } from "../kernels/mod.ts";
+import type { Memory } from "../kernels/mod.ts";
 import {
   type GivenFiles,
   type ModelFiles,
@@ -13,9 +13,10 @@ import {
 import { edges } from "./canny.ts";
 import { type ControlNetConfig, readControlNetConfig, readUnetConfig, readVaeConfig } from "./nets/config.ts";
 import { type ControlNetWeights, OUTPUTS, readControlNet } from "./nets/controlnet.ts";
-import { Parameters, type Precision } from "./nets/parameters.ts";
+import type { Parameters } from "./nets/parameters.ts";
 import { checkTensors, ShapeRecorder } from "./nets/shapes.ts";
 import type { Control, Request } from "./request.ts";
+import type { ComingWeights } from "./residency.ts";
 import { fit } from "./start.ts";
 
 /** An opened ControlNet; disposing of it closes its files. */
@@ -54,40 +55,53 @@ interface Seen {
 }
 
 /** A ControlNet on the GPU, whose strength is in the weights of the layers that write what it adds. */
-export class LoadedControlNet {
+export class LoadedControlNet implements ComingWeights {
   readonly weights: ControlNetWeights;
   readonly #parameters: Parameters;
   readonly #source: TensorSource;
-  /** Undefined when it could not be changed. */
+  #isNeeded = false;
+  #wanted = 1;
+  /** What its weights were last brought with; undefined when they could not be. */
   #strength: number | undefined = 1;
   /** For more requests with the same picture object. */
   #last: Seen | undefined;
 
-  private constructor(parameters: Parameters, { config, source }: ControlNet) {
+  /** Its weights are to be read with `parameters`. */
+  constructor(parameters: Parameters, { config, source }: ControlNet) {
     this.#parameters = parameters;
     this.#source = source;
     this.weights = readControlNet(parameters, config);
   }
 
-  /** Reads its weights onto the GPU. */
-  static async load(ops: Ops, net: ControlNet, precision: Precision): Promise<LoadedControlNet> {
-    const parameters = new Parameters(ops, net.source, precision);
-    const loaded = new LoadedControlNet(parameters, net);
-    await parameters.load();
-    return loaded;
+  /** Says that what it adds is to be multiplied by `strength`, or, when that is undefined, that it takes no part. */
+  want(strength: number | undefined): void {
+    this.#isNeeded = strength !== undefined;
+    this.#wanted = strength ?? this.#wanted;
   }
 
-  /**
-   * Multiplies what it adds by `strength`; its file must still be open.
-   *
-   * @throws {ModelFileError} when the file can no longer be read whole.
-   */
-  async use(strength: number): Promise<void> {
-    if (strength === this.#strength) return;
+  get isNeeded(): boolean {
+    return this.#isNeeded;
+  }
+
+  get isLoaded(): boolean {
+    return this.#parameters.isLoaded;
+  }
+
+  get memories(): readonly Memory[] {
+    return this.#parameters.memories;
+  }
+
+  async bring(): Promise<void> {
+    const strength = this.#wanted;
+    if (this.isLoaded && strength === this.#strength) return;
     this.#strength = undefined;
     const names = new Set(this.#source.tensors.keys().filter((name) => OUTPUTS.test(name)));
     await this.#parameters.load(scaleTensors(this.#source, names, strength), names);
     this.#strength = strength;
+  }
+
+  drop(): void {
+    this.#parameters.unload();
   }
 
   /** What it sees, `[3, height, width]` of values 0 to 1. */

@@ -8,13 +8,12 @@ import {
   mergeLoras,
   openLora as openFile,
   type PartName,
-  partsOf,
   type TensorSource,
 } from "../weights/mod.ts";
-import type { Memory } from "../kernels/mod.ts";
 import type { Model } from "./model.ts";
 import type { Parameters } from "./nets/parameters.ts";
 import type { Lora } from "./request.ts";
+import type { ComingWeights } from "./residency.ts";
 
 /**
  * Reads which tensors of a model the LoRA file at `path` changes, and checks that it fits them: those of kohya's scripts,
@@ -54,11 +53,6 @@ export class PartWeights {
     return this.#version;
   }
 
-  /** The parts of which there are weights. */
-  get names(): readonly PartName[] {
-    return partsOf(this.#parts);
-  }
-
   /** Says that weights are to be those of the model with these LoRAs, in their order, and no others. */
   want(loras: readonly Lora[]): void {
     this.#wanted = loras.filter(({ weight }) => weight !== 0);
@@ -67,23 +61,21 @@ export class PartWeights {
     this.#key = key;
   }
 
-  /** Whether a part's weights are on the GPU, with whatever LoRAs. */
-  isLoaded(part: PartName): boolean {
-    return this.#parameters[part]!.isLoaded;
+  /** A part's weights. What they are made of is computed in float32; the model's files must still be open. */
+  of(part: PartName): ComingWeights {
+    const parameters = this.#parameters[part]!;
+    return {
+      isNeeded: true,
+      get isLoaded() {
+        return parameters.isLoaded;
+      },
+      memories: parameters.memories,
+      bring: () => this.#bring(part),
+      drop: () => parameters.unload(),
+    };
   }
 
-  /** The memory of a part's weights. */
-  memories(part: PartName): readonly Memory[] {
-    return this.#parameters[part]!.memories;
-  }
-
-  /**
-   * Makes a part's weights those that are wanted. What they are made of is computed in float32; the model's files must
-   * still be open.
-   *
-   * @throws {ModelFileError | ModelNotFoundError} when a file is not any more what it was.
-   */
-  async bring(part: PartName): Promise<void> {
+  async #bring(part: PartName): Promise<void> {
     const parameters = this.#parameters[part]!;
     const merged = this.#merged.get(part) ?? NONE;
     if (parameters.isLoaded && merged === this.#key) return;
@@ -96,10 +88,5 @@ export class PartWeights {
     await parameters.load(source, source.changed.union(before));
     this.#changed.set(part, source.changed);
     this.#merged.set(part, this.#key);
-  }
-
-  /** Gives the memory of a part's weights back; programs that use them must rest. */
-  drop(part: PartName): void {
-    this.#parameters[part]!.unload();
   }
 }

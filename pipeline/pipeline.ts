@@ -91,9 +91,9 @@ interface Loaded {
   readonly net: Net;
   readonly ops: Ops;
   readonly weights: PartWeights;
-  readonly residency: Residency;
   /** One for each that the model was opened with. */
   readonly controlNets: readonly LoadedControlNet[];
+  readonly residency: Residency;
   readonly decoder: Decoder;
   /** Operations of the VAE in float32. */
   readonly exactVaeOps: Ops;
@@ -151,8 +151,11 @@ export class Pipeline implements AsyncDisposable {
     const pipeline = await Pipeline.#open(gpu, model, options, Parameters);
     if (options.first) {
       const first = await pipeline.#complete(options.first);
-      pipeline.#want(first);
-      await pipeline.#record(first, options.previewVae !== undefined);
+      for (const pass of [first.second, first]) {
+        if (!pass) continue;
+        pipeline.#want(pass);
+        await pipeline.#record(pass, options.previewVae !== undefined);
+      }
     }
     await pipeline.#loaded.residency.load();
     gpu.check();
@@ -202,10 +205,9 @@ export class Pipeline implements AsyncDisposable {
     const net = model.family.read(parameters, config);
     const vae = readVaeConfig(config.vae);
     const weights = readDecoder(parameters.vae, vae);
-    const controlNets: LoadedControlNet[] = [];
     // In the UNet's type: both compute side by side.
     const own = backend === backends.exact ? precision ?? "auto" : "f16";
-    for (const opened of model.controlNets) controlNets.push(await LoadedControlNet.load(ops, opened, own));
+    const controlNets = model.controlNets.map((net) => new LoadedControlNet(new Kind(ops, net.source, own), net));
     gpu.check();
     let encoder: VaeWeights | undefined;
     const loadEncoder = async () => {
@@ -234,8 +236,12 @@ export class Pipeline implements AsyncDisposable {
       net,
       ops,
       weights: partWeights,
-      residency: new Residency(partWeights, [ops, vaeOps, exactVaeOps], options.memory),
       controlNets,
+      residency: new Residency(
+        { parts: byPart((part) => partWeights.of(part), names), controlNets },
+        [ops, vaeOps, exactVaeOps],
+        options.memory,
+      ),
       decoder: new Decoder({ ops: vaeOps, exactOps: exactVaeOps, weights }),
       exactVaeOps,
       encoder: async () => encoder ??= await loadEncoder(),
@@ -314,7 +320,7 @@ export class Pipeline implements AsyncDisposable {
     const started = performance.now();
     const { model, ops: { gpu }, decoder } = this.#loaded;
     const { latents = 0, previews: previewEvery = 0 } = options;
-    const { loop, schedule, noise, encode } = await this.#prepare(request, { begun, previews: previewEvery > 0 });
+    const { loop, schedule, noise, encode } = await this.#prepare(request, { previews: previewEvery > 0, begun });
     await gpu.finish();
     const denoising = performance.now();
 
@@ -367,7 +373,8 @@ export class Pipeline implements AsyncDisposable {
     }
     const { net } = this.#upscaler!;
     try {
-      return await net.enlarge(image);
+      const ready = (program: Program) => this.#loaded.residency.enter("enlarge", [program]);
+      return await net.enlarge(image, { ready });
     } finally {
       // The loop needs the memory.
       net.release();
@@ -404,17 +411,18 @@ export class Pipeline implements AsyncDisposable {
     return isComplete(request) ? request : complete(this.#loaded.model, request);
   }
 
-  /** Prompts, timesteps and noise of a request, and a latent to start from, to the GPU. `encode`: what its init image took in milliseconds. */
+  /**
+   * Prompts, timesteps and noise of a request, and a latent to start from, to the GPU. `encode`: what its init image took
+   * in milliseconds.
+   */
   async #prepare(
     request: CompleteRequest,
-    { begun, previews = false }: { readonly begun?: Float32Array | undefined; readonly previews?: boolean } = {},
+    { previews = false, begun }: { readonly previews?: boolean; readonly begun?: Float32Array | undefined } = {},
   ): Promise<{ loop: Loop; schedule: Schedule; noise: NoiseSource; encode?: number }> {
     const { model: { family }, decoder, ops, controlNets } = this.#loaded;
     const { config: vae } = decoder.weights;
     const { guidance, guidanceRescale = 0, init, schedule, prompts, controls = [] } = request;
     this.#want(request);
-    const active = controlsOf(request, schedule.steps.length);
-    for (const number of new Set(active.flat())) await controlNets[number]!.use(controls[number]!.strength ?? 1);
     const encoding = performance.now();
     // Before the loop is recorded: its memory and the encoder's need not be there at once.
     const moments = await this.#encoder.encode(request, family.paints === true);
@@ -433,9 +441,12 @@ export class Pipeline implements AsyncDisposable {
     return { loop, schedule, noise, ...(init && { encode }) };
   }
 
-  /** Asks for weights with the request's LoRAs; what was recorded may hold what was made of others. */
-  #want({ loras = [] }: Request): void {
-    const { weights, ops } = this.#loaded;
+  /** Asks for the request's ControlNets, and weights with its LoRAs; what was recorded may hold what was made of others. */
+  #want(request: CompleteRequest): void {
+    const { loras = [], controls = [], schedule } = request;
+    const { weights, ops, controlNets } = this.#loaded;
+    const active = new Set(controlsOf(request, schedule.steps.length).flat());
+    controlNets.forEach((net, i) => net.want(active.has(i) ? controls[i]!.strength ?? 1 : undefined));
     weights.want(loras);
     if (weights.version === this.#version) return;
     this.#version = weights.version;
@@ -447,9 +458,9 @@ export class Pipeline implements AsyncDisposable {
   /** What a request's loop is recorded for. */
   #shapeOf(request: CompleteRequest): LoopShape {
     const { width, height, guidanceRescale = 0, clipSkip = 1, init, schedule, prompts } = request;
-    const active = controlsOf(request, schedule.steps.length);
     const { model: { family }, decoder: { weights: { config } } } = this.#loaded;
     const samples = prompts[0]!;
+    const active = controlsOf(request, schedule.steps.length);
     return {
       channels: config.latentChannels,
       height: height / config.factor,
@@ -484,11 +495,8 @@ export class Pipeline implements AsyncDisposable {
     const { conditions: { texts, shared }, steppings, latent } = loop;
     const { program } = await decoder.record(latent, request.vaeTiling);
     const preview = previews ? await this.#loaded.previews?.prepare(shape) : undefined;
-    const programs = {
-      text: texts,
-      denoise: [shared, ...new Set(steppings), ...(preview ? [preview] : [])],
-      decode: [program],
-    };
+    const denoise = [shared, ...new Set(steppings), ...(preview ? [preview] : [])];
+    const programs = { text: texts, denoise, decode: [program] };
     const known = new Set(Object.values(this.#programs).flat());
     if (!known.isSupersetOf(new Set(Object.values(programs).flat()))) this.#needs = residency.plan(programs);
     this.#programs = programs;

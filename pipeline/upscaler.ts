@@ -2,7 +2,7 @@
  * Pictures enlarged by a net, tile by tile where they are large.
  * @module
  */
-import { type Backends, chooseBackends, type Gpu, Ops, type Tensor } from "../kernels/mod.ts";
+import { type Backends, chooseBackends, type Gpu, Ops, type Program, type Tensor } from "../kernels/mod.ts";
 import { AUTO, type Optimizations } from "../kernels/optimizations.ts";
 import { Selection, type SelectionOptions } from "../kernels/selection.ts";
 import { LIMITS, openUpscaler as openFile, openUpscalerTensors, type UpscalerFile } from "../weights/mod.ts";
@@ -43,6 +43,11 @@ export interface EnlargeOptions {
   readonly onTile?: (done: number, tiles: number) => void;
   /** Whether tiles are cut; default `auto`: where the whole picture would take too much memory. */
   readonly tiling?: VaeTiling;
+  /**
+   * Called before a program runs.
+   * @internal
+   */
+  readonly ready?: (program: Program) => Promise<void>;
 }
 
 /**
@@ -110,12 +115,13 @@ export class Upscaler implements Disposable {
    * @throws {RangeError} when that would be more pixels than are made, see {@link refuseSize}.
    * @throws {GpuFailedError | GpuMemoryError} when the GPU fails, or the picture is not made of numbers.
    */
-  async enlarge(image: Image, { onTile, tiling = "auto" }: EnlargeOptions = {}): Promise<Image> {
+  async enlarge(image: Image, { onTile, tiling = "auto", ready }: EnlargeOptions = {}): Promise<Image> {
     const refusal = refuseSize({ scale: this.#scale }, image);
     if (refusal !== undefined) throw new RangeError(refusal);
     const { unshuffle, doublings } = this.#weights.config;
     const size = { height: Math.ceil(image.height / unshuffle), width: Math.ceil(image.width / unshuffle) };
     const recorded = await this.#record(size, tiling);
+    await ready?.(recorded.program);
     let done = 0;
     const values = await recorded.run(
       () => Promise.resolve(unshuffled(image, unshuffle, size)),

@@ -74,7 +74,7 @@ export function scaleTensors(source: TensorSource, scaled: ReadonlySet<string>, 
     ...source,
     tensors,
     read,
-    readAsync: (name, options) => Promise.try(read, name, options),
+    readAsync: (name, options) => scaled.has(name) ? Promise.try(read, name, options) : source.readAsync(name, options),
     [Symbol.dispose]() {},
   };
 }

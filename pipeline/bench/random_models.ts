@@ -29,11 +29,6 @@ export const RANDOM_MODELS = {
 
 export type RandomName = keyof typeof RANDOM_MODELS;
 
-/** What a model's stages return. */
-export function referenceOf(name: RandomName): Reference {
-  return RANDOM_MODELS[name].reference;
-}
-
 /** CLIP's first and last token, the one that OpenCLIP pads with, and its length, and no words: any prompt costs the same. */
 const TOKENIZER = {
   vocab: JSON.stringify({ "!": 0, "<|startoftext|>": 49406, "<|endoftext|>": 49407 }),

@@ -67,7 +67,7 @@ export interface Family {
 }
 
 /** A stage of a picture. */
-export type StageName = "encode" | "text" | "denoise" | "decode";
+export type StageName = "encode" | "text" | "denoise" | "decode" | "enlarge";
 
 /** Makes a stage of what was recorded ready to run. */
 export type Enter = (stage: StageName) => Promise<void>;

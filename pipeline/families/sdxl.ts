@@ -116,13 +116,8 @@ async function condition(
   const project = () => void ops.linear(ends, w.projection, { into: pooled });
   await ops.tune(project);
   const projecting = ops.record(project);
-  const shared = await recordShared(ops, w.unet, {
-    run,
-    step,
-    context,
-    added: () => ops.concat(pooled, sizes),
-    controls,
-  });
+  const added = () => ops.concat(pooled, sizes);
+  const shared = await recordShared(ops, w.unet, { run, step, context, added, controls });
   const encode = newPrompts(async (prompts, request) => {
     texts.forEach((text, i) => text.run(prompts[i]!));
     const contexts = await Promise.all(

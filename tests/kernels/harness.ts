@@ -127,6 +127,11 @@ export class TakenOps extends Ops {
     this.#taken.push(...launches);
   }
 
+  /** At once: programs are made of the launches alone. */
+  protected override require(act: () => void): void {
+    act();
+  }
+
   /** The launches since it was asked last. */
   take(): readonly Launch[] {
     return this.#taken.splice(0);

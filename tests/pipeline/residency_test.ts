@@ -9,13 +9,17 @@ import {
   GpuMemoryError,
   type Model,
   openLora,
+  openUpscaler,
   Pipeline,
   type Request,
   type StageName,
 } from "../../pipeline/mod.ts";
+import { openControlNet } from "../../pipeline/controlnets.ts";
 import { byPart, type PartName, partsOf, type TensorSource } from "../../weights/mod.ts";
 import { BACKENDS } from "../kernels/harness.ts";
 import { openTinyModel } from "../tiny_model.ts";
+import { controlFile } from "../weights/controlnet_file.ts";
+import { upscalerFile } from "../weights/upscaler_file.ts";
 
 /** They take no memory for weights on their way. */
 const TEXTURES = { exact: BACKENDS[0]!, half: BACKENDS[0]! };
@@ -45,7 +49,7 @@ async function drawAll(model: Model, requests: readonly Request[], memory?: numb
   return { pictures, peak: gpu.peakBytes, needs: pipeline.needs };
 }
 
-/** The model, and the parts of which layers' weights were read, in their order and as often. */
+/** The model, and the parts of which layers' weights were read, ControlNets among them, in their order and as often. */
 function watched(opened: Model): { readonly model: Model; readonly read: string[] } {
   const read: string[] = [];
   const seen = new Set<string>();
@@ -65,7 +69,8 @@ function watched(opened: Model): { readonly model: Model; readonly read: string[
     };
   };
   const parts = byPart((part: PartName) => watch(part, opened.parts[part]!), partsOf(opened.parts));
-  return { model: { ...opened, parts }, read };
+  const controlNets = opened.controlNets.map((net) => ({ ...net, source: watch("controlnet", net.source) }));
+  return { model: { ...opened, parts, controlNets }, read };
 }
 
 Deno.test("where parts do not fit at once they come and go: the same pictures in the memory of the largest stage", async () => {
@@ -130,4 +135,57 @@ Deno.test("LoRAs and init images are the same where parts come and go", async ()
   const apart = await drawAll(model, batch, 1.1 * Math.max(...Object.values(together.needs)));
   assertEquals(apart.pictures, together.pictures);
   assertEquals(read.filter((part) => part === "unet").length, batch.length);
+});
+
+Deno.test("ControlNets come and go with the UNet: the same pictures, and what they take is known before they are read", async () => {
+  const path = Deno.makeTempFileSync({ suffix: ".safetensors" });
+  Deno.writeFileSync(path, controlFile({ sees: true }));
+  using opened = openTinyModel();
+  using net = openControlNet(path, opened);
+  Deno.removeSync(path);
+  const { model, read } = watched({ ...opened, controlNets: [net] });
+  const image = { width: 64, height: 64, pixels: Uint8Array.from({ length: 3 * 64 * 64 }, (_, i) => i * i % 251) };
+  const cat = { ...REQUEST, prompt: "a cat" };
+  const controls = [{ image, strength: 0.5 }];
+  const batch = [{ ...REQUEST, controls }, cat, { ...cat, controls }];
+  const together = await drawAll(model, batch);
+  const parts = ["text_encoder", "unet", "controlnet", "vae"];
+  assertEquals(read.splice(0), parts);
+  const most = Math.max(...Object.values(together.needs));
+  assert(most < together.peak, `${most} of ${together.peak} bytes`);
+  const apart = await drawAll(model, batch, most);
+  assertEquals(apart.pictures, together.pictures);
+  assert(apart.peak <= most, `${apart.peak} bytes, and ${most} were to suffice`);
+  assertEquals(read.splice(0), [...parts, "unet", "unet", "controlnet"]);
+
+  await using gpu = await Gpu.open();
+  const less = { backends: TEXTURES, memory: most - 1 };
+  await assertRejects(
+    () => Pipeline.load(gpu, model, { ...less, first: batch[0]! }),
+    GpuMemoryError,
+    "to denoise",
+  );
+  assertEquals(read, []);
+  await using pipeline = await Pipeline.load(gpu, model, { ...less, first: cat });
+  const weights = [...net.source.tensors.values()].filter(({ shape }) => shape.length > 1);
+  const taken = weights.reduce((sum, { bytes }) => sum + bytes, 0);
+  const more = together.needs.denoise! - pipeline.needs.denoise!;
+  assert(more > taken, `${more} bytes more for a ControlNet of ${taken}`);
+});
+
+Deno.test("second passes and upscalers are the same where parts come and go", async () => {
+  const path = Deno.makeTempFileSync({ suffix: ".safetensors" });
+  Deno.writeFileSync(path, upscalerFile("x4"));
+  using opened = openTinyModel();
+  const upscaler = { name: "x4", file: openUpscaler(path) };
+  const hires = { scale: 1.25, strength: 1, steps: 1, upscaler: "lanczos" } as const;
+  const request = { ...REQUEST, hires, upscaler };
+  const together = await drawAll(opened, [request]);
+  // As much as the VAE's encoder takes.
+  const most = 1.2 * Math.max(...Object.values(together.needs));
+  const apart = await drawAll(opened, [request], most);
+  Deno.removeSync(path);
+  assertEquals(apart.pictures, together.pictures);
+  assert(most < together.peak, `${most} of ${together.peak} bytes`);
+  assert(apart.peak <= most, `${apart.peak} bytes, and ${most} were to suffice`);
 });

@@ -80,10 +80,14 @@ const PIECE = 1 << 20;
 
 /**
  * The SHA-256 of a file's bytes.
- * @throws {ModelNotFoundError | ModelFileError} as {@link openFile} does
+ * @throws {ModelNotFoundError | ModelFileError} as {@link openFile} does, and where they are too many
  */
 export function sha256Of(path: string): string {
   using file = openFile(path);
+  const { size } = file.statSync();
+  if (size > LIMITS.hashedBytes) {
+    throw new ModelFileError(path, `the file has ${size} bytes; at most ${LIMITS.hashedBytes} are hashed`);
+  }
   const hash = createHash("sha256");
   const piece = new Uint8Array(PIECE);
   for (let count = file.readSync(piece); count !== null; count = file.readSync(piece)) {

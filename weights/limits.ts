@@ -46,8 +46,8 @@ export const LIMITS = {
   hires: 8,
   /** Rank of a LoRA: the work is proportional to it. */
   rank: 4096,
-  /** Bytes of a LoRA's file, all of which are hashed. */
-  loraBytes: 2 ** 33,
+  /** Bytes of a file that is given beside a model, all of which are hashed. */
+  hashedBytes: 2 ** 33,
   /** LoRAs of a picture, and textual inversions. */
   loras: 64,
   /** Weight of a LoRA, above or below 0. */

@@ -1,6 +1,8 @@
 import { assert, assertAlmostEquals, assertEquals, assertThrows } from "@std/assert";
 import { ModelFileError, ModelNotFoundError } from "../../weights/errors.ts";
+import { sha256Of } from "../../weights/files.ts";
 import { openFormula } from "../../weights/formula.ts";
+import { LIMITS } from "../../weights/limits.ts";
 import { mergeLoras, openLora } from "../../weights/lora.ts";
 import { byPart } from "../../weights/manifest.ts";
 import { toFloat32 } from "../../weights/values.ts";
@@ -367,4 +369,16 @@ Deno.test(`LoRA: ${COUNT} mutated files are merged or refused in words`, () => {
     }
   });
   assert(outcomes.merged > COUNT / 20 && outcomes.refused > COUNT / 5, JSON.stringify(outcomes));
+});
+
+Deno.test("a file of more bytes than are hashed is refused before any is", async () => {
+  const path = await Deno.makeTempFile({ prefix: "denoise-test-" });
+  try {
+    // Nothing is written: the file is one hole.
+    await Deno.truncate(path, LIMITS.hashedBytes + 1);
+    const words = `the file has ${LIMITS.hashedBytes + 1} bytes; at most ${LIMITS.hashedBytes} are hashed`;
+    assertThrows(() => sha256Of(path), ModelFileError, words);
+  } finally {
+    await Deno.remove(path);
+  }
 });

@@ -1,5 +1,5 @@
 /**
- * Files that are added to a model for a picture, LoRAs and textual inversions: opened once, and told in records.
+ * Files beside the model that a picture needs, LoRAs, textual inversions and upscalers: opened once, and told in records.
  * @module
  */
 import { UsageError } from "./errors.ts";

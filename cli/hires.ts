@@ -5,6 +5,7 @@
 import { resolve } from "@std/path";
 import type { CompleteRequest, UpscalerFile } from "../pipeline/mod.ts";
 import type { Hires, Image, NamedUpscaler, Request } from "../pipeline/request.ts";
+import { OpenedFiles } from "./added_files.ts";
 import type { PipelineModule } from "./environment.ts";
 import { UsageError } from "./errors.ts";
 import type { OptionValues } from "./options.ts";
@@ -12,32 +13,20 @@ import type { OptionValues } from "./options.ts";
 /** How much is made anew when no option says it, as in AUTOMATIC1111's web UI. */
 const STRENGTH = 0.7;
 
-/** What is known of this many files is kept. */
-const KEPT = 64;
-
 /** Reads what upscalers are in files, once each while the run lasts. */
 export class UpscalerFiles {
-  readonly #module: Pick<PipelineModule, "openUpscaler">;
   readonly #folder: string;
-  readonly #files = new Map<string, UpscalerFile>();
+  readonly #files: OpenedFiles<UpscalerFile>;
 
   /** Paths begin in `folder`. */
   constructor(module: Pick<PipelineModule, "openUpscaler">, folder: string) {
-    this.#module = module;
     this.#folder = folder;
+    this.#files = new OpenedFiles((path) => module.openUpscaler(path));
   }
 
   /** @throws {ModelNotFoundError | ModelFileError} when it is absent, damaged or no upscaler. */
   read(name: string): NamedUpscaler {
-    return { name, file: this.#read(name) };
-  }
-
-  #read(name: string): UpscalerFile {
-    const file = this.#files.get(name) ?? this.#module.openUpscaler(resolve(this.#folder, name));
-    this.#files.delete(name);
-    this.#files.set(name, file);
-    if (this.#files.size > KEPT) this.#files.delete(this.#files.keys().next().value!);
-    return file;
+    return { name, file: this.#files.open(resolve(this.#folder, name)) };
   }
 }
 

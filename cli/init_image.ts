@@ -116,8 +116,9 @@ export function readInit(values: OptionValues, images: ImageFiles): InitImage | 
 }
 
 /**
- * The size of a picture that starts from `image`, or that a ControlNet shapes after it: the sides that are asked for; a missing one follows from the other and
- * the image's shape. Without both the image's own size, shrunk until it is no more than twice the model's.
+ * The size of a picture that starts from `image`, or that a ControlNet shapes after it: the sides that are asked for; a
+ * missing one follows from the other and the image's shape. Without both the image's own size, shrunk until it is no more
+ * than twice the model's.
  */
 export function initSize(image: Size, asked: Pick<OptionValues, "width" | "height">, model: Size): Size {
   const { width, height } = asked;

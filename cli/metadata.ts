@@ -72,8 +72,7 @@ export function writeMetadata(making: Making): PngText[] {
   const controlNets = model.controlNets.map(({ given: { path } }) => path);
   const names = { scheduler, model: model.name, vae: model.givenVae?.path, controlNets };
   const settings = new Map([...settingsOf(request, names), ["Version", SOFTWARE]]);
-  // The character 0 would end the text for some readers.
-  const infotext = formatInfotext({ prompt, negativePrompt, settings }).replaceAll("\0", "");
+  const infotext = withoutZeros(formatInfotext({ prompt, negativePrompt, settings }));
   const own = {
     schema: 1,
     software: SOFTWARE,
@@ -142,10 +141,15 @@ export function addEnlarging(texts: readonly PngText[], { upscaler, source, adap
   const before = texts.filter(({ keyword }) => keyword === POSTPROCESSING).map(({ text }) => text);
   const others = texts.filter(({ keyword }) => keyword !== POSTPROCESSING);
   const text = [...before, formatSettings(settings)].join("\n");
-  return [...others, { keyword: POSTPROCESSING, text }].map(({ keyword, text }) => {
-    // The character 0 would end the text for some readers.
-    return { keyword, text: text.replaceAll("\0", "") };
-  });
+  return [...others, { keyword: POSTPROCESSING, text }].map(({ keyword, text }) => ({
+    keyword,
+    text: withoutZeros(text),
+  }));
+}
+
+/** Some readers end a text at the character 0. */
+function withoutZeros(text: string): string {
+  return text.replaceAll("\0", "");
 }
 
 /**

@@ -10,8 +10,8 @@ import { columns, pixels, type Tensor } from "./tensor.ts";
 /**
  * WGSL of the element-wise functions, for any of f32 and its vectors, `T`. `gelu` uses the error function of Abramowitz
  * and Stegun 7.1.26 (absolute error 1.5e-7: below f32's own at this size), because WGSL has none. `relu` keeps NaN, which
- * `max` may lose; `leaky_relu` has ESRGAN's slope of 0.2. `soft_clamp` is 3 tanh(x / 3), whose exponentials may overflow without harm; `to_unit` takes -1 to 1 to
- * 0 to 1, and `from_unit` back.
+ * `max` may lose; `leaky_relu` has ESRGAN's slope of 0.2. `soft_clamp` is 3 tanh(x / 3), whose exponentials may overflow
+ * without harm; `to_unit` takes -1 to 1 to 0 to 1, and `from_unit` back.
  */
 const FUNCTIONS: Readonly<Record<ValueFunction, string>> = {
   silu: `fn silu(x: T) -> T { return x / (1.0 + exp(-x)); }`,

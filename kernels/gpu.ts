@@ -366,7 +366,7 @@ export class Gpu implements AsyncDisposable {
     for (const kernel of kernels) {
       if (this.#isAsked(kernel)) continue;
       this.#ask(kernel);
-      if (this.#blocks && this.#compileMilliseconds >= SLOW) await this.#fill((texts) => fillShaderCache(texts), all);
+      if (this.#blocks && this.#compileMilliseconds >= SLOW) await this.#fill(fillShaderCache, all);
     }
     const coming = kernels.flatMap(({ wgsl }) => this.#coming.get(wgsl) ?? []);
     await Promise.all(coming);

@@ -78,7 +78,7 @@ export function mappedStaging({ device, bufferOf, check }: Destination, bytes: n
       mapped.catch(() => {});
       sent.push(mapped);
     },
-    // Dawn's module answers a map that is still pending in memory that is gone if its buffer was collected meanwhile.
+    // Dawn's module may answer a pending map in memory that went with its buffer.
     async [Symbol.asyncDispose]() {
       await Promise.allSettled(sent);
       for (const buffer of all) buffer.destroy();

@@ -70,19 +70,21 @@ function combination(row: readonly number[], name: (i: number) => string): strin
 
 /**
  * WGSL statements that compute `M x M^T` of the matrix `from{i}_{j}` of values as `to{i}_{j}`, M being the transform
- * of `what`. Values may be of any float type.
+ * of `what`, whose columns begin at `first`. Values may be of any float type.
  */
 export function transformText(
   { matrices }: Filtering,
   what: keyof Filtering["matrices"],
   from: string,
   to: string,
+  first = 0,
 ): string {
   const matrix = matrices[what];
   const inner = matrix[0]!.length;
   const half = unroll(
     matrix.length,
-    (i) => unroll(inner, (j) => `let ${to}half${i}_${j} = ${combination(matrix[i]!, (k) => `${from}${k}_${j}`)};`),
+    (i) =>
+      unroll(inner, (j) => `let ${to}half${i}_${j} = ${combination(matrix[i]!, (k) => `${from}${k}_${first + j}`)};`),
   );
   const whole = unroll(
     matrix.length,

@@ -22,7 +22,7 @@ const LANES = 8;
 /** Quads of queries of a thread. Four were 30 % slower (H100). */
 const QUADS = 2;
 
-/** Channels whose products with the keys are one function. */
+/** Channels whose products, with keys or with probabilities, are one function. */
 const GROUP = 4;
 
 /** How attention is cut into workgroups. */

@@ -53,10 +53,9 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
 
 /** Points, bound so that a thread's tiles are one element: a float32, or a pair of float16. */
 function tilePoints(points: Tensor, filtering: Filtering, access: "read" | "read_write"): Operands {
-  const half = layoutOf(points).element === "f16";
   const wide = tilesOf(filtering);
   return {
-    ...bufferOperand("points", points.memory, half ? "u32" : "f32", access),
+    ...bufferOperand("points", points.memory, wide === 2 ? "u32" : "f32", access),
     sizes: {
       points_row: points.firstRow,
       points_stride: layoutOf(points).stride / wide,
@@ -98,12 +97,9 @@ ${unroll(4, (j) => `let d${i}_${j + 1} = middle${i}[${j}];`)}`);
 
 /** The transforms of a thread's tiles, `v0_` and `v1_`, from its rows `d`. */
 function inputText(filtering: Filtering): string {
-  const { tile, patch } = filtering;
   return unroll(
     tilesOf(filtering),
-    (t) =>
-      `${eachPoint(patch, (i, j) => `let e${t}_${i}_${j} = d${i}_${j + t * tile};`)}
-${transformText(filtering, "input", `e${t}_`, `v${t}_`)}`,
+    (t) => transformText(filtering, "input", "d", `v${t}_`, t * filtering.tile),
   );
 }
 

@@ -6,7 +6,7 @@
 import { readVaeConfig } from "../nets/config.ts";
 import { RequestError } from "../request.ts";
 import type { Family, Net } from "./family.ts";
-import { checkRequest, readNet, stableDiffusion } from "./stable_diffusion.ts";
+import { checkRequest, readNet, repeat, stableDiffusion } from "./stable_diffusion.ts";
 
 export const inpainting: Family = stableDiffusion({
   name: "inpainting",
@@ -33,8 +33,7 @@ function withKept(net: Net, channels: number): Net {
       return {
         ...conditions,
         async prepare(inputs, enter) {
-          const values = inputs.kept!;
-          ops.write(kept, Float32Array.from({ length: batch * values.length }, (_, i) => values[i % values.length]!));
+          ops.write(kept, repeat(inputs.kept!, batch));
           await conditions.prepare(inputs, enter);
         },
         predict: (x, controls) => conditions.predict(ops.concat(x, kept), controls),

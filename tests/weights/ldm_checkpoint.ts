@@ -144,7 +144,10 @@ export interface CheckpointOptions {
   readonly layers?: number;
 }
 
-/** The bytes of a tiny model as a checkpoint, its training's tensors among them; tiny-sd2 and the second text encoder of tiny-sdxl in OpenCLIP's naming. */
+/**
+ * The bytes of a tiny model as a checkpoint, its training's tensors among them; tiny-sd2 and the second text encoder of
+ * tiny-sdxl in OpenCLIP's naming.
+ */
 export function tinyCheckpoint(options: CheckpointOptions = {}): Uint8Array<ArrayBuffer> {
   const { change = (name, tensor) => [name, tensor], metadata = {}, model, layers = 2 } = options;
   const tensors = new Map(TRAINING);

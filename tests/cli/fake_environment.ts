@@ -3,6 +3,7 @@
  * @module
  */
 import { createHash } from "node:crypto";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { join } from "@std/path";
 import { sizesOf } from "../../cli/hires.ts";
 import type { Environment, LoadedUpscaler, PipelineModule } from "../../cli/environment.ts";
@@ -84,6 +85,18 @@ export function fakeEnvironment(world: FakeWorld = {}): FakeEnvironment {
     variable: (name) => world.variables?.[name],
     loadPipeline: () => Promise.resolve(fakePipeline(world, reach)),
   };
+}
+
+/** Asserts that a run was refused before it opened the GPU; `args` are told where it was not. */
+export function assertRefused(
+  told: { readonly code: number; readonly stderr: string; readonly stages: readonly string[] },
+  code: number,
+  message: string,
+  args: string,
+): void {
+  assertEquals(told.code, code, `${args}: ${told.stderr}`);
+  assertStringIncludes(told.stderr, message);
+  assert(!told.stages.includes("openGpu"), args);
 }
 
 /** A GPU that has everything. */
